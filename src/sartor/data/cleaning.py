@@ -1,0 +1,73 @@
+"""Clean text: one Unicode form, no mojibake, no stray control characters, even whitespace.
+
+What a reader would see stays: quotes, dashes and ligatures are not made plainer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff\u200b\u00ad]")
+_SPACES = re.compile(r"[^\S\n]+")
+_LINE_ENDS = re.compile(r" *\n *")
+_TRAILING = re.compile(r"[^\S\n]+\n")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+
+
+def clean(text: str) -> str:
+    """Text as a person would type it; indentation and line breaks are kept."""
+    text = _CONTROL.sub("", _mended(text.replace("\r\n", "\n").replace("\r", "\n")))
+    text = unicodedata.normalize("NFC", text.replace("\u00a0", " "))
+    return _BLANK_LINES.sub("\n\n", _TRAILING.sub("\n", text)).strip()
+
+
+def flat(text: str) -> str:
+    """All whitespace as single spaces: the text of one line, title or field."""
+    return " ".join(text.split())
+
+
+def reflowed(text: str) -> str:
+    """Runs of spaces as one, no indentation; lines and paragraphs are kept."""
+    lines = _LINE_ENDS.sub("\n", _SPACES.sub(" ", text))
+    return _BLANK_LINES.sub("\n\n", lines).strip()
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers ("1,496.5" is one), without punctuation."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def normalized(text: str) -> str:
+    """What two texts have in common that differ in case, punctuation and spacing only."""
+    return " ".join(words(text)) or flat(text)
+
+
+def _mended(text: str) -> str:
+    """Mojibake undone and lone surrogates replaced, so that the text can be written as UTF-8."""
+    if text.isascii():
+        return text
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    import ftfy
+
+    config = _only_mojibake()
+    lines = text.split("\n")
+    return "\n".join(
+        line if line.isascii() else ftfy.fix_text(line, config=config) for line in lines
+    )
+
+
+@cache
+def _only_mojibake() -> Any:
+    import ftfy
+
+    return ftfy.TextFixerConfig(
+        unescape_html=False,
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        uncurl_quotes=False,
+        normalization=None,
+    )

@@ -1,0 +1,88 @@
+"""How rows rest between steps: JSONL and JSON, written whole or not at all, named by digest.
+
+A file is written beside its place and then moved there, so a killed process leaves the old one or
+the new one, never half. Lines are separated by "\\n" only (other Unicode line ends belong to the text).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from sartor.errors import DataError
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON of plain values or frozen dataclasses: sorted keys, no spaces."""
+    plain = _adapter(type(value)).dump_python(value, mode="json")
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """A `kind` from its JSON; pydantic's ValidationError if it does not fit."""
+    value: T = _adapter(kind).validate_json(text)
+    return value
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of all parts; bytes are taken as they are."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else to_json(part).encode()
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write atomically and durably; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Pretty JSON, for files that people open; atomic."""
+    plain = _adapter(type(value)).dump_python(value, mode="json")
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[Any]) -> None:
+    """One JSON row a line; atomic."""
+    write_text(path, "".join(to_json(row) + "\n" for row in rows))
+
+
+def read_rows(path: Path, kind: type[T]) -> list[T]:
+    """The rows of a file that sartor wrote; DataError naming the line where it is broken."""
+    rows = []
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(from_json(kind, line))
+            except ValidationError as error:
+                raise DataError(
+                    f"{path}:{number}: not a {kind.__name__} row ({error.errors()[0]['msg']}). "
+                    "The file was changed by hand or is broken: delete it and run again."
+                ) from error
+    return rows

@@ -1,0 +1,60 @@
+"""Every error sartor raises on purpose.
+
+    SartorError               shown without a traceback; exit code 2
+    ├── ProjectError          sartor.toml: a missing file, an unknown key, a wrong value
+    ├── SettingError          a technique's or scorer's own setting
+    ├── DataError             documents or examples that cannot be read or used
+    │   └── LeakError         train and test share something
+    ├── ModelError            a base model that cannot be found, loaded or trusted
+    │   └── TrainingError     training that cannot go on (NaN loss, nothing to train on)
+    ├── MissingExtraError     an optional dependency that is not installed
+    ├── BusyError             another process is at work on the same project
+    └── ServingError          a release that cannot be served
+
+A message says what was found, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SartorError(Exception):
+    """The base of all errors a user can mend."""
+
+
+class ProjectError(SartorError):
+    """sartor.toml, or the folder it stands in, is not as it must be."""
+
+
+class SettingError(SartorError):
+    """A technique, scorer or retriever was given a setting that makes no sense."""
+
+
+class DataError(SartorError):
+    """Documents or examples cannot be read or used."""
+
+
+class LeakError(DataError):
+    """Train and test share examples, near-copies or groups."""
+
+
+class ModelError(SartorError):
+    """A base model cannot be found, loaded or trusted."""
+
+
+class TrainingError(ModelError):
+    """Training cannot go on."""
+
+
+class MissingExtraError(SartorError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}: pip install "sartor[{extra}]"')
+
+
+class BusyError(SartorError):
+    """Another process is at work on the same project."""
+
+
+class ServingError(SartorError):
+    """A release cannot be served."""

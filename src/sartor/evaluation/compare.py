@@ -1,0 +1,80 @@
+"""Two candidates, one against the other: is A better, good enough, or worse than B?
+
+For questions that are not the decision ("did the new data help?"): one comparison, so nothing is
+corrected for many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sartor.errors import DataError
+from sartor.evaluation.estimate import group_of
+from sartor.evaluation.paired import pair
+from sartor.evaluation.ranking import scores_of
+from sartor.evaluation.records import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far one candidate is from another, on the examples both have a score for."""
+
+    candidate: str
+    against: str
+    scorer: str
+    difference: float
+    """Mean of (candidate - against); negative is worse."""
+    low: float
+    high: float
+    """95 % interval."""
+    p: float
+    """Two-sided."""
+    n: int
+    verdict: Literal["better", "worse", "non-inferior", "cannot tell"]
+    """Non-inferior: the interval lies above -margin, but not above 0."""
+    label_more: int | None = None
+    """About how many more examples would settle a `cannot tell`."""
+
+
+def compare(
+    a: Report, b: Report, scorer: str, margin: float, seed: int, alpha: float = 0.05
+) -> Difference:
+    """The difference (a - b) of two reports."""
+    first, second = scores_of(a, scorer), scores_of(b, scorer)
+    examples = [p.example for p in a.predictions if p.example.id in first.keys() & second.keys()]
+    if not examples:
+        raise DataError(
+            f"{a.candidate} and {b.candidate} share no example with a {scorer} score. "
+            "Evaluate both on the same examples, with that scorer."
+        )
+    paired = pair(
+        [first[example.id] for example in examples],
+        [second[example.id] for example in examples],
+        [group_of(example) for example in examples],
+        seed,
+    )
+    found = paired.interval(alpha)
+    verdict = _verdict(found.low, found.high, margin)
+    return Difference(
+        candidate=a.candidate,
+        against=b.candidate,
+        scorer=scorer,
+        difference=paired.difference,
+        low=found.low,
+        high=found.high,
+        p=paired.p,
+        n=paired.n,
+        verdict=verdict,
+        label_more=paired.label_more(margin, alpha) if verdict == "cannot tell" else None,
+    )
+
+
+def _verdict(
+    low: float, high: float, margin: float
+) -> Literal["better", "worse", "non-inferior", "cannot tell"]:
+    if low > 0:
+        return "better"
+    if low > -margin:
+        return "non-inferior"
+    return "worse" if high < 0 else "cannot tell"

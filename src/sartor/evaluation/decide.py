@@ -1,0 +1,139 @@
+"""The decision: which candidate is the cheapest that is good enough, if any can be named.
+
+The rule, in order:
+
+1. The best is the candidate with the highest mean of `criteria.scorer`, over the examples that
+   every candidate has a score for. It is picked on the same data, so it looks a little better than
+   it is. That makes it harder to be called good enough, which is safe; and easier to be called
+   worse, so p-values and upper ends are corrected for every pair the best could have been of.
+2. Every other candidate is compared with it, paired by example. p-values are corrected by Holm's
+   method, and so are the intervals: the candidate with the strongest evidence gets alpha/m, the
+   next alpha/(m-1), and so on until one cannot be shown to be good enough; from there on the level
+   stays. The chance that any candidate is wrongly called good enough is at most alpha/2 = 2.5 %.
+3. Non-inferior: the interval of (candidate - best) lies above -margin. Worse: not that, and the
+   interval lies below 0. Else: cannot tell, with the number of examples that would settle it.
+4. The winner is the cheapest non-inferior candidate (the best counts as one) that meets every
+   other criterion. Costs are measured on machines that are never quiet: what costs at most 1.5
+   times the cheapest counts as the same price. Among those the higher mean wins, then the fewer
+   trainable parameters, then the name, so that a rerun decides the same.
+5. There is no winner when a refusal is given (a leak, too many looks, a failed run).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sartor.errors import SettingError
+from sartor.evaluation.criteria import fault
+from sartor.evaluation.decision_file import decision_json
+from sartor.evaluation.ranking import Ranking, rank
+from sartor.evaluation.reasons import candidate_reason, decision_reason
+from sartor.evaluation.records import Comparison, Criteria, Decision, Report, Verdict
+
+__all__ = ["SAME_PRICE", "decide", "decision_json"]
+
+SAME_PRICE = 1.5
+"""Costs within this factor of the cheapest are not told apart."""
+
+
+def decide(
+    reports: Sequence[Report], criteria: Criteria, *, seed: int, refusals: Sequence[str] = ()
+) -> Decision:
+    """Compare the candidates and name the winner, or say why there is none."""
+    if not 0 <= criteria.margin < 1:
+        raise SettingError(
+            f"criteria.margin is {criteria.margin}; it must be 0 or more and "
+            "below 1 (0.03 is usual)"
+        )
+    ranking = rank(reports, criteria.scorer, criteria.margin, seed)
+    faults = {report.candidate: fault(report, criteria) for report in reports}
+    good_enough = [
+        report
+        for report in reports
+        if not faults[report.candidate] and _is_good_enough(report.candidate, ranking, criteria)
+    ]
+    winner = None if refusals else _cheapest(good_enough, ranking)
+    comparisons = [_compare(report, ranking, criteria, faults, winner) for report in reports]
+    decision = Decision(
+        winner=winner,
+        best=ranking.best,
+        reason="",
+        criteria=criteria,
+        n=ranking.n,
+        resolvable=ranking.resolvable,
+        comparisons=tuple(
+            replace(c, reason=candidate_reason(c, faults[c.candidate], criteria))
+            for c in comparisons
+        ),
+    )
+    return replace(decision, reason=decision_reason(decision, reports, faults, refusals))
+
+
+def _is_good_enough(name: str, ranking: Ranking, criteria: Criteria) -> bool:
+    """Whether it is the best, or shown to be no more than the margin below it."""
+    if name == ranking.best:
+        return True
+    found = ranking.distances.get(name)
+    return found is not None and found.interval.low > -criteria.margin
+
+
+def _cheapest(reports: Sequence[Report], ranking: Ranking) -> str | None:
+    if not reports:
+        return None
+    limit = SAME_PRICE * min(report.measured.cost_per_answer for report in reports)
+    return min(
+        (report for report in reports if report.measured.cost_per_answer <= limit),
+        key=lambda report: (
+            -round(ranking.means[report.candidate], 12),
+            report.measured.trainable_parameters,
+            report.candidate,
+        ),
+    ).candidate
+
+
+def _compare(
+    report: Report,
+    ranking: Ranking,
+    criteria: Criteria,
+    faults: Mapping[str, str],
+    winner: str | None,
+) -> Comparison:
+    """Without its reason yet."""
+    name, best = report.candidate, ranking.best or ""
+    verdict = _verdict(name, ranking, criteria, faults, winner)
+    found = ranking.distances.get(name)
+    if found is None:
+        return Comparison(name, best, 0.0, 0.0, 0.0, 1.0, verdict, "")
+    return Comparison(
+        candidate=name,
+        against=best,
+        difference=found.paired.difference,
+        low=found.interval.low,
+        high=found.interval.high,
+        p=found.p,
+        verdict=verdict,
+        reason="",
+        label_more=found.paired.label_more(criteria.margin, found.alpha)
+        if verdict == "cannot tell"
+        else None,
+    )
+
+
+def _verdict(
+    name: str,
+    ranking: Ranking,
+    criteria: Criteria,
+    faults: Mapping[str, str],
+    winner: str | None,
+) -> Verdict:
+    if name == winner:
+        return "winner"
+    if faults[name]:
+        return "refused"
+    if name == ranking.best:
+        return "best"
+    if _is_good_enough(name, ranking, criteria):
+        return "non-inferior"
+    found = ranking.distances.get(name)
+    return "worse" if found and found.interval.high < 0 else "cannot tell"

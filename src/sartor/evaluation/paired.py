@@ -1,0 +1,87 @@
+"""Two candidates on the same examples: the difference, its interval, and how sure that is.
+
+Right or wrong: exact McNemar, and of Newcombe's and Tango's intervals the further limits (each is
+sure enough only on one side when nearly all that differ differ one way; together they are on both).
+Graded scores, or examples in groups: the sign-flip test and the bootstrap over groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+from sartor.evaluation.bootstrap import mean_interval, sign_flip_p, standard_error
+from sartor.evaluation.statistics import Interval, examples_needed, mcnemar, newcombe, tango
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Scores of two candidates, example by example; the difference is (first - second)."""
+
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    groups: tuple[Hashable, ...] | None = None
+    """What is resampled as a whole; None when each example stands for itself."""
+    seed: int = 0
+
+    @property
+    def n(self) -> int:
+        return len(self.first)
+
+    @cached_property
+    def difference(self) -> float:
+        return sum(self._differences) / self.n
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided, that there is no difference."""
+        if self._is_table:
+            return mcnemar(self._count(1, 0), self._count(0, 1))
+        return sign_flip_p(self._differences, groups=self.groups, seed=self.seed)
+
+    def interval(self, alpha: float = 0.05) -> Interval:
+        """Of the true difference; always holds the one observed."""
+        if self._is_table:
+            cells = (self._count(1, 1), self._count(1, 0), self._count(0, 1), self._count(0, 0))
+            one, other = newcombe(*cells, alpha), tango(*cells, alpha)
+            found = Interval(min(one.low, other.low), max(one.high, other.high))
+        else:
+            level = sum(self.second) / self.n  # a score can fall to 0 and rise to 1
+            bounds = (min(-level, self.difference), max(1 - level, self.difference))
+            found = mean_interval(
+                self._differences, alpha=alpha, groups=self.groups, bounds=bounds, seed=self.seed
+            )
+        return Interval(min(found.low, self.difference), max(found.high, self.difference))
+
+    @cached_property
+    def sd(self) -> float:
+        """Of the differences, as if independent; never less than if one example turned."""
+        error = standard_error(self._differences, self.groups)
+        return max(error * sqrt(self.n), 1 / sqrt(self.n))
+
+    def label_more(self, margin: float, alpha: float = 0.05) -> int | None:
+        """About how many more examples would show it good enough, or else worse (80 % power)."""
+        distance = max(self.difference + margin, -self.difference)
+        needed = examples_needed(distance, self.sd, alpha)
+        return None if needed is None else max(1, needed - self.n)
+
+    @cached_property
+    def _differences(self) -> tuple[float, ...]:
+        return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
+
+    @cached_property
+    def _is_table(self) -> bool:
+        return self.groups is None and set(self.first) | set(self.second) <= {0.0, 1.0}
+
+    def _count(self, first: int, second: int) -> int:
+        return sum((a, b) == (first, second) for a, b in zip(self.first, self.second, strict=True))
+
+
+def pair(
+    first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable], seed: int
+) -> Paired:
+    """Pair two candidates' scores; groups matter only where they repeat."""
+    repeated = len(set(groups)) < len(groups)
+    return Paired(tuple(first), tuple(second), tuple(groups) if repeated else None, seed)

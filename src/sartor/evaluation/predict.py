@@ -1,0 +1,147 @@
+"""Put examples to a model, and keep each answer the moment it is made.
+
+Answers go to a JSONL file, batch by batch, each batch on the disk before the next begins; a killed
+run goes on where it stopped. The file's first line says what the answers were made from: when that
+has changed, they are thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from sartor import progress
+from sartor.data.files import digest, from_json, to_json, write_text
+from sartor.data.records import Example
+from sartor.errors import DataError, ModelError
+from sartor.evaluation.records import Prediction
+from sartor.models.language_model import Completion, LanguageModel, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a file of answers."""
+
+    answers_to: str
+    """Digest of the examples' ids and inputs, the sampling, and the caller's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Every other line."""
+
+    id: str
+    completion: Completion
+
+
+def predict(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    path: Path,
+    what: str,
+    batch: int = 32,
+    key: str = "",
+) -> list[Prediction]:
+    """The model's answer to each example, in the order of the examples.
+
+    `path` keeps the answers; `what` names the work for people; `key` is the digest of whatever
+    else the answers depend on (the customization). What the model raises is passed on as it is.
+    """
+    _refuse_repeated(examples)
+    header = Header(_digest_of(examples, sampling, key))
+    made = _resume(path, header, {example.id for example in examples})
+    waiting = [example for example in examples if example.id not in made]
+    with (
+        progress.task(what, len(examples), "answers", done=len(made)) as task,
+        path.open("a", encoding="utf-8", newline="\n") as file,
+    ):
+        for group in _batches(waiting, batch):
+            answers = _ask(model, group, sampling)
+            _append(file, answers)
+            made.update((answer.id, answer.completion) for answer in answers)
+            task.advance(len(group))
+    return [Prediction(example, made[example.id]) for example in examples]
+
+
+def _digest_of(examples: Sequence[Example], sampling: Sampling, key: str) -> str:
+    asked = sorted((example.id, digest(example.input)) for example in examples)
+    return digest(asked, sampling, key)
+
+
+def _batches(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """Batches of like lengths, so that little is padded; the longest first, so that a model that
+    runs out of memory does so at once."""
+    ordered = sorted(examples, key=lambda example: (-_length(example), example.id))
+    for start in range(0, len(ordered), max(1, size)):
+        yield ordered[start : start + max(1, size)]
+
+
+def _length(example: Example) -> int:
+    return sum(len(message.content) for message in example.input)
+
+
+def _ask(model: LanguageModel, examples: Sequence[Example], sampling: Sampling) -> list[Answer]:
+    completions = model.generate([example.input for example in examples], sampling)
+    if len(completions) != len(examples):
+        raise ModelError(
+            f"the model gave {len(completions)} answers to {len(examples)} requests; expected one "
+            "for each, in order. Mend `generate` of its technique."
+        )
+    return [Answer(e.id, completion) for e, completion in zip(examples, completions, strict=True)]
+
+
+def _append(file: TextIO, answers: Sequence[Answer]) -> None:
+    try:
+        file.write("".join(to_json(answer) + "\n" for answer in answers))
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"cannot write {file.name}: {error.strerror}. Free some space or check the folder's "
+            "rights, and run again: answers made so far are kept."
+        ) from error
+
+
+def _resume(path: Path, header: Header, known: set[str]) -> dict[str, Completion]:
+    """The answers that are in the file already; afterwards it is ready to be appended to."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # the last has no end
+    if not lines or lines[0].decode(errors="replace") != to_json(header):
+        if lines:
+            progress.say(f"{path.name}: made from other inputs; its answers are made anew.")
+        write_text(path, to_json(header) + "\n")
+        return {}
+    answers = _whole(lines[1:], known)
+    kept = sum(len(line) + 1 for line in lines[: 1 + len(answers)])
+    if kept < path.stat().st_size:
+        os.truncate(path, kept)
+    return {answer.id: answer.completion for answer in answers}
+
+
+def _whole(lines: Sequence[bytes], known: set[str]) -> list[Answer]:
+    """The answers up to the first line that is broken: a crash leaves nothing whole behind it."""
+    answers: list[Answer] = []
+    for line in lines:
+        try:
+            answer = from_json(Answer, line.decode())
+        except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
+            break
+        if answer.id not in known:
+            break
+        answers.append(answer)
+    return answers
+
+
+def _refuse_repeated(examples: Sequence[Example]) -> None:
+    [(first, times)] = Counter(example.id for example in examples).most_common(1) or [("", 0)]
+    if times > 1:
+        raise DataError(
+            f"{times} examples have the id {first!r}; expected each id once. Rename the others."
+        )

@@ -1,0 +1,138 @@
+"""The numbers behind a decision: who is best, and every other candidate's distance to it.
+
+Only examples that all candidates have a score for are compared. A candidate with no score at all
+from the scorer takes no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+
+from sartor.errors import DataError, SettingError
+from sartor.evaluation.estimate import group_of
+from sartor.evaluation.paired import Paired, pair
+from sartor.evaluation.records import Report
+from sartor.evaluation.statistics import Interval, holm, smallest_difference
+
+ALPHA = 0.05
+"""Two-sided, over all comparisons together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """From the best candidate to another, with Holm's correction in it."""
+
+    paired: Paired
+    interval: Interval
+    alpha: float
+    """The level of the interval's lower end."""
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Where the candidates stand."""
+
+    n: int
+    """Examples compared."""
+    means: dict[str, float]
+    """By candidate, over those examples."""
+    best: str | None
+    distances: dict[str, Distance]
+    """By candidate, without the best."""
+    resolvable: float
+
+
+def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ranking:
+    """Find the best candidate and measure the others against it."""
+    _refuse_mixed(reports)
+    values, groups = _shared(reports, scorer)
+    n = len(groups)
+    if not values or n == 0:
+        return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0)
+    means = {name: sum(scores) / n for name, scores in values.items()}
+    best = min(means, key=lambda name: (-round(means[name], 12), name))
+    pairs = {
+        name: pair(scores, values[best], groups, seed)
+        for name, scores in values.items()
+        if name != best
+    }
+    spread = median(p.sd for p in pairs.values()) if pairs else _spread(values[best])
+    return Ranking(
+        n=n,
+        means=means,
+        best=best,
+        distances=_corrected(pairs, margin),
+        resolvable=smallest_difference(n, spread, ALPHA / max(1, len(pairs))),
+    )
+
+
+def scores_of(report: Report, scorer: str) -> dict[str, float]:
+    """By example id."""
+    return {score.example_id: score.value for score in report.scores if score.scorer == scorer}
+
+
+def _shared(
+    reports: Sequence[Report], scorer: str
+) -> tuple[dict[str, list[float]], list[tuple[str, str]]]:
+    """By candidate, the scores of the examples they all share; and those examples' groups."""
+    scores = {report.candidate: scores_of(report, scorer) for report in reports}
+    scores = {name: scored for name, scored in scores.items() if scored}
+    if reports and not scores:
+        known = sorted({name for report in reports for name in report.estimates})
+        raise SettingError(
+            f"criteria.scorer is {scorer!r}, and no candidate has a score from it. "
+            f"The reports hold: {', '.join(known) or 'none'}."
+        )
+    examples = [prediction.example for prediction in reports[0].predictions] if reports else []
+    kept = [e for e in examples if all(e.id in scored for scored in scores.values())]
+    values = {name: [scored[e.id] for e in kept] for name, scored in scores.items()}
+    return values, [group_of(example) for example in kept]
+
+
+def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance]:
+    """Each comparison at its own level, the strongest evidence first.
+
+    Valid in any order chosen from the data, because it stops at the first failure: the first
+    candidate that is truly too bad meets a level no looser than alpha over the number of such.
+    """
+    picked = (len(pairs) + 1) / 2  # pairs that there are, for each one with the best
+    adjusted = [min(1.0, p * picked) for p in holm([paired.p for paired in pairs.values()])]
+    by_name = dict(zip(pairs, adjusted, strict=True))
+    found: dict[str, Distance] = {}
+    left, stopped = len(pairs), False
+    for name in sorted(pairs, key=lambda name: (-_evidence(pairs[name], margin), name)):
+        paired, alpha = pairs[name], ALPHA / left
+        both = Interval(paired.interval(alpha).low, paired.interval(alpha / picked).high)
+        found[name] = Distance(paired, both, alpha, by_name[name])
+        stopped = stopped or both.low <= -margin
+        left -= not stopped
+    return found
+
+
+def _evidence(paired: Paired, margin: float) -> float:
+    """How many standard errors the candidate is above the margin."""
+    return (paired.difference + margin) / (paired.sd / sqrt(paired.n))
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Of differences to an unrelated candidate just like this one: there is no other to go by."""
+    mean = sum(values) / len(values)
+    return sqrt(2 * sum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _refuse_mixed(reports: Sequence[Report]) -> None:
+    names = [report.candidate for report in reports]
+    if len(set(names)) < len(names):
+        raise DataError(f"two reports are of one candidate: {', '.join(names)}. Give each a name.")
+    ids = [{prediction.example.id for prediction in report.predictions} for report in reports]
+    for report, found in zip(reports, ids, strict=True):
+        if found != ids[0]:
+            raise DataError(
+                f"{report.candidate} answered {len(found)} examples and {names[0]} {len(ids[0])}, "
+                f"{len(found ^ ids[0])} of them different. Candidates are compared on the same "
+                "examples only: evaluate them again."
+            )

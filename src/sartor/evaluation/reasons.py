@@ -1,0 +1,124 @@
+"""What a decision says to people: one or two plain sentences, with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sartor.evaluation.records import Comparison, Criteria, Decision, Report
+
+
+def candidate_reason(found: Comparison, fault: str, criteria: Criteria) -> str:
+    """Why the candidate got its verdict."""
+    if found.verdict == "refused":
+        return f"Fails a criterion: {fault}."
+    if found.candidate == found.against:
+        return f"Has the highest {criteria.scorer}."
+    if found.verdict in ("winner", "non-inferior"):
+        return f"{_distance(found)}: within the margin of {criteria.margin:g}."
+    if found.verdict == "worse":
+        return f"{_distance(found)}: worse."
+    return f"{_distance(found)}: cannot tell. {_label_more(found)}".rstrip()
+
+
+def decision_reason(
+    decision: Decision,
+    reports: Sequence[Report],
+    faults: Mapping[str, str],
+    refusals: Sequence[str],
+) -> str:
+    """Why this winner, or why none."""
+    if refusals:
+        return f"No winner is named: {'; '.join(text.rstrip('.') for text in refusals)}."
+    if not reports:
+        return "No winner is named: there is no candidate to compare."
+    if decision.best is None:
+        scorer = decision.criteria.scorer
+        return f"No winner is named: no test example has a {scorer} score from every candidate."
+    if decision.winner is None:
+        return _none_good_enough(decision, decision.best, faults)
+    by_name = {report.candidate: report for report in reports}
+    return f"{_praise(decision, decision.best, by_name)} {_caveat(decision, by_name)}".rstrip()
+
+
+def _none_good_enough(decision: Decision, best: str, faults: Mapping[str, str]) -> str:
+    if all(faults.values()):
+        failing = f"The best, {best}, fails: {faults[best]}."
+        return f"No winner: no candidate meets the criteria. {failing}"
+    doubtful = _doubtful(decision)
+    return (
+        f"No winner: the best, {best}, fails a criterion ({faults[best]}), and no candidate that "
+        f"meets them was shown to be within {decision.criteria.margin:g} of it. "
+        + (f"{doubtful[0].candidate}: {_label_more(doubtful[0])}" if doubtful else "")
+    ).rstrip()
+
+
+def _praise(decision: Decision, best: str, reports: Mapping[str, Report]) -> str:
+    name, criteria = str(decision.winner), decision.criteria
+    [row] = [row for row in decision.comparisons if row.candidate == name]
+    quality = f"{criteria.scorer} {_score(reports[name], criteria)}"
+    on = f"on {decision.n} test examples"
+    if len(reports) == 1:
+        return f"{name} is the only candidate: {quality} {on}, at {_cost(reports[name])}."
+    if name == best:
+        return f"{name} wins with the highest {quality} {on}, at {_cost(reports[name])}."
+    return (
+        f"{name} is the cheapest that is good enough: {quality} {on}, at {_cost(reports[name])}. "
+        f"The best, {best}, has {_score(reports[best], criteria)} at {_cost(reports[best])}; "
+        f"{name} is at worst {-min(row.low, 0):.3f} below it, within the margin of "
+        f"{criteria.margin:g}."
+    )
+
+
+def _caveat(decision: Decision, reports: Mapping[str, Report]) -> str:
+    """What else must be known: candidates that might have won with more examples."""
+    price = reports[str(decision.winner)].measured.cost_per_answer
+    cheaper = [
+        row
+        for row in _doubtful(decision)
+        if reports[row.candidate].measured.cost_per_answer < price
+    ]
+    if cheaper:
+        names = _listed([row.candidate for row in cheaper])
+        short = "costs less but" if len(cheaper) == 1 else "cost less but"
+        return (
+            f"{names} {short} could not be shown to be good enough on these examples. "
+            f"{_label_more(cheaper[0], name=len(cheaper) > 1)}"
+        ).rstrip()
+    if decision.winner == decision.best and (doubtful := _doubtful(decision)):
+        names = _listed([row.candidate for row in doubtful])
+        more = _label_more(doubtful[0], name=len(doubtful) > 1)
+        return f"It cannot be told apart from {names} yet. {more}".rstrip()
+    return ""
+
+
+def _doubtful(decision: Decision) -> list[Comparison]:
+    """Candidates that cannot be told from the best; the soonest settled first."""
+    rows = [row for row in decision.comparisons if row.verdict == "cannot tell"]
+    return sorted(rows, key=lambda row: (row.label_more is None, row.label_more or 0))
+
+
+def _label_more(row: Comparison, name: bool = False) -> str:
+    if row.label_more is None:
+        return ""
+    what = row.candidate if name else "it"
+    return f"About {row.label_more:,} more test examples would settle {what}."
+
+
+def _distance(found: Comparison) -> str:
+    side = "below" if found.difference < 0 else "above"
+    gap = f"{abs(found.difference):.3f} {side}" if round(found.difference, 3) else "Level with"
+    return f"{gap} {found.against} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _score(report: Report, criteria: Criteria) -> str:
+    found = report.estimates[criteria.scorer]
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _cost(report: Report) -> str:
+    cost = report.measured.cost_per_answer * 1000
+    return f"{cost:,.0f} per 1,000 answers" if cost >= 1000 else f"{cost:.3g} per 1,000 answers"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,113 @@
+"""The records of evaluation: what was answered, how it scored, and what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sartor.data.records import Example
+from sartor.models.language_model import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One example and the completion it got."""
+
+    example: Example
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One scorer's judgement of one prediction; 0 is worst, 1 is best."""
+
+    example_id: str
+    scorer: str
+    value: float
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval over n examples."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured around a candidate rather than scored on its answers."""
+
+    technique: str
+    base: str
+    seconds_per_answer: float
+    cost_per_answer: float
+    """In the project's currency: serving, plus training spread over the expected requests."""
+    trainable_parameters: int
+    training_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A candidate on one set of examples."""
+
+    candidate: str
+    measured: Measured
+    predictions: tuple[Prediction, ...]
+    scores: tuple[Score, ...]
+    estimates: dict[str, Estimate]
+    """By scorer."""
+    slices: dict[str, dict[str, Estimate]]
+    """By slice (`tag`), then by scorer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a winner must meet; from sartor.toml."""
+
+    scorer: str
+    margin: float
+    at_least: float | None = None
+    max_seconds: float | None = None
+    max_cost: float | None = None
+    max_memory_gb: float | None = None
+
+
+Verdict = Literal["winner", "best", "non-inferior", "worse", "cannot tell", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against the best one: paired, over the same examples."""
+
+    candidate: str
+    against: str
+    difference: float
+    """Mean of (candidate - against); negative is worse."""
+    low: float
+    high: float
+    """Holm-corrected interval."""
+    p: float
+    """Holm-adjusted, two-sided."""
+    verdict: Verdict
+    reason: str
+    label_more: int | None = None
+    """About how many more test examples would settle a `cannot tell`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which candidate to ship, and why."""
+
+    winner: str | None
+    best: str | None
+    reason: str
+    criteria: Criteria
+    n: int
+    resolvable: float
+    """Smallest true difference that n examples can be expected to show (80 % power)."""
+    comparisons: tuple[Comparison, ...]

@@ -1,0 +1,67 @@
+"""A candidate's report: its answers, their scores, and the estimates.
+
+`save` and `load` keep it as one JSON file (saved_report.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sartor.errors import DataError, SettingError
+from sartor.evaluation.estimate import estimate_of, slice_estimates
+from sartor.evaluation.records import Measured, Prediction, Report, Score
+from sartor.evaluation.saved_report import load, save
+from sartor.evaluation.scorer import Scorer
+
+__all__ = ["load", "report", "save"]
+
+
+def report(
+    candidate: str,
+    measured: Measured,
+    predictions: Sequence[Prediction],
+    scorers: Sequence[Scorer],
+    seed: int = 0,
+) -> Report:
+    """Score the predictions and sum them up. A scorer that applies to none has no estimate."""
+    if not predictions:
+        raise DataError(f"{candidate}: there are no predictions to report on. Give it examples.")
+    examples = [prediction.example for prediction in predictions]
+    scores = {scorer.name: _scored(scorer, predictions) for scorer in scorers}
+    values = {name: _by_example(row) for name, row in scores.items()}
+    binary = {scorer.name: scorer.binary for scorer in scorers}
+    return Report(
+        candidate=candidate,
+        measured=measured,
+        predictions=tuple(predictions),
+        scores=tuple(score for row in scores.values() for score in row),
+        estimates={
+            name: estimate_of(examples, scored, binary[name], seed)
+            for name, scored in values.items()
+            if scored
+        },
+        slices=slice_estimates(examples, values, binary, seed),
+    )
+
+
+def _scored(scorer: Scorer, predictions: Sequence[Prediction]) -> list[Score]:
+    """The scorer's scores, once they are known to be what scores must be."""
+    scores = scorer.score(predictions)
+    known = {prediction.example.id for prediction in predictions}
+    for score in scores:
+        if not 0 <= score.value <= 1 or (scorer.binary and score.value not in (0, 1)):
+            expected = "0 or 1" if scorer.binary else "0 to 1"
+            raise SettingError(
+                f"scorer {scorer.name}: {score.example_id!r} got {score.value}; expected {expected}"
+            )
+        if score.scorer != scorer.name or score.example_id not in known:
+            raise SettingError(
+                f"scorer {scorer.name}: a score named {score.scorer!r} for {score.example_id!r}; "
+                "expected its own name, and at most one score for each example it was given"
+            )
+        known.remove(score.example_id)
+    return scores
+
+
+def _by_example(scores: Sequence[Score]) -> dict[str, float]:
+    return {score.example_id: score.value for score in scores}

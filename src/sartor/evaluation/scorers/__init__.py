@@ -1,0 +1,1 @@
+"""Scorers: one file each, and one line in registry.py."""

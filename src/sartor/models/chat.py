@@ -1,0 +1,64 @@
+"""Conversations to tokens, as the base model's own chat template has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sartor.data.records import Conversation, Message
+from sartor.errors import ModelError
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""For base models that bring no template: the roles in words."""
+
+
+def encode(tokenizer: Any, conversation: Conversation, *, answer: bool = True) -> list[int]:
+    """The prompt's tokens; with `answer`, up to where the assistant's answer begins."""
+    conversation = tuple(Message(m.role, _disarmed(tokenizer, m.content)) for m in conversation)
+    messages = [{"role": m.role, "content": m.content} for m in conversation]
+    options: dict[str, Any] = {} if tokenizer.chat_template else {"chat_template": PLAIN_TEMPLATE}
+    options |= {"add_generation_prompt": answer, "tokenize": False}
+    try:
+        text = tokenizer.apply_chat_template(messages, **options)
+    except Exception as error:  # templates raise jinja2 errors of their own choosing
+        text = _without_system(tokenizer, conversation, options, error)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _disarmed(tokenizer: Any, content: str) -> str:
+    """Content in which nothing is a control token: a document must not end its own turn."""
+    for token in tokenizer.all_special_tokens:
+        if token in content:
+            content = content.replace(token, f"{token[0]} {token[1:]}")
+    return content
+
+
+def _without_system(
+    tokenizer: Any, conversation: Conversation, options: dict[str, Any], error: Exception
+) -> str:
+    """Some templates (Gemma, Mistral) know no system role: put it before the first request."""
+    if not conversation or conversation[0].role != "system" or len(conversation) < 2:
+        raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
+    first = conversation[1]
+    merged = Message(first.role, f"{conversation[0].content}\n\n{first.content}")
+    messages = [{"role": m.role, "content": m.content} for m in (merged, *conversation[2:])]
+    try:
+        return str(tokenizer.apply_chat_template(messages, **options))
+    except Exception as again:
+        raise ModelError(f"the model's chat template refuses this conversation: {again}") from again
+
+
+def encode_answer(tokenizer: Any, prompt: list[int], text: str) -> list[int]:
+    """The tokens of an answer after `prompt`, with the end-of-turn token that stops generation."""
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return [*ids, tokenizer.eos_token_id]
+
+
+def end_tokens(tokenizer: Any, network: Any) -> frozenset[int]:
+    """Tokens that end an answer: the tokenizer's, and those of the generation configuration."""
+    found = {tokenizer.eos_token_id}
+    configured = getattr(network.generation_config, "eos_token_id", None)
+    found |= set(configured) if isinstance(configured, list) else {configured}
+    return frozenset(token for token in found if token is not None)

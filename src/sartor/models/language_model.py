@@ -1,0 +1,73 @@
+"""What every model is to the rest of sartor: something that answers conversations.
+
+A bare base, a prompted one, RAG, P-tuned, LoRA, full, remote, and any stack of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from sartor.data.records import Conversation, Passage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A base model as a record: nothing is loaded."""
+
+    name: str
+    """What the user wrote: `thimble`, a path, or a hub id."""
+    path: str
+    """Folder or hub id that transformers loads from."""
+    revision: str
+    """Commit or content digest."""
+    architecture: str
+    parameters: int
+    context: int
+    """Tokens."""
+    license: str = ""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate."""
+
+    temperature: float = 0.0
+    max_new_tokens: int = 256
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer, what it cost, and what it was given to read."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+    """Wall seconds of the batch it was made in, divided by the batch's size."""
+    passages: tuple[Passage, ...] = ()
+    """Passages put before the model, best first; the answer's citations."""
+
+
+class LanguageModel(Protocol):
+    """Answers conversations. Greedy answers do not depend on what else is in the batch."""
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        """One completion for each conversation, in order."""
+        ...
+
+
+@runtime_checkable
+class StreamingLanguageModel(Protocol):
+    """A language model that can also hand out its answer piece by piece."""
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
+        """Pieces of text, and last the whole `Completion`."""
+        ...

@@ -1,0 +1,230 @@
+"""Base models that run in this process: found, described, loaded. Safetensors only.
+
+`describe` reads configuration and file headers, `load` the weights. A name is `thimble`, a folder,
+or a Hugging Face id (taken from the local cache, or the hub where there is one).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sartor.errors import MissingExtraError, ModelError
+from sartor.models.language_model import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+THIMBLE = Path(__file__).parent / "thimble"
+"""The embedded demonstration model's folder."""
+HASHED_WHOLE = 1 << 30
+"""Bytes; of larger weight files only header, size and time of change go into the revision."""
+DEFAULT_CONTEXT = 2048
+"""Tokens, for configurations that do not say."""
+
+
+def describe(name: str, *, trust_remote_code: bool = False) -> ModelCard:
+    """The card of a base model; nothing but its configuration and file headers is read.
+
+    Raises ModelError when there is no such model, or only pickled weights.
+    """
+    path = THIMBLE if name == "thimble" else Path(name).expanduser()
+    if path.is_dir():
+        return _describe_folder(name, path.resolve(), trust_remote_code)
+    if path.exists() or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"base {name!r} is not a folder with a model. Expected config.json, *.safetensors and "
+            "a tokenizer in it; give such a folder, a Hugging Face id, or 'thimble'."
+        )
+    return _describe_hub(name, trust_remote_code)
+
+
+def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCard:
+    if not (path / "config.json").is_file():
+        raise ModelError(f"base {name!r}: {path} holds no config.json, so it is not a model.")
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt"))
+        found = f"only {pickled[0].name}" if pickled else "no weights"
+        raise ModelError(
+            f"base {name!r}: {path} holds {found}; sartor reads safetensors only, because loading "
+            "pickled weights can run code. Convert once on a machine you trust: "
+            "model.save_pretrained(folder, safe_serialization=True)."
+        )
+    config = _config(str(path), trust_remote_code)
+    return ModelCard(
+        name=name,
+        path=str(path),
+        revision=_revision(path, weights),
+        architecture=_architecture(config),
+        parameters=sum(_parameters_in(file) for file in weights),
+        context=_context(config),
+        license=_license(path),
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
+    _require_transformers()
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+        )
+    except Exception as error:
+        raise ModelError(
+            f"base {name!r} is neither 'thimble', nor a folder, nor a model that could be fetched "
+            f"from the Hugging Face hub ({type(error).__name__}). Check the spelling, the network, "
+            "or give a local folder."
+        ) from error
+    return _describe_folder(name, Path(folder), trust_remote_code)
+
+
+def _config(path: str, trust_remote_code: bool) -> Any:
+    _require_transformers()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelError(
+            f"{path}: transformers cannot read its configuration: {str(error).splitlines()[0]} "
+            "If the model brings its own code and you trust it, set model.trust_remote_code = true."
+        ) from error
+
+
+def _revision(path: Path, weights: list[Path]) -> str:
+    total = hashlib.sha256()
+    small = [*sorted(path.glob("*.json")), *sorted(path.glob("*.jinja"))]
+    for file in [*small, *weights]:
+        stat = file.stat()
+        if stat.st_size <= HASHED_WHOLE:
+            total.update(file.read_bytes())
+        else:
+            total.update(json.dumps([_header(file), stat.st_size, stat.st_mtime_ns]).encode())
+    return total.hexdigest()
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file (its format: 8 bytes of length, then the header)."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > 1 << 27:
+                raise ValueError("header length")
+            header: dict[str, Any] = json.loads(stream.read(length))
+            return header
+    except ValueError as error:
+        raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from error
+
+
+def _parameters_in(file: Path) -> int:
+    total = 0
+    for name, tensor in _header(file).items():
+        if name != "__metadata__":
+            size = 1
+            for extent in tensor["shape"]:
+                size *= extent
+            total += size
+    return total
+
+
+def _architecture(config: Any) -> str:
+    return str((config.architectures or [config.model_type])[0])
+
+
+def _context(config: Any) -> int:
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if isinstance(getattr(config, key, None), int):
+            return int(getattr(config, key))
+    return DEFAULT_CONTEXT
+
+
+def _license(path: Path) -> str:
+    """The `license:` line of the model card's front matter, where there is one."""
+    readme = path / "README.md"
+    if not readme.is_file():
+        return ""
+    for line in readme.read_text("utf-8", errors="replace").split("\n")[:40]:
+        if line.startswith("license:"):
+            return line.removeprefix("license:").strip()
+    return ""
+
+
+def _require_transformers() -> None:
+    try:
+        import torch
+        import transformers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a local base model", str(error.name), "local") from error
+    del torch
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def load_tokenizer(card: ModelCard) -> Any:
+    """The fast tokenizer of a base model."""
+    _require_transformers()
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelError(
+            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def load_network(card: ModelCard, dtype: torch.dtype) -> Any:
+    """The causal language model itself, in evaluation mode on `device()`."""
+    _require_transformers()
+    from transformers import AutoModelForCausalLM
+
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            card.path,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=card.trust_remote_code,
+        )
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"base {card.name!r}: transformers could not load a causal language model from "
+            f"{card.path}: {str(error).splitlines()[0]}"
+        ) from error
+    return network.to(device()).eval()
+
+
+def device() -> torch.device:
+    """The first GPU, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16() -> bool:
+    """Whether matrix products in bfloat16 are faster here than in float32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(
+        word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16")
+    )
+
+
+def inference_dtype(card: ModelCard) -> torch.dtype:
+    """float32 for small models on a CPU (answers then do not depend on the batch), else bfloat16."""
+    import torch
+
+    small = card.parameters < 200_000_000
+    if device().type == "cpu" and (small or not has_bf16()):
+        return torch.float32
+    return torch.bfloat16

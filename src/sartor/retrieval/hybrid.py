@@ -1,0 +1,109 @@
+"""BM25 and dense search over one LanceDB table in a folder, fused by reciprocal rank.
+
+An embedded store: no server, safe under several readers; written once, by `Rag.fit`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sartor.data.records import Passage
+from sartor.errors import DataError, MissingExtraError
+from sartor.models.encoder import Encoder, StaticEncoder
+from sartor.retrieval.fusion import reciprocal_rank
+from sartor.retrieval.retriever import Hit
+
+CANDIDATES = 40
+"""Passages taken from each ranking before they are fused."""
+TABLE = "passages"
+COLUMNS = ["document_id", "start", "end", "text", "title"]
+
+
+class HybridRetriever:
+    """Full text (BM25, stemmed English) and vectors (cosine) over passages."""
+
+    def __init__(self, directory: Path, encoder: Encoder | None = None) -> None:
+        self.directory = directory
+        self.encoder = encoder or StaticEncoder()
+
+    @cached_property
+    def _database(self) -> Any:
+        os.environ.setdefault("LANCE_LOG", "error")  # its Rust side prints warnings on stderr
+        try:
+            import lancedb
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("retrieval", "lancedb", "retrieval") from error
+        return lancedb.connect(self.directory, read_consistency_interval=timedelta(seconds=5))
+
+    @cached_property
+    def _table(self) -> Any:
+        return self._database.open_table(TABLE)
+
+    def index(self, passages: Sequence[Passage]) -> None:
+        """Replace the store's content. DataError when there is nothing to index."""
+        if not passages:
+            raise DataError(
+                "there are no passages to index. Retrieval needs documents: name some under "
+                "[data] documents, or leave rag out of [customize] candidates."
+            )
+        import pyarrow as pa
+
+        searched = [searchable(passage) for passage in passages]
+        vectors = self.encoder.encode(searched)
+        columns: dict[str, Any] = {name: [getattr(p, name) for p in passages] for name in COLUMNS}
+        columns["key"] = pa.array(range(len(passages)), pa.int64())
+        columns["searched"] = searched
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.reshape(-1)), self.encoder.dimensions
+        )
+        table = self._database.create_table(TABLE, pa.table(columns), mode="overwrite")
+        table.create_fts_index("searched", replace=True)
+        self.__dict__["_table"] = table
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        """Forget all passages of these documents."""
+        for document_id in document_ids:
+            quoted = document_id.replace("'", "''")
+            self._table.delete(f"document_id = '{quoted}'")
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        """At most `top_k` hits a query, best first; scores are fused reciprocal ranks."""
+        vectors = self.encoder.encode([query or " " for query in queries])
+        return [self._one(q, v, top_k) for q, v in zip(queries, vectors, strict=True)]
+
+    def _one(self, query: str, vector: Any, top_k: int) -> list[Hit]:
+        found = [self._lexical(query), self._dense(vector)]
+        rows = {row["key"]: row for ranking in found for row in ranking}
+        fused = reciprocal_rank([[row["key"] for row in ranking] for ranking in found])
+        return [Hit(_passage(rows[key]), score) for key, score in fused[:top_k]]
+
+    def _lexical(self, query: str) -> list[dict[str, Any]]:
+        from lancedb.query import MatchQuery
+
+        words = " ".join(query.split())
+        if not any(c.isalnum() for c in words):
+            return []
+        search = self._table.search(MatchQuery(words, "searched"), query_type="fts")
+        rows = search.select([*COLUMNS, "key", "_score"]).limit(CANDIDATES).to_list()
+        return sorted(rows, key=lambda row: (-row["_score"], row["key"]))
+
+    def _dense(self, vector: Any) -> list[dict[str, Any]]:
+        search = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
+        rows = search.select([*COLUMNS, "key", "_distance"]).limit(CANDIDATES).to_list()
+        return sorted(rows, key=lambda row: (row["_distance"], row["key"]))
+
+
+def searchable(passage: Passage) -> str:
+    """What is searched of a passage: its title too, unless it begins with it."""
+    if not passage.title or passage.text.startswith(passage.title):
+        return passage.text
+    return f"{passage.title}\n{passage.text}"
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    return Passage(**{name: row[name] for name in COLUMNS})

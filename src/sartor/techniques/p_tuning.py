@@ -1,0 +1,132 @@
+"""P-tuning: virtual tokens before the request, made by a small trained encoder; the base is frozen.
+
+The encoder (an embedding for each virtual token, and a multilayer perceptron over them) is only
+needed while training; what is kept and served are the virtual tokens it ends with, in PEFT's format.
+Liu et al. 2021, arXiv:2103.10385, section 3.2; the perceptron as in PEFT's `PromptEncoder`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from sartor.data.files import digest, write_json
+from sartor.data.records import TrainingData
+from sartor.errors import SettingError
+from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.techniques import weights
+from sartor.techniques.settings import STRICT, settings_of
+from sartor.techniques.technique import Customization
+from sartor.techniques.training import TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+KEPT = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, config=STRICT)
+class PTuning(TrainingSettings):
+    """Virtual tokens, trained through a prompt encoder and served as embeddings."""
+
+    name: ClassVar[str] = "p-tuning"
+    virtual_tokens: int = 20
+    """How many; each takes a place in the context of every request. 10 to 100 is usual."""
+    encoder_hidden: int = 256
+    """Width of the prompt encoder; it costs training time and memory only."""
+    learning_rates: tuple[float, ...] = (1e-3, 5e-3)
+    system: str = weights.INSTRUCTION
+
+    def __post_init__(self) -> None:
+        TrainingSettings.__post_init__(self)
+        if self.virtual_tokens < 1:
+            raise SettingError(
+                f"p-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
+                "(10 to 100 is usual)"
+            )
+
+    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Train the prompt encoder; keep the virtual tokens."""
+        from dataclasses import replace
+
+        def prepare(network: Any) -> weights.Prepared:
+            network.requires_grad_(False)
+            encoder = self._encoder(network)
+            return weights.Prepared(
+                dict(encoder.named_parameters()),
+                lambda folder: self._save(encoder, base, folder),
+                virtual=encoder,
+            )
+
+        room = replace(base, context=base.context - self.virtual_tokens)
+        fitted = weights.fit(
+            self.name, room, data, directory, self, prepare, weights.frozen_dtype(), self.system
+        )
+        return weights.customization(
+            self.name, base, directory, fitted, digest(base.revision, settings_of(self), fitted.digest)
+        )
+
+    def _encoder(self, network: Any) -> torch.nn.Module:
+        import torch
+
+        embedding = network.get_input_embeddings().weight.detach().float()
+        hidden = embedding.shape[1]
+
+        class PromptEncoder(torch.nn.Module):
+            """(virtual tokens, hidden): real tokens' embeddings, moved by a perceptron."""
+
+            def __init__(self, settings: PTuning) -> None:
+                super().__init__()
+                width, count = settings.encoder_hidden, settings.virtual_tokens
+                generator = torch.Generator().manual_seed(settings.seed)
+                drawn = torch.randint(len(embedding), (count,), generator=generator)
+                self.tokens = torch.nn.Parameter(embedding[drawn.to(embedding.device)].clone())
+                self.scale = float(embedding.std())
+                self.perceptron = torch.nn.Sequential(
+                    torch.nn.Linear(hidden, width),
+                    torch.nn.ReLU(),
+                    torch.nn.Linear(width, width),
+                    torch.nn.ReLU(),
+                    torch.nn.Linear(width, hidden),
+                )
+
+            def forward(self) -> torch.Tensor:
+                moved: torch.Tensor = self.perceptron(self.tokens / self.scale)
+                return self.tokens + self.scale * moved
+
+        return PromptEncoder(self).to(network.device)
+
+    def _save(self, encoder: Any, base: ModelCard, folder: Path) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        with torch.no_grad():
+            virtual = encoder().float().cpu().contiguous()
+        save_file({"prompt_embeddings": virtual}, folder / KEPT)
+        write_json(
+            folder / "adapter_config.json",
+            {
+                "peft_type": "PROMPT_TUNING",
+                "task_type": "CAUSAL_LM",
+                "base_model_name_or_path": base.name,
+                "num_virtual_tokens": self.virtual_tokens,
+                "token_dim": virtual.shape[1],
+                "num_transformer_submodules": 1,
+                "inference_mode": True,
+            },
+        )
+
+    def load(self, customization: Customization) -> LanguageModel:
+        """The base with the virtual tokens before every request."""
+        from safetensors.torch import load_file
+
+        from sartor.models import local
+
+        network = local.load_network(
+            customization.base, local.inference_dtype(customization.base)
+        )
+        kept = load_file(Path(customization.directory) / KEPT)["prompt_embeddings"]
+        virtual = kept.to(network.device, network.dtype)
+        return weights.answering(customization, network, system=self.system, virtual=virtual)

@@ -1,0 +1,237 @@
+"""Prompt engineering: a system prompt, and worked examples before the request. Nothing is trained.
+
+`ZeroShot` is the bare base with a system prompt; `FewShot` puts answered training examples before
+the request, by default those most like it (Liu et al. 2022, arXiv:2101.06804).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from sartor.data.files import digest, read_rows, write_rows
+from sartor.data.records import Conversation, Example, Message, TrainingData
+from sartor.errors import SettingError, TrainingError
+from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
+from sartor.techniques.settings import STRICT, settings_of
+from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.wrapping import Fits, load_inner, save_inner
+
+INSTRUCTION = "Answer the question."
+
+
+def with_system(conversation: Conversation, system: str) -> Conversation:
+    """The conversation with a system prompt, unless it brings its own or there is none."""
+    if not system or (conversation and conversation[0].role == "system"):
+        return conversation
+    return (Message("system", system), *conversation)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ZeroShot:
+    """The base model with a system prompt and nothing else."""
+
+    name: ClassVar[str] = "zero-shot"
+    system: str = INSTRUCTION
+    """Put before conversations that bring no system prompt; empty for none."""
+
+    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Nothing to fit: the customization is the prompt."""
+        return Customization(
+            technique=self.name,
+            base=base,
+            directory=str(directory),
+            digest=digest(base.revision, settings_of(self)),
+            trainable_parameters=0,
+            seconds=0.0,
+            peak_memory=0,
+        )
+
+    def load(self, customization: Customization) -> LanguageModel:
+        """The base behind the system prompt."""
+        from sartor.models.local_model import LocalModel
+
+        return Prompted(LocalModel(customization.base), self.system)
+
+
+class Prompted:
+    """A model that puts a system prompt before every conversation."""
+
+    def __init__(self, inner: Any, system: str) -> None:
+        self.inner = inner
+        self.system = system
+
+    def prompt_tokens(self, conversation: Conversation) -> int:
+        return int(self.inner.prompt_tokens(with_system(conversation, self.system)))
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        wrapped = [with_system(conversation, self.system) for conversation in conversations]
+        completions: list[Completion] = self.inner.generate(wrapped, sampling)
+        return completions
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
+        yield from self.inner.stream(with_system(conversation, self.system), sampling)
+
+
+@dataclass(frozen=True, config=STRICT)
+class FewShot:
+    """Answered training examples before the request, as earlier turns of the conversation."""
+
+    name: ClassVar[str] = "few-shot"
+    inner: Any = ZeroShot()  # noqa: RUF009  (frozen)
+    """The technique that answers."""
+    examples: int = 4
+    """How many; each makes every request longer and dearer."""
+    selection: Literal["similar", "fixed"] = "similar"
+    """`similar`: the training examples most like the request; `fixed`: the same for all, which
+    costs less where the engine caches shared beginnings."""
+    max_characters: int = 600
+    """Training examples longer than this (request and answer) are not shown."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1:
+            raise SettingError(
+                f"few-shot: examples is {self.examples}; it must be 1 or more (2 to 8 is usual). "
+                "For none, use zero-shot."
+            )
+
+    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Keep the examples that may be shown; fit the technique inside on prompts that show them."""
+        began = time.perf_counter()
+        shown = self._pool(data.train)
+        write_rows(directory / "examples.jsonl", shown)
+        shots = Shots(shown, self.examples, self.selection)
+        inner = save_inner(self.inner, base, _with_shots(shots, data), directory)
+        return Customization(
+            technique=self.name,
+            base=base,
+            directory=str(directory),
+            digest=digest(settings_of(self), shown, inner.digest),
+            trainable_parameters=inner.trainable_parameters,
+            seconds=time.perf_counter() - began,
+            peak_memory=inner.peak_memory,
+            notes=(f"{len(shown)} examples to choose from", *inner.notes),
+        )
+
+    def load(self, customization: Customization) -> LanguageModel:
+        """The technique inside, behind the shown examples."""
+        directory = Path(customization.directory)
+        pool = read_rows(directory / "examples.jsonl", Example)
+        return Shown(load_inner(self.inner, directory), Shots(pool, self.examples, self.selection))
+
+    def _pool(self, train: Sequence[Example]) -> list[Example]:
+        short = [e for e in train if _characters(e) <= self.max_characters]
+        if not short:
+            raise TrainingError(
+                f"few-shot: none of {len(train)} training examples is shorter than "
+                f"{self.max_characters} characters. Raise max_characters or leave few-shot out."
+            )
+        return short if self.selection == "similar" else _varied(short, self.examples)
+
+
+def _characters(example: Example) -> int:
+    return sum(len(m.content) for m in example.input) + len(example.targets[0])
+
+
+def _varied(examples: Sequence[Example], count: int) -> list[Example]:
+    """The first of each tag in turn, so that a few examples show many kinds of request."""
+    by_tag: dict[tuple[str, ...], list[Example]] = {}
+    for example in examples:
+        by_tag.setdefault(example.tags, []).append(example)
+    turns = [group[i] for i in range(count) for group in by_tag.values() if i < len(group)]
+    return turns[:count]
+
+
+def _with_shots(shots: Shots, data: TrainingData) -> TrainingData:
+    def shown(example: Example) -> Example:
+        return replace(example, input=shots.before(example.input, without=example.id))
+
+    return replace(
+        data,
+        train=tuple(shown(example) for example in data.train),
+        validation=tuple(shown(example) for example in data.validation),
+    )
+
+
+class Shots:
+    """Chooses which examples a request is shown."""
+
+    def __init__(self, pool: Sequence[Example], count: int, selection: str) -> None:
+        self.pool = pool
+        self.count = count
+        self.selection = selection
+
+    @cached_property
+    def _vectors(self) -> Any:
+        from sartor.models.encoder import StaticEncoder
+
+        return StaticEncoder().encode([_request(example.input) for example in self.pool])
+
+    def before(
+        self, conversation: Conversation, without: str = "", count: int | None = None
+    ) -> Conversation:
+        """The conversation with examples put before its first user turn, the likest last."""
+        chosen = self._chosen(_request(conversation), without, self.count if count is None else count)
+        head = [m for m in conversation if m.role == "system"]
+        rest = [m for m in conversation if m.role != "system"]
+        turns = []
+        for example in chosen:
+            turns += [m for m in example.input if m.role != "system"]
+            turns.append(Message("assistant", example.targets[0]))
+        return (*head, *turns, *rest)
+
+    def _chosen(self, request: str, without: str, count: int) -> list[Example]:
+        if self.selection == "fixed":
+            return [e for e in self.pool if e.id != without][:count]
+        import numpy as np
+
+        from sartor.models.encoder import StaticEncoder
+
+        likeness = self._vectors @ StaticEncoder().encode([request or " "])[0]
+        order = np.argsort(-likeness, kind="stable")[: count + 1]
+        best = [self.pool[i] for i in order if self.pool[i].id != without][:count]
+        return best[::-1]
+
+
+def _request(conversation: Conversation) -> str:
+    return next((m.content for m in reversed(conversation) if m.role == "user"), "")
+
+
+class Shown:
+    """A model that sees answered examples before every request; fewer where they would not fit."""
+
+    def __init__(self, inner: Any, shots: Shots) -> None:
+        self.inner = inner
+        self.shots = shots
+        self._fits = Fits(inner)
+
+    def prompt_tokens(self, conversation: Conversation) -> int:
+        return int(self.inner.prompt_tokens(self._shown(conversation, 0)))
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        shown = [self._shown(c, sampling.max_new_tokens) for c in conversations]
+        completions: list[Completion] = self.inner.generate(shown, sampling)
+        return completions
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
+        yield from self.inner.stream(self._shown(conversation, sampling.max_new_tokens), sampling)
+
+    def _shown(self, conversation: Conversation, answer: int) -> Conversation:
+        for count in range(self.shots.count, 0, -1):
+            shown = self.shots.before(conversation, count=count)
+            if self._fits(shown, answer):
+                return shown
+        return conversation
+
+
+_: type[Technique] = ZeroShot

@@ -1,0 +1,44 @@
+"""What every way of customizing a model is to the rest of sartor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from sartor.data.records import TrainingData
+from sartor.models.language_model import LanguageModel, ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Customization:
+    """What `fit` made: a record. Only `Technique.load` touches weights."""
+
+    technique: str
+    base: ModelCard
+    directory: str
+    digest: str
+    trainable_parameters: int
+    seconds: float
+    """Wall seconds that `fit` took, over all its sittings."""
+    peak_memory: int
+    """Bytes, of the process while fitting."""
+    notes: tuple[str, ...] = ()
+    """What was chosen inside `fit` (learning rate, steps), for people."""
+
+
+class Technique(Protocol):
+    """A way to customize a base model. It is handed `TrainingData`: it cannot see the test part."""
+
+    name: ClassVar[str]
+
+    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Customize `base`; everything `load` needs is left in `directory`.
+
+        Can be stopped at any moment and called again: it goes on, and ends the same.
+        """
+        ...
+
+    def load(self, customization: Customization) -> LanguageModel:
+        """The customized model, ready to answer."""
+        ...

@@ -1,0 +1,167 @@
+"""What techniques that train weights share: set-up, the loop, and what is kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sartor.data.files import digest, write_json
+from sartor.data.records import Example, TrainingData
+from sartor.errors import MissingExtraError, TrainingError
+from sartor.models import local
+from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.models.local_model import LocalModel
+from sartor.models.memory import PeakMemory
+from sartor.techniques.prompt import INSTRUCTION, Prompted, with_system
+from sartor.techniques.technique import Customization
+from sartor.techniques.training import Trainable, Trained, TrainingSettings, train
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "INSTRUCTION", "Fitted", "Prepared", "answering", "customization", "fit", "frozen_dtype",
+    "peft_errors",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network made ready by a technique: what is trained, and how that is written to a folder."""
+
+    parameters: dict[str, torch.nn.Parameter]
+    save: Callable[[Path], Any]
+    virtual: Callable[[], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of it, for the customization's record."""
+
+    trained: Trained
+    trainable_parameters: int
+    seconds: float
+    peak_memory: int
+    digest: str
+
+
+def fit(
+    what: str,
+    base: ModelCard,
+    data: TrainingData,
+    directory: Path,
+    options: TrainingSettings,
+    prepare: Callable[[Any], Prepared],
+    dtype: torch.dtype,
+    system: str,
+) -> Fitted:
+    """Load the base in `dtype`, let the technique `prepare` it, train, and write what was trained."""
+    import torch
+
+    clock = Clock(directory)
+    with PeakMemory() as memory, clock:
+        torch.manual_seed(options.seed)
+        network = local.load_network(base, dtype)
+        prepared = prepare(network)
+        mixed = dtype == torch.float32 and local.has_bf16()
+        trainable = Trainable(
+            network,
+            local.load_tokenizer(base),
+            prepared.parameters,
+            base.context,
+            prepared.virtual,
+            mixed_precision=mixed,
+        )
+        trained = train(trainable, with_instruction(data, system), options, directory, what)
+        prepared.save(directory)
+        write_json(directory / "curve.json", trained)
+    made = sorted(directory.glob("*.safetensors"))
+    return Fitted(
+        trained=trained,
+        trainable_parameters=sum(p.numel() for p in prepared.parameters.values()),
+        seconds=clock.total,
+        peak_memory=memory.peak,
+        digest=digest(*(path.read_bytes() for path in made)),
+    )
+
+
+def with_instruction(data: TrainingData, system: str) -> TrainingData:
+    """The data with the system prompt that requests will have."""
+
+    def told(example: Example) -> Example:
+        return replace(example, input=with_system(example.input, system))
+
+    return replace(
+        data,
+        train=tuple(told(example) for example in data.train),
+        validation=tuple(told(example) for example in data.validation),
+    )
+
+
+class Clock:
+    """Seconds spent on a folder over all sittings, those that were killed included (to 5 s)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "seconds"
+        self.before = float(self.path.read_text()) if self.path.is_file() else 0.0
+        self.began = 0.0
+
+    def __enter__(self) -> Clock:
+        self.began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(str(self.total))
+
+    @property
+    def total(self) -> float:
+        return self.before + time.perf_counter() - self.began
+
+
+def customization(
+    what: str, base: ModelCard, directory: Path, fitted: Fitted, made_of: str
+) -> Customization:
+    """The record of what was fitted."""
+    return Customization(
+        technique=what,
+        base=base,
+        directory=str(directory),
+        digest=made_of,
+        trainable_parameters=fitted.trainable_parameters,
+        seconds=fitted.seconds,
+        peak_memory=fitted.peak_memory,
+        notes=fitted.trained.notes(),
+    )
+
+
+def answering(
+    made: Customization, network: Any, *, system: str, virtual: torch.Tensor | None = None
+) -> LanguageModel:
+    """The trained network behind the system prompt it was trained with."""
+    return Prompted(LocalModel(made.base, network, virtual), system)
+
+
+def frozen_dtype() -> torch.dtype:
+    """What a base that is not trained is held in while something beside it is."""
+    import torch
+
+    return torch.bfloat16 if local.has_bf16() else torch.float32
+
+
+@contextmanager
+def peft_errors(what: str) -> Iterator[None]:
+    """PEFT's own errors, in ours."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(what, "peft", "local") from error
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise TrainingError(
+            f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0]} "
+            "Name its linear layers in target_modules, or choose another technique."
+        ) from error

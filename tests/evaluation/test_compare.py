@@ -1,0 +1,57 @@
+"""One candidate against another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sartor.errors import DataError
+from sartor.evaluation.compare import compare
+from sartor.evaluation.records import Report
+
+Planted = Callable[..., Report]
+
+
+@pytest.mark.parametrize(
+    ("shift", "n", "verdict"),
+    [
+        (0.2, 200, "better"),
+        (0.0, 400, "non-inferior"),
+        (-0.2, 200, "worse"),
+        (-0.04, 15, "cannot tell"),
+    ],
+)
+def test_the_verdict_is_what_was_planted(
+    planted: Planted, shift: float, n: int, verdict: str
+) -> None:
+    random = np.random.default_rng(0)
+    values = random.uniform(0.3, 0.7, size=n)
+    moved = np.clip(values + shift + random.normal(0, 0.1, size=n), 0, 1)
+    found = compare(planted("new", moved), planted("old", values), "planted", 0.05, seed=0)
+    assert found.verdict == verdict
+    assert found.difference == pytest.approx((moved - values).mean())
+    assert found.low < found.difference < found.high
+    assert (found.label_more is not None) == (verdict == "cannot tell")
+    assert (found.candidate, found.against, found.n) == ("new", "old", n)
+
+
+def test_right_and_wrong_are_compared_by_mcnemars_exact_test(planted: Planted) -> None:
+    first = [1.0] * 12 + [0.0] * 3 + [1.0] * 5
+    second = [0.0] * 12 + [1.0] * 3 + [1.0] * 5
+    found = compare(planted("a", first), planted("b", second), "planted", 0.05, seed=0)
+    assert found.p == pytest.approx(stats.binomtest(12, 15).pvalue)
+
+
+def test_turned_round_it_says_the_opposite(planted: Planted) -> None:
+    a, b = planted("a", [0.9, 0.8, 0.7] * 30), planted("b", [0.2, 0.5, 0.1] * 30)
+    one, other = compare(a, b, "planted", 0.05, 0), compare(b, a, "planted", 0.05, 0)
+    assert (one.verdict, other.verdict) == ("better", "worse")
+    assert one.difference == pytest.approx(-other.difference)
+
+
+def test_candidates_without_a_common_example_are_refused(planted: Planted) -> None:
+    with pytest.raises(DataError, match="share no example with a planted score"):
+        compare(planted("a", [0.5, None]), planted("b", [None, 0.5]), "planted", 0.05, 0)

@@ -1,0 +1,146 @@
+"""Answers are kept as they are made, and made only once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sartor.data.records import Conversation, Example, Message
+from sartor.errors import DataError, ModelError
+from sartor.evaluation.predict import predict
+from sartor.evaluation.records import Prediction
+from sartor.models.language_model import Completion, Sampling
+
+EXAMPLES = tuple(
+    Example(f"e{i}", (Message("user", "why\u2028" * (1 + i * 7 % 10)),), ("because",))
+    for i in range(10)
+)
+
+
+class UnpluggedError(RuntimeError):
+    """What a model may raise."""
+
+
+@dataclass
+class Counting:
+    """Echoes; remembers its batches, and fails after some."""
+
+    fails_after: int = 99
+    batches: list[list[str]] = field(default_factory=list)
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        if len(self.batches) == self.fails_after:
+            raise UnpluggedError
+        asked = [conversation[-1].content for conversation in conversations]
+        self.batches.append(asked)
+        return [Completion(f"{text}\u2028!", "stop", 1, 1, 0.1) for text in asked]
+
+    @property
+    def answered(self) -> int:
+        return sum(map(len, self.batches))
+
+
+def ask(
+    model: Counting, path: Path, examples: Sequence[Example] = EXAMPLES, key: str = "k"
+) -> list[Prediction]:
+    return predict(model, examples, Sampling(), path, "asking", batch=3, key=key)
+
+
+def test_answers_come_in_the_order_of_the_examples(tmp_path: Path) -> None:
+    made = ask(Counting(), tmp_path / "answers.jsonl")
+    assert [prediction.example for prediction in made] == list(EXAMPLES)
+    for prediction in made:
+        assert prediction.completion.text == prediction.example.input[0].content + "\u2028!"
+
+
+def test_batches_hold_requests_of_like_length(tmp_path: Path) -> None:
+    model = Counting()
+    ask(model, tmp_path / "answers.jsonl")
+    lengths = [len(text) for batch in model.batches for text in batch]
+    assert lengths == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in model.batches] == [3, 3, 3, 1]
+
+
+def test_a_second_time_nothing_is_generated(tmp_path: Path) -> None:
+    first = ask(Counting(), tmp_path / "answers.jsonl")
+    again = Counting()
+    assert ask(again, tmp_path / "answers.jsonl") == first
+    assert again.answered == 0
+
+
+def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
+    whole = ask(Counting(), tmp_path / "whole.jsonl")
+    with pytest.raises(UnpluggedError):
+        ask(Counting(fails_after=2), tmp_path / "answers.jsonl")
+    again = Counting()
+    assert ask(again, tmp_path / "answers.jsonl") == whole
+    assert again.answered == 4
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40, 200, 700])
+def test_a_file_cut_anywhere_is_mended(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "answers.jsonl"
+    whole = ask(Counting(), path)
+    written = path.read_bytes()
+    path.write_bytes(written[:-cut])
+    assert ask(Counting(), path) == whole
+    assert sorted(path.read_bytes().split(b"\n")) == sorted(written.split(b"\n"))
+
+
+def test_a_broken_line_and_what_follows_are_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    whole = ask(Counting(), path)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:4], b"\x00\xff{", *lines[5:]]))
+    again = Counting()
+    assert ask(again, path) == whole
+    assert again.answered == 7
+
+
+@pytest.mark.parametrize("what", ["key", "question", "fewer", "sampling"])
+def test_other_inputs_start_anew(tmp_path: Path, what: str) -> None:
+    path, again = tmp_path / "answers.jsonl", Counting()
+    ask(Counting(), path)
+    changed = Example("e0", (Message("user", "how?"),), ("so",))
+    if what == "key":
+        ask(again, path, key="another customization")
+    elif what == "question":
+        ask(again, path, (changed, *EXAMPLES[1:]))
+    elif what == "fewer":
+        ask(again, path, EXAMPLES[:9])
+    else:
+        predict(again, EXAMPLES, Sampling(max_new_tokens=5), path, "asking", key="k")
+    assert again.answered == (9 if what == "fewer" else 10)
+
+
+def test_another_target_or_order_does_not(tmp_path: Path) -> None:
+    path, again = tmp_path / "answers.jsonl", Counting()
+    ask(Counting(), path)
+    changed = [Example(e.id, e.input, ("another",)) for e in reversed(EXAMPLES)]
+    assert [p.example.targets for p in ask(again, path, changed)] == [("another",)] * 10
+    assert again.answered == 0
+
+
+def test_a_model_that_gives_too_few_answers_is_named(tmp_path: Path) -> None:
+    class Short(Counting):
+        def generate(
+            self, conversations: Sequence[Conversation], sampling: Sampling
+        ) -> list[Completion]:
+            return super().generate(conversations, sampling)[1:]
+
+    with pytest.raises(ModelError, match="2 answers to 3 requests"):
+        ask(Short(), tmp_path / "answers.jsonl")
+
+
+def test_ids_that_repeat_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 examples have the id 'e3'"):
+        ask(Counting(), tmp_path / "answers.jsonl", (*EXAMPLES, EXAMPLES[3]))
+
+
+def test_no_examples_are_no_predictions(tmp_path: Path) -> None:
+    assert ask(Counting(), tmp_path / "answers.jsonl", ()) == []
