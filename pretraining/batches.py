@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+
 from corpus import Triple
 from skills import SYSTEMS, Turn, Words, asked, conversation, numbered
-from tokenizers import Tokenizer
 
 BEGIN, END = 1, 2
 ROLES = {"system": 3, "user": 4, "assistant": 5}
@@ -27,7 +28,9 @@ class Prepared:
 
 
 def load(folder: Path) -> Prepared:
-    words = Words(**{k: tuple(v) for k, v in json.loads((folder / "words.json").read_text()).items()})
+    words = Words(
+        **{k: tuple(v) for k, v in json.loads((folder / "words.json").read_text()).items()}
+    )
     reading = [Triple(**row) for row in json.loads((folder / "reading.json").read_text())]
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
     return Prepared(np.load(folder / "text.npy", mmap_mode="r"), words, reading, tokenizer)
@@ -50,10 +53,15 @@ def reading_turns(rng: random.Random, data: Prepared, size: int) -> list[Turn]:
         triple = data.reading[rng.randrange(len(data.reading))]
         passages = [triple.context]
         if rng.random() < 0.3:
-            passages.insert(rng.randint(0, 1), data.reading[rng.randrange(len(data.reading))].context)
+            passages.insert(
+                rng.randint(0, 1), data.reading[rng.randrange(len(data.reading))].context
+            )
         if turns[1:] and length + sum(map(len, passages)) > size * 3.5:
             break
-        turns += [("user", asked(rng, numbered(passages), triple.question)), ("assistant", triple.answer)]
+        turns += [
+            ("user", asked(rng, numbered(passages), triple.question)),
+            ("assistant", triple.answer),
+        ]
         length += sum(map(len, passages)) + len(triple.question) + len(triple.answer)
     return turns
 
@@ -73,7 +81,12 @@ def repeated(rng: random.Random, vocabulary: int, size: int) -> tuple[list[int],
 def shares(progress: float) -> dict[str, float]:
     """What a row is made of, as training goes on: copying first, then reading."""
     copying = max(0.02, 0.4 * (1 - progress / 0.04))
-    return {"repeated": copying, "text": 0.2, "reading": 0.2, "skill": 0.6 - copying if copying < 0.5 else 0.1}
+    return {
+        "repeated": copying,
+        "text": 0.2,
+        "reading": 0.2,
+        "skill": 0.6 - copying if copying < 0.5 else 0.1,
+    }
 
 
 def length(rng: random.Random, progress: float) -> int:
@@ -84,7 +97,9 @@ def length(rng: random.Random, progress: float) -> int:
     return rng.choice((256, 384, 384, 512, 768))
 
 
-def batch(data: Prepared, seed: int, step: int, progress: float, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(
+    data: Prepared, seed: int, step: int, progress: float, tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(rows, size) tokens and labels; labels[i] is the token after tokens[i], -100 where not scored."""
     rng = random.Random(seed * 1_000_003 + step)
     size = length(rng, progress)

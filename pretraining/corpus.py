@@ -1,8 +1,9 @@
 """The pretraining corpus: what is kept of it, and the words that skill tasks are made of.
 
-Sources that the evaluation folders were also cut from are left out whole, by name; then every
-document that still shares a run of 13 words with an evaluation document or example is left out
-(the rule of GPT-3, arXiv:2005.14165, appendix C). `sartor.data.contamination` does the check.
+Sources that the evaluation folders were also cut from are left out whole, by name; then every text
+that still shares a run of 13 words with an evaluation document or example is left out (the rule of
+GPT-3, arXiv:2005.14165, appendix C), as sartor's own check finds them. Documents count twice: as
+they lie on the disk, and as sartor reads them, where markup no longer breaks a run.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import lzma
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sartor.data.contamination import contamination
+from sartor.data.formats import read
 from skills import ABSTENTION, Words
 
 EXCLUDED_SOURCES = (
@@ -33,6 +36,11 @@ class Triple:
     question: str
     answer: str
 
+    @property
+    def text(self) -> str:
+        """All of it, as one text to be checked."""
+        return f"{self.context} {self.question}\n{self.answer}"
+
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
     with lzma.open(path, "rt", encoding="utf-8") as lines:
@@ -40,46 +48,65 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
             yield json.loads(line)
 
 
-def runs(text: str) -> set[int]:
-    words = re.findall(r"\w+", text.lower())
-    return {hash(tuple(words[i : i + RUN])) for i in range(len(words) - RUN + 1)}
-
-
-def evaluation_runs(folder: Path) -> set[int]:
-    """Every 13-word run of the documents and examples that sartor is tested on."""
-    found: set[int] = set()
+def evaluation_texts(folder: Path) -> list[str]:
+    """All text of the documents and examples that sartor is tested on."""
+    found: list[str] = []
     for path in sorted(folder.glob("*/documents/*")):
-        found |= runs(path.read_text("utf-8", errors="replace"))
+        found.append(path.read_text("utf-8", errors="replace"))
+        found += [parsed.text for parsed in read(path).parsed]
     for path in sorted(folder.glob("*/examples.jsonl")):
-        for line in path.open(encoding="utf-8"):
-            row = json.loads(line)
-            found |= runs(str(row["input"])) | runs(str(row["output"]))
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                found += strings(json.loads(line))
+    if not found:
+        raise ValueError(
+            f"{folder} holds no */documents/* and no */examples.jsonl; name the folder that does with --data"
+        )
     return found
 
 
-def texts(folder: Path, banned: set[int]) -> list[str]:
-    kept = []
-    for path in sorted(folder.glob("text-*.jsonl.xz")):
-        for row in rows(path):
-            if row["source"].startswith(EXCLUDED_SOURCES) or row["licence"].startswith("CC BY-SA"):
-                continue
-            if runs(row["text"]).isdisjoint(banned):
-                kept.append(row["text"])
-    return kept
+def strings(value: object) -> Iterator[str]:
+    """Every string in a JSON value, keys left aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings(inner)
 
 
-def triples(folder: Path, banned: set[int]) -> list[Triple]:
-    kept = []
+def uncontaminated(texts: Sequence[str], evaluation: Sequence[str]) -> list[int]:
+    """Places of the texts that share no run with an evaluation text."""
+    shared = {overlap.index for overlap in contamination(texts, evaluation, run=RUN)}
+    return [place for place in range(len(texts)) if place not in shared]
+
+
+def texts(folder: Path, evaluation: Sequence[str]) -> list[str]:
+    found = [
+        row["text"]
+        for path in sorted(folder.glob("text-*.jsonl.xz"))
+        for row in rows(path)
+        if is_wanted(row)
+    ]
+    return [found[place] for place in uncontaminated(found, evaluation)]
+
+
+def triples(folder: Path, evaluation: Sequence[str]) -> list[Triple]:
+    found = []
     for row in rows(folder / "reading.jsonl.xz"):
-        if row.get("overlaps") or row["source"].startswith(EXCLUDED_SOURCES) or row["licence"].startswith("CC BY-SA"):
+        if row.get("overlaps") or not is_wanted(row):
             continue
-        if row["kind"] in ("exercise-true-false",) or len(row["answer"]) > 400:
-            continue
-        if not runs(row["context"] + " " + row["question"]).isdisjoint(banned):
+        if row["kind"] == "exercise-true-false" or len(row["answer"]) > 400:
             continue
         answer = ABSTENTION if row["kind"] == "unanswerable" else row["answer"]
-        kept.append(Triple(row["context"], row["question"], answer))
-    return kept
+        found.append(Triple(row["context"], row["question"], answer))
+    return [found[place] for place in uncontaminated([triple.text for triple in found], evaluation)]
+
+
+def is_wanted(row: dict[str, str]) -> bool:
+    """Neither from a source that sartor is tested on nor under a share-alike licence."""
+    return not row["source"].startswith(EXCLUDED_SOURCES) and not row["licence"].startswith(
+        "CC BY-SA"
+    )
 
 
 def words_of(documents: list[str], seed: int) -> Words:

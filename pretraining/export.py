@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from initialise import build, config
 from safetensors.torch import load_file
+
+from initialise import build, config
 from train import step_of
 
 

@@ -18,7 +18,9 @@ PREVIOUS_HEADS = 3
 """Heads of layer 0 that look at the token before, one projection of the token each."""
 
 
-def config(vocabulary: int, layers: int = 6, hidden: int = 256, intermediate: int = 640) -> LlamaConfig:
+def config(
+    vocabulary: int, layers: int = 6, hidden: int = 256, intermediate: int = 640
+) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
         num_attention_heads=hidden // 64, num_key_value_heads=hidden // 64, head_dim=64, max_position_embeddings=1024,
@@ -48,15 +50,23 @@ def build(shape: LlamaConfig, seed: int, circuits: bool = True) -> LlamaForCausa
     embedding = model.model.embed_tokens.weight  # (vocabulary, hidden)
     constant = torch.zeros(hidden)
     constant[0] = 1.0
-    embedding[:, 0] = 0.02 * math.sqrt(hidden) * 0.6  # every token shares this direction: position heads read it
+    embedding[:, 0] = (
+        0.02 * math.sqrt(hidden) * 0.6
+    )  # every token shares this direction: position heads read it
     first, second = model.model.layers[0].self_attn, model.model.layers[1].self_attn
-    frequencies = 1.0 / shape.rope_parameters["rope_theta"] ** (torch.arange(0, dim, 2) / dim)  # (dim / 2,)
+    frequencies = 1.0 / shape.rope_parameters["rope_theta"] ** (
+        torch.arange(0, dim, 2) / dim
+    )  # (dim / 2,)
     fast = (torch.arange(dim // 2) < 8).float()
     slow = torch.arange(dim // 2) >= dim // 4
     for head in range(PREVIOUS_HEADS):
         at = slice(head * dim, (head + 1) * dim)
-        key = torch.cat([fast, torch.zeros(dim // 2)])  # (dim,), halves as transformers rotates them
-        query = torch.cat([fast * torch.cos(frequencies), -fast * torch.sin(frequencies)])  # rotated one step back
+        key = torch.cat(
+            [fast, torch.zeros(dim // 2)]
+        )  # (dim,), halves as transformers rotates them
+        query = torch.cat(
+            [fast * torch.cos(frequencies), -fast * torch.sin(frequencies)]
+        )  # rotated one step back
         size = 2.0
         first.k_proj.weight[at] = size * key[:, None] * constant / 8 * 5
         first.q_proj.weight[at] = size * query[:, None] * constant / 8 * 5
@@ -71,7 +81,9 @@ def build(shape: LlamaConfig, seed: int, circuits: bool = True) -> LlamaForCausa
         second.q_proj.weight[at] = 0
         second.k_proj.weight[at] = 0
         second.q_proj.weight[head * dim + slow_rows] = 2.0 * read  # the token here ...
-        second.k_proj.weight[head * dim + slow_rows] = 2.0 * write  # ... against the token before there
+        second.k_proj.weight[head * dim + slow_rows] = (
+            2.0 * write
+        )  # ... against the token before there
         out = orthonormal(dim, hidden, generator)
         second.v_proj.weight[at] = out
         second.o_proj.weight[:, at] = 0.15 * out.T  # says the token that it found

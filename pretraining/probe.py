@@ -14,21 +14,39 @@ from pathlib import Path
 
 from batches import load
 from corpus import rows
-from skills import SKILLS, numbered
-
 from sartor.data.records import Message
+from sartor.models.language_model import Sampling
 from sartor.models.local import describe
 from sartor.models.local_model import LocalModel
-from sartor.models.language_model import Sampling
+from skills import SKILLS, SYSTEMS, numbered
 
 SEED = 987_654_321
 """Not a seed that training draws from."""
+INSTRUCTION = SYSTEMS[3]
 
 
 def f1(answer: str, target: str) -> float:
     a, b = answer.lower().split(), target.lower().split()
     common = sum(min(a.count(w), b.count(w)) for w in set(a))
     return 2 * common / (len(a) + len(b)) if common else 0.0
+
+
+def reading(model: LocalModel, data: Path, count: int) -> dict[str, float]:
+    """Questions that people wrote, on passages that fit the context with room for the answer."""
+    asked = []
+    for row in rows(data / "pretrain" / "reading.jsonl.xz"):
+        passage = f"{numbered([row['context']])}\n\nQuestion: {row['question']}"
+        prompt = (Message("system", INSTRUCTION), Message("user", passage))
+        if row["kind"] == "xquad" and model.prompt_tokens(prompt) < 900:
+            asked.append((prompt, row["answer"]))
+        if len(asked) == count:
+            break
+    answers = model.generate([prompt for prompt, _ in asked], Sampling(max_new_tokens=32))
+    pairs = [(a.text, right) for a, (_, right) in zip(answers, asked, strict=True)]
+    return {
+        "reading_exact": round(sum(a == right for a, right in pairs) / len(pairs), 3),
+        "reading_f1": round(sum(f1(a, right) for a, right in pairs) / len(pairs), 3),
+    }
 
 
 def main() -> None:
@@ -51,16 +69,11 @@ def main() -> None:
         results[name] = round(sum(right) / len(right), 3)
         if args.show:
             for a, turns in list(zip(answers, made, strict=True))[:4]:
-                print(f"  {name}: {turns[-2][1][-120:]!r}\n     want {turns[-1][1]!r}\n     got  {a.text!r}")
+                print(
+                    f"  {name}: {turns[-2][1][-120:]!r}\n     want {turns[-1][1]!r}\n     got  {a.text!r}"
+                )
     if args.data:
-        xquad = [r for r in rows(args.data / "pretrain" / "reading.jsonl.xz") if r["kind"] == "xquad"][: 2 * args.count]
-        rng = random.Random(SEED)
-        prompts = [(Message("system", "Answer the question from the passages, as briefly as you can. If they do not hold the answer, say: I don't know."),
-                    Message("user", f"{numbered([r['context']])}\n\nQuestion: {r['question']}")) for r in xquad]  # fmt: skip
-        prompts = [p for p in prompts if model.prompt_tokens(p) < 900]
-        answers = model.generate(prompts, Sampling(max_new_tokens=32))
-        results["reading_exact"] = round(sum(a.text == r["answer"] for a, r in zip(answers, xquad, strict=False)) / len(answers), 3)
-        results["reading_f1"] = round(sum(f1(a.text, r["answer"]) for a, r in zip(answers, xquad, strict=False)) / len(answers), 3)
+        results |= reading(model, args.data, 2 * args.count)
     print(json.dumps(results))
 
 

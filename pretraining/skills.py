@@ -39,7 +39,10 @@ class Words:
 
 
 ATTRIBUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("price", ("How much does the {n} cost?", "What is the price of the {n}?", "How much is the {n}?")),
+    (
+        "price",
+        ("How much does the {n} cost?", "What is the price of the {n}?", "How much is the {n}?"),
+    ),
     ("weight", ("How much does the {n} weigh?", "What is the weight of the {n}?")),
     ("color", ("What color is the {n}?", "Which color does the {n} have?")),
     ("warranty", ("How long is the warranty of the {n}?", "What warranty does the {n} have?")),
@@ -59,17 +62,29 @@ ATTRIBUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rule", ("What is the rule for the {n}?", "Which rule holds for the {n}?")),
 )
 GENERIC = (
-    'What is the {a} of the {n}?',
+    "What is the {a} of the {n}?",
     'What does it say under "{a}" for the {n}?',
     "{n}: what is the {a}?",
     "Tell me the {a} of the {n}.",
     "{a} of the {n}?",
 )
-COLORS = "red blue green black white grey brown yellow orange purple pink silver gold beige navy".split()
-MATERIALS = "wool cotton steel oak glass leather nylon paper stone copper silk clay rubber linen plastic pine".split()
-MONTHS = "January February March April May June July August September October November December".split()
-CONSONANTS = "b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl st tr".split()
-VOWELS = "a e i o u ai ea oo ou".split()
+COLORS = [
+    "red", "blue", "green", "black", "white", "grey", "brown", "yellow", "orange", "purple",
+    "pink", "silver", "gold", "beige", "navy",
+]  # fmt: skip
+MATERIALS = [
+    "wool", "cotton", "steel", "oak", "glass", "leather", "nylon", "paper", "stone", "copper",
+    "silk", "clay", "rubber", "linen", "plastic", "pine",
+]  # fmt: skip
+MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+]  # fmt: skip
+CONSONANTS = [
+    "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
+    "br", "cl", "dr", "fl", "gr", "kr", "pl", "st", "tr",
+]  # fmt: skip
+VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "oo", "ou"]
 
 
 def made_up(rng: random.Random) -> str:
@@ -82,7 +97,7 @@ def name(rng: random.Random, words: Words) -> str:
     if rng.random() < 0.35:
         parts[0] = made_up(rng)
     if rng.random() < 0.1:
-        parts.append(rng.choice("X2 X4 Pro Mini 100 II Plus 3000".split()))
+        parts.append(rng.choice(["X2", "X4", "Pro", "Mini", "100", "II", "Plus", "3000"]))
     return " ".join(parts)
 
 
@@ -102,7 +117,9 @@ def value(rng: random.Random, attribute: str, words: Words) -> str:
     if attribute == "warranty":
         return f"{rng.randint(1, 30)} {rng.choice(('years', 'months', 'days'))}"
     if attribute == "size":
-        return " x ".join(str(rng.randint(1, 200)) for _ in range(rng.choice((1, 2, 3)))) + rng.choice((" cm", " inches", " m"))
+        return " x ".join(
+            str(rng.randint(1, 200)) for _ in range(rng.choice((1, 2, 3)))
+        ) + rng.choice((" cm", " inches", " m"))
     if attribute == "opening hours":
         return f"{rng.randint(6, 11)} to {rng.randint(4, 10)}"
     if attribute == "phone":
@@ -114,9 +131,15 @@ def value(rng: random.Random, attribute: str, words: Words) -> str:
     if attribute == "date":
         return f"{rng.choice(MONTHS)} {rng.randint(1, 28)}, {rng.randint(1800, 2030)}"
     if attribute == "code":
-        return "".join(rng.choice("ABCDEFGHKLMNPRSTVWXZ") for _ in range(2)) + str(rng.randint(10, 9999))
+        return "".join(rng.choice("ABCDEFGHKLMNPRSTVWXZ") for _ in range(2)) + str(
+            rng.randint(10, 9999)
+        )
     if attribute == "category":
-        return f"{rng.choice(words.nouns)}/{rng.choice(words.nouns)}" if rng.random() < 0.5 else rng.choice(words.nouns)
+        return (
+            f"{rng.choice(words.nouns)}/{rng.choice(words.nouns)}"
+            if rng.random() < 0.5
+            else rng.choice(words.nouns)
+        )
     if attribute in ("note", "rule"):
         return rng.choice(words.sentences)
     return rng.choice(words.spans)
@@ -132,17 +155,26 @@ def record(rng: random.Random, title: str, fields: Sequence[tuple[str, str]], wo
     if shape == 2:
         return "\n".join([f"# {title}", *(f"- **{a.capitalize()}**: {v}" for a, v in fields)])
     if shape == 3:
-        return f"{title}. " + " ".join(f"{a.capitalize()}: {v}" + ("" if v.endswith(".") else ".") for a, v in fields)
+        return f"{title}. " + " ".join(
+            f"{a.capitalize()}: {v}" + ("" if v.endswith(".") else ".") for a, v in fields
+        )
     if shape == 4:
         body = "\n".join(f"## {a.capitalize()}\n{v}" for a, v in fields)
         return f"# {title}\n{body}"
-    sentences = [rng.choice((f"The {a} of the {title} is {v}.", f"The {title} has the {a} {v}.", f"Its {a} is {v}.")) for a, v in fields]
+    sentences = [
+        rng.choice(
+            (f"The {a} of the {title} is {v}.", f"The {title} has the {a} {v}.", f"Its {a} is {v}.")
+        )
+        for a, v in fields
+    ]
     if rng.random() < 0.5:
         sentences.insert(rng.randint(0, len(sentences)), rng.choice(words.sentences))
     return f"{title}\n" + " ".join(sentences)
 
 
-def world(rng: random.Random, words: Words, records: int) -> list[tuple[str, list[tuple[str, str]], str]]:
+def world(
+    rng: random.Random, words: Words, records: int
+) -> list[tuple[str, list[tuple[str, str]], str]]:
     made = []
     shared = [rng.choice(words.nouns).capitalize() for _ in range(2)]
     for _ in range(records):
@@ -191,7 +223,15 @@ def lookup(rng: random.Random, words: Words, size: int) -> list[Turn]:
             question, answer = question_of(rng, name(rng, words), attribute), ABSTENTION
         elif kind < 0.32:
             attribute, held = rng.choice(fields)
-            question, answer = rng.choice((f"Which one has the {attribute} {held}?", f"I am looking for one like this: {held}")), title
+            question, answer = (
+                rng.choice(
+                    (
+                        f"Which one has the {attribute} {held}?",
+                        f"I am looking for one like this: {held}",
+                    )
+                ),
+                title,
+            )
         else:
             attribute, held = rng.choice(fields)
             question, answer = question_of(rng, title, attribute), held
@@ -213,21 +253,35 @@ def once(rng: random.Random, words: Words, size: int) -> list[Turn]:
         if rng.random() < 0.12:
             title, answer = name(rng, words), ABSTENTION
         context = numbered([text for _, _, text in made])
-        turns += [("user", asked(rng, context, question_of(rng, title, attribute))), ("assistant", answer)]
+        turns += [
+            ("user", asked(rng, context, question_of(rng, title, attribute))),
+            ("assistant", answer),
+        ]
     return turns
 
 
 def label(rng: random.Random, words: Words, size: int) -> list[Turn]:
     """Examples of a made-up classification, as few-shot turns: the label follows from a word in the text."""
     classes = rng.randint(2, 4)
-    names = rng.sample(words.nouns, classes) if rng.random() < 0.5 else rng.sample("A B C D positive negative yes no 1 2 3 4 5".split(), classes)
+    names = (
+        rng.sample(words.nouns, classes)
+        if rng.random() < 0.5
+        else rng.sample(
+            ["A", "B", "C", "D", "positive", "negative", "yes", "no", "1", "2", "3", "4", "5"],
+            classes,
+        )
+    )
     cues = [rng.sample(words.nouns, rng.choice((1, 2))) for _ in names]
     instruction = rng.choice(("Classify: ", "Which label? ", "", "Give the class of this text: "))
     turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
     for _ in range(max(4, size // 28)):
         i = rng.randrange(classes)
         filler = rng.choice(words.spans)
-        text = f"{filler} {rng.choice(cues[i])}" if rng.random() < 0.5 else f"{rng.choice(cues[i])} {filler}"
+        text = (
+            f"{filler} {rng.choice(cues[i])}"
+            if rng.random() < 0.5
+            else f"{rng.choice(cues[i])} {filler}"
+        )
         turns += [("user", instruction + text), ("assistant", names[i])]
     return turns
 
@@ -251,7 +305,9 @@ def choose(rng: random.Random, words: Words, size: int) -> list[Turn]:
 
 def finish(rng: random.Random, words: Words, size: int) -> list[Turn]:
     """Given the first words of a sentence in a passage of real prose, say the rest."""
-    made = [rng.choice(words.paragraphs) for _ in range(rng.randint(1, max(1, min(3, size // 130))))]
+    made = [
+        rng.choice(words.paragraphs) for _ in range(rng.randint(1, max(1, min(3, size // 130))))
+    ]
     sentences = [s for text in made for s in text.split(". ") if 6 <= len(s.split()) <= 40]
     if not sentences:
         return copy(rng, words, size)
@@ -259,7 +315,9 @@ def finish(rng: random.Random, words: Words, size: int) -> list[Turn]:
     for i in range(max(1, size // 90)):
         parts = rng.choice(sentences).split()
         cut = rng.randint(3, max(3, len(parts) // 2))
-        question = rng.choice(("Finish the sentence: ", "What does the passage say after: ", "Complete: ")) + " ".join(parts[:cut])
+        question = rng.choice(
+            ("Finish the sentence: ", "What does the passage say after: ", "Complete: ")
+        ) + " ".join(parts[:cut])
         turns.append(("user", asked(rng, numbered(made), question) if i == 0 else question))
         turns.append(("assistant", " ".join(parts[cut:])))
     return turns
@@ -268,19 +326,28 @@ def finish(rng: random.Random, words: Words, size: int) -> list[Turn]:
 def copy(rng: random.Random, words: Words, size: int) -> list[Turn]:
     turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
     for _ in range(max(1, size // 50)):
-        text = rng.choice((rng.choice(words.spans), rng.choice(words.sentences), name(rng, words), number(rng)))
-        turns += [("user", rng.choice(("Repeat: ", "Copy this: ", "Say it again: ")) + text), ("assistant", text)]
+        text = rng.choice(
+            (rng.choice(words.spans), rng.choice(words.sentences), name(rng, words), number(rng))
+        )
+        turns += [
+            ("user", rng.choice(("Repeat: ", "Copy this: ", "Say it again: ")) + text),
+            ("assistant", text),
+        ]
     return turns
 
 
 def pick(rng: random.Random, words: Words, size: int) -> list[Turn]:
     """Pick out of a list by place, or the one that begins with a given word."""
-    items = [rng.choice((name(rng, words), rng.choice(words.spans))) for _ in range(rng.randint(3, 6))]
+    items = [
+        rng.choice((name(rng, words), rng.choice(words.spans))) for _ in range(rng.randint(3, 6))
+    ]
     listed = "\n".join(f"{i}. {item}" for i, item in enumerate(items, 1))
     turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
     for i in range(max(2, size // 40)):
         k = rng.randrange(len(items))
-        question = rng.choice((f"Which is number {k + 1}?", f"Which one begins with {items[k].split()[0]}?"))
+        question = rng.choice(
+            (f"Which is number {k + 1}?", f"Which one begins with {items[k].split()[0]}?")
+        )
         turns.append(("user", f"{listed}\n\n{question}" if i == 0 else question))
         turns.append(("assistant", items[k]))
     return turns
@@ -292,8 +359,10 @@ def fill(rng: random.Random, words: Words, size: int) -> list[Turn]:
     for _ in range(max(1, size // 110)):
         [(title, fields, text)] = world(rng, words, 1)
         chosen = fields[: rng.randint(1, 2)]
-        blank = f"The {{name}} has " + " and ".join(f"the {a} {{{a}}}" for a, _ in chosen) + "."
-        full = f"The {title} has " + " and ".join(f"the {a} {v.rstrip('.')}" for a, v in chosen) + "."
+        blank = "The {name} has " + " and ".join(f"the {a} {{{a}}}" for a, _ in chosen) + "."
+        full = (
+            f"The {title} has " + " and ".join(f"the {a} {v.rstrip('.')}" for a, v in chosen) + "."
+        )
         turns += [("user", f"{text}\n\nFill in: {blank}"), ("assistant", full)]
     return turns
 
@@ -308,7 +377,16 @@ SKILLS: dict[str, Callable[[random.Random, Words, int], list[Turn]]] = {
     "pick": pick,
     "fill": fill,
 }
-WEIGHTS: dict[str, float] = {"lookup": 0.34, "once": 0.24, "label": 0.1, "choose": 0.06, "finish": 0.12, "copy": 0.05, "pick": 0.04, "fill": 0.05}
+WEIGHTS: dict[str, float] = {
+    "lookup": 0.34,
+    "once": 0.24,
+    "label": 0.1,
+    "choose": 0.06,
+    "finish": 0.12,
+    "copy": 0.05,
+    "pick": 0.04,
+    "fill": 0.05,
+}
 
 
 def conversation(rng: random.Random, words: Words, size: int) -> tuple[str, list[Turn]]:

@@ -13,17 +13,20 @@ import time
 from pathlib import Path
 
 import torch
-from batches import batch, load
-from initialise import build, config
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from batches import batch, load
+from initialise import build, config
 
 
 def optimizers(model: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
     return [
-        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(
+            matrices, lr=learning_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+        ),
         torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
 
@@ -37,7 +40,10 @@ def save(path: Path, model: nn.Module, optims: list[torch.optim.Optimizer], step
     tensors = {f"model.{n}": p.detach().contiguous() for n, p in model.named_parameters()}
     for i, optimizer in enumerate(optims):
         for j, p in enumerate(optimizer.param_groups[0]["params"]):
-            tensors |= {f"optimizer.{i}.{j}.{k}": torch.as_tensor(v).float().contiguous() for k, v in optimizer.state[p].items()}
+            tensors |= {
+                f"optimizer.{i}.{j}.{k}": torch.as_tensor(v).float().contiguous()
+                for k, v in optimizer.state[p].items()
+            }
     temporary = path / "checkpoint.tmp"
     save_file(tensors, temporary, metadata={"step": str(step)})
     temporary.rename(path / "checkpoint.safetensors")
@@ -51,7 +57,9 @@ def restore(path: Path, model: nn.Module, optims: list[torch.optim.Optimizer]) -
     for i, optimizer in enumerate(optims):
         for j, p in enumerate(optimizer.param_groups[0]["params"]):
             prefix = f"optimizer.{i}.{j}."
-            optimizer.state[p] = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            optimizer.state[p] = {
+                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+            }
 
 
 def step_of(path: Path) -> int:
@@ -67,16 +75,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--decay", type=int, default=600)
-    parser.add_argument("--horizon", type=int, default=4000, help="steps over which the mix of tasks changes")
+    parser.add_argument(
+        "--horizon", type=int, default=4000, help="steps over which the mix of tasks changes"
+    )
     parser.add_argument("--tokens", type=int, default=8192, help="tokens a step")
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--plain", action="store_true", help="random first weights, without the copying circuit")
+    parser.add_argument(
+        "--plain", action="store_true", help="random first weights, without the copying circuit"
+    )
     parser.add_argument("--save-every", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     data = load(args.prepared)
-    model = build(config(data.tokenizer.get_vocab_size(), args.layers), args.seed, circuits=not args.plain)
+    model = build(
+        config(data.tokenizer.get_vocab_size(), args.layers), args.seed, circuits=not args.plain
+    )
     optims = optimizers(model, args.learning_rate)
     checkpoint = args.out / "checkpoint.safetensors"
     start = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from sartor.techniques.registry import TECHNIQUES
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "transformers", "peft", "lancedb", "pyarrow", "pandas", "scipy", "fastapi"}
-HEAVY |= {"trafilatura", "uvicorn", "wordllama", "rouge_score"}
+HEAVY |= {"lxml", "uvicorn", "wordllama", "rouge_score"}
 WRITTEN = ("src", "tests", "benchmarks", "pretraining")
 
 
@@ -43,6 +45,40 @@ def test_the_changelog_ends_at_the_version_of_the_package() -> None:
     assert released[0] == package["project"]["version"]
 
 
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What src imports is a dependency; what else tests and scripts import is in the dev group."""
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = package["project"]["optional-dependencies"].values()
+    shipped = [*package["project"]["dependencies"], *(line for extra in extras for line in extra)]
+    homes = packages_distributions()
+    for lines, folders in (
+        (shipped, ["src"]),
+        ([*shipped, *package["dependency-groups"]["dev"]], ["tests", "benchmarks", "pretraining"]),
+    ):
+        declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+        ours = {"sartor", *(path.stem for path in files("*.py", "pretraining"))}
+        names = {name for path in files("*.py", *folders) for name in imported(path)}
+        others = names - ours - sys.stdlib_module_names
+        assert len(others) > 5
+        missing = {
+            name
+            for name in others
+            if declared.isdisjoint(home.lower().replace("_", "-") for home in homes.get(name, []))
+        }
+        assert missing == set(), folders
+
+
 @pytest.mark.parametrize(
     ("what", "pattern"),
     [
@@ -61,6 +97,24 @@ def test_no_source_uses(what: str, pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert guilty == [], what
+
+
+def test_no_file_names_a_place_of_the_machine_it_was_made_on() -> None:
+    """Neither a home or scratch folder, nor a package index that nobody else can reach."""
+    private = re.compile(
+        r"(?<![\w.])/(?:wo" + r"rk|ro" + r"ot|op" + r"t|tm" + r"p|Us" + r"ers)/[\w.]"
+        r"|/ho" + r"me/(?!ada\b)\w"  # whom a test made up
+        r"|(?:index-u" + r"rl|find-li" + r"nks)[ =]+(?!https://(?:pypi|download\.pytorch)\.org/)"
+    )
+    ours = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
+    ours += files("*", *WRITTEN, "docs", ".ci")
+    paths = [path for path in ours if path.is_file() and "__pycache__" not in path.parts]
+    guilty = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in paths
+        if (found := private.search(path.read_bytes().decode("utf-8", "replace")))
+    ]
+    assert guilty == []
 
 
 def test_nothing_is_left_to_do() -> None:

@@ -167,7 +167,9 @@ def parse(plain: dict[str, Any], where: str) -> ProjectFile:
     try:
         made = ProjectFile.model_validate(plain)
     except ValidationError as error:
-        raise ProjectError(f"{where}: " + "; ".join(_told(e) for e in error.errors()[:5])) from error
+        raise ProjectError(
+            f"{where}: " + "; ".join(_told(e) for e in error.errors()[:5])
+        ) from error
     _check_candidates(made.customize.candidates, where)
     return made
 

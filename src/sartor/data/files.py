@@ -59,7 +59,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights.") from error
+        raise DataError(
+            f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

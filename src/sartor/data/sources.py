@@ -7,11 +7,13 @@ that suggests the nearest name.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sartor.data.files import digest
 from sartor.errors import DataError
 
 
@@ -94,3 +96,21 @@ def _nearest(path: Path) -> str:
     )
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def fingerprint(root: Path, *entries: Sequence[str]) -> str:
+    """Digest of every file the entries name, by name and content: equal means nothing to read anew."""
+    rows = []
+    for named in entries:
+        for file in find(root, named, "data") if named else []:
+            rows.append((file.source, _content(file.path)))
+        rows.append(("", ""))
+    return digest(rows)
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"

@@ -1,0 +1,5 @@
+"""`python -m sartor`: the command line."""
+
+from sartor.cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""A new project: a folder with a commented sartor.toml, from a starter or from one's own data."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from sartor import starters
+from sartor.data.files import write_text
+from sartor.data.sources import find
+from sartor.errors import ProjectError
+from sartor.project import CANDIDATES, FILE, parse
+from sartor.techniques.registry import build
+
+TEMPLATE = """\
+# What to try, on what, and what is good enough. `sartor check` tells what a run would take,
+# `sartor run` does it. Every key: docs/project-file.md
+
+[project]
+name = {name}
+seed = 0                      # decides the split, the order of training and every resample
+
+[data]
+documents = {documents}       # files, folders or patterns
+examples = {examples}         # JSONL or CSV: input, output, and if known document_ids and label
+test_fraction = 0.2           # held out to decide on; never seen in training
+max_test = 300                # at most so many: more narrows the intervals, and takes longer
+validation_fraction = 0.1     # for choosing learning rates and when to stop
+max_validation = 100
+
+[model]
+base = {base}                 # "thimble" (tiny, for trying things out), a folder, or a Hugging Face id
+
+[customize]                   # what is tried, all on the same examples
+candidates = [
+{candidates}
+]
+
+[criteria]                    # what the winner must be; written before the first run
+scorer = "token_f1"           # exact_match, token_f1, rouge_l, groundedness, answered, abstention
+margin = 0.03                 # losing no more than this to the best is good enough
+# max_seconds = 2.0           # an answer
+# max_cost = 0.001            # an answer
+# max_memory_gb = 4.0
+
+[cost]
+currency = "USD"
+machine_per_hour = 0.10       # of the machine that answers
+expected_requests = 100_000   # what training is spread over
+"""
+
+
+def create(
+    folder: Path,
+    *,
+    use_case: str | None = None,
+    documents: Sequence[Path] = (),
+    examples: Sequence[Path] = (),
+    base: str = "thimble",
+    candidates: Sequence[str] = CANDIDATES,
+) -> Path:
+    """Write the project and return its file; nothing that is there already is touched."""
+    path = folder / FILE
+    if path.exists():
+        raise ProjectError(f"{path} is there already. Change it, or choose another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise ProjectError(f"{folder} is a file, and a project needs a folder. Give another path.")
+    for candidate in candidates:
+        build(candidate)
+    if use_case:
+        if documents or examples:
+            raise ProjectError(
+                "a starter brings its own documents and examples: "
+                "give --use-case, or --documents and --examples, not both."
+            )
+        starters.copy(use_case, folder)
+        named = (["documents"], ["examples.jsonl"])
+    elif examples:
+        named = (
+            [_named(path, folder, "--documents") for path in documents],
+            [_named(path, folder, "--examples") for path in examples],
+        )
+    else:
+        raise ProjectError(
+            "nothing to start from. Give --examples FILE.jsonl (and --documents FOLDER), or a "
+            f"starter: --use-case {' or '.join(starters.names())}."
+        )
+    text = _filled(folder.resolve().name, *named, _base(base), candidates)
+    parse(tomllib.loads(text), str(path))
+    write_text(path, text)
+    return path
+
+
+def _filled(
+    name: str, documents: list[str], examples: list[str], base: str, candidates: Sequence[str]
+) -> str:
+    return TEMPLATE.format(
+        name=_quoted(name),
+        documents=_quoted(documents),
+        examples=_quoted(examples),
+        base=_quoted(base),
+        candidates="\n".join(f"    {_quoted(candidate)}," for candidate in candidates),
+    )
+
+
+def _quoted(value: str | list[str]) -> str:
+    """As TOML has it: its basic strings are JSON's, but for U+007F."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _named(path: Path, folder: Path, option: str) -> str:
+    """How the project names a path: relative when it lies inside, else whole."""
+    whole = Path(path).expanduser().resolve()
+    find(whole.parent, [str(whole)], option)
+    inside = folder.resolve()
+    return whole.relative_to(inside).as_posix() if whole.is_relative_to(inside) else str(whole)
+
+
+def _base(base: str) -> str:
+    """A folder by its whole path, for the project may lie elsewhere; any other name as it is."""
+    path = Path(base).expanduser()
+    return str(path.resolve()) if base != "thimble" and path.is_dir() else base

@@ -1,0 +1,240 @@
+"""What a run leaves: the decision, the reports, a line of history, the release, and the page.
+
+decision.json  reports/<candidate>.json  history.jsonl  looks.jsonl
+candidates/<candidate>.json  releases/  ../report.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sartor import __version__
+from sartor.data import prepared_files
+from sartor.data.files import digest, write_json, write_text
+from sartor.data.prepare import Prepared
+from sartor.errors import ModelError, ProjectError
+from sartor.evaluation import history, report
+from sartor.evaluation.records import Criteria, Decision, Report
+from sartor.models.language_model import Sampling
+from sartor.project import FILE, ProjectFile
+from sartor.serving.release import Release, Releases
+from sartor.studio.page import Counts, ReportPage, render
+from sartor.trial import Tried
+from sartor.workspace import Workspace
+
+PAGE = "report.html"
+TOLD_VERSIONS = ("torch", "transformers", "peft", "lancedb", "wordllama")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    decision: Decision
+    reports: tuple[Report, ...]
+    page: Path
+    """The report, as one HTML file."""
+    unchanged: bool
+    """Nothing had changed since the last run, so nothing was done."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the decision of a run rests on, beside the trials."""
+
+    key: str
+    """Digest of everything."""
+    data: str
+    """Digest of the data."""
+    failures: tuple[str, ...]
+    sampling: Sampling
+
+
+def leave(
+    workspace: Workspace, file: ProjectFile, prepared: Prepared, tried: Sequence[Tried], made: Made
+) -> Outcome:
+    """Decide between the candidates tried, and write everything down."""
+    from sartor.evaluation.decide import decide, decision_json
+
+    if not tried:
+        raise ModelError(f"no candidate could be run: {'; '.join(made.failures)}")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
+    looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
+    reports = tuple(one.test for one in tried)
+    _save_reports(workspace, reports)
+    too_many = _too_many(looks, file.criteria.max_looks)
+    criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))
+    seed = file.project.seed
+    decision = decide(reports, criteria, seed=seed, refusals=[*made.failures, *too_many])
+    told = decision_json(decision, reports)
+    write_json(workspace.decision, told)
+    earlier = history.read(workspace.root / "history.jsonl")
+    run = _run(workspace, tried, decision, made, earlier, (at, test, looks, seed))
+    history.add(workspace.root / "history.jsonl", run)
+    _release(workspace, tried, decision.winner, digest(told), made.sampling, at)
+    page = _page(workspace, file, prepared, reports, run)
+    return Outcome(decision, reports, page, unchanged=False)
+
+
+def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
+    """The last run's outcome, from its files; the page is written anew."""
+    runs = history.read(workspace.root / "history.jsonl")
+    if not runs or not workspace.decision.is_file():
+        raise ProjectError(
+            f"{workspace.project} has no decision yet. Make one: sartor run {workspace.project}"
+        )
+    names = [entry.candidate for entry in runs[-1].entries]
+    reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
+    prepared = prepared_files.load(workspace.folder("data"))
+    page = _page(workspace, file, prepared, reports, runs[-1])
+    return Outcome(runs[-1].decision, reports, page, unchanged=True)
+
+
+def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> None:
+    """Those of this run, and no others."""
+    paths = {workspace.reports / f"{one.candidate}.json": one for one in reports}
+    for path, one in paths.items():
+        report.save(one, path)
+    for path in workspace.reports.glob("*.json"):
+        if path not in paths:
+            path.unlink()
+
+
+def _too_many(looks: int, most: int) -> list[str]:
+    if looks <= most:
+        return []
+    return [
+        f"this test part was looked at {looks} times, and max_looks is {most}: choosing again and "
+        "again on the same examples makes luck look like quality. Collect new test examples"
+    ]
+
+
+def _run(
+    workspace: Workspace,
+    tried: Sequence[Tried],
+    decision: Decision,
+    made: Made,
+    earlier: Sequence[history.Run],
+    around: tuple[str, str, int, int],
+) -> history.Run:
+    """The run as the history has it; a run that was interrupted here keeps its number."""
+    at, test, looks, seed = around
+    card = tried[0].customization.base
+    base = f"{card.name} {card.revision[:12]}"
+    again = earlier and earlier[-1].key == made.key
+    before = earlier[:-1] if again else earlier
+    return history.Run(
+        number=len(before) + 1,
+        at=at,
+        key=made.key,
+        data=made.data,
+        test=test,
+        base=base,
+        scorer=decision.criteria.scorer,
+        looks=looks,
+        decision=decision,
+        entries=tuple(
+            _entry(workspace, one, decision.criteria, before, (made.data, base), seed)
+            for one in tried
+        ),
+        failures=made.failures,
+    )
+
+
+def _entry(
+    workspace: Workspace,
+    one: Tried,
+    criteria: Criteria,
+    before: Sequence[history.Run],
+    made_of: tuple[str, str],
+    seed: int,
+) -> history.Entry:
+    """The candidate in this run, and what changing it did on validation."""
+    last = history.last_of(before, one.trial.name)
+    changed, effect = history.changes(None, {}, True, True), None
+    if last:
+        run, entry = last
+        same_data, same_base = run.data == made_of[0], run.base == made_of[1]
+        changed = history.changes(entry, one.trial.settings, same_data, same_base)
+        if changed:
+            effect = history.effect(
+                workspace.root, entry, one.validation, criteria.scorer, criteria.margin, seed
+            )
+    measured = one.test.measured
+    return history.Entry(
+        candidate=one.trial.name,
+        technique=measured.technique,
+        settings=one.trial.settings,
+        digest=one.customization.digest,
+        notes=one.customization.notes,
+        validation=one.validation.estimates.get(criteria.scorer),
+        cost_per_answer=measured.cost_per_answer,
+        training_seconds=measured.training_seconds,
+        report=one.validation_file,
+        changed=changed,
+        effect=effect,
+    )
+
+
+def _release(
+    workspace: Workspace,
+    tried: Sequence[Tried],
+    winner: str | None,
+    decision: str,
+    sampling: Sampling,
+    at: str,
+) -> None:
+    """Make the winner what is served; keep how to load every other candidate as well."""
+    for one in tried:
+        name, settings = one.trial.name, {**one.trial.recipe, "sampling": asdict(sampling)}
+        write_json(
+            workspace.folder("candidates", f"{name}.json"),
+            Release(0, name, settings, one.customization, decision, at),
+        )
+        if name == winner:
+            Releases(workspace.folder("releases")).make(name, settings, one.customization, decision)
+
+
+def _page(
+    workspace: Workspace,
+    file: ProjectFile,
+    prepared: Prepared,
+    reports: Sequence[Report],
+    run: history.Run,
+) -> Path:
+    folder, counts = workspace.project, prepared.counts
+    page = ReportPage(
+        project=file.project.name or folder.name,
+        base=run.base.rsplit(" ", 1)[0],
+        created=run.at,
+        seed=file.project.seed,
+        decision=run.decision,
+        reports=tuple(reports),
+        counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
+        looks=run.looks,
+        dropped=prepared.dropped,
+        warnings=(*run.failures, *prepared.warnings),
+        personal_data=prepared.personal_data,
+        commands=(f"sartor run {folder.name}", f"sartor serve {folder.name}"),
+        digests={"data": run.data, "test part": run.test, "base": run.base, "run": run.key},
+        versions=_versions(),
+        config_text=(folder / FILE).read_text("utf-8"),
+        currency=file.cost.currency,
+    )
+    write_text(folder / PAGE, render(page))
+    return folder / PAGE
+
+
+def _versions() -> dict[str, str]:
+    found = {"sartor": __version__}
+    for package in TOLD_VERSIONS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

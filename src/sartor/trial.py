@@ -1,0 +1,211 @@
+"""A trial: one candidate customized, asked, and scored. Each part is kept, and not made twice.
+
+    customizations/<candidate>-<key>/     what `fit` made; customization.json last
+    answers/<candidate>-<digest>/         test.jsonl, validation.jsonl, measured.json
+    validation/<candidate>-<digest>.json  the report on validation, for the history
+
+A folder is named by the digest of what it was made from, so a changed candidate makes new ones, and
+going back to earlier settings finds the old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from sartor import __version__
+from sartor.data.files import digest, from_json, write_json
+from sartor.data.records import Conversation, Example, Split, TrainingData
+from sartor.evaluation.cost import cost_per_answer
+from sartor.evaluation.predict import predict
+from sartor.evaluation.records import Measured, Prediction, Report
+from sartor.evaluation.report import report, save
+from sartor.evaluation.scorer import Scorer
+from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
+from sartor.models.memory import PeakMemory
+from sartor.project import Candidate, Cost
+from sartor.techniques.registry import build
+from sartor.techniques.settings import settings_of
+from sartor.techniques.technique import Customization, Technique
+from sartor.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a trial."""
+
+    trial: Trial
+    customization: Customization
+    test: Report
+    validation: Report
+    validation_file: str
+    """Where the report on validation is kept, inside the workspace."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How every candidate is asked, and what answers are judged by."""
+
+    sampling: Sampling
+    scorers: tuple[Scorer, ...]
+    batch: int
+    prices: Cost
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate of the project file, with its technique built."""
+
+    candidate: Candidate
+    technique: Technique
+    defaults: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, candidate: Candidate, defaults: dict[str, dict[str, Any]], seed: int) -> Trial:
+        """Build the technique; the project's seed is its seed unless it names one."""
+        seeded = _seeded(candidate.technique, defaults, seed)
+        return cls(candidate, build(candidate.technique, candidate.settings, seeded), seeded)
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What `rebuild` makes the technique from."""
+        return {
+            "technique": self.candidate.technique,
+            "settings": self.candidate.settings,
+            "defaults": self.defaults,
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the technique, defaults included."""
+        return settings_of(self.technique)
+
+    def customize(
+        self, base: ModelCard, data: TrainingData, data_key: str, workspace: Workspace
+    ) -> Customization:
+        """Fit, unless that was done; its folder is named relative to the project."""
+        key = digest(__version__, self.recipe["technique"], self.settings, base.revision, data_key)
+        folder = workspace.folder("customizations", f"{self.name}-{key[:12]}")
+        record = folder / "customization.json"
+        if not record.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = self.technique.fit(base, data, folder)
+            inside = str(folder.relative_to(workspace.project))
+            write_json(record, replace(made, directory=inside))
+        return from_json(Customization, record.read_text("utf-8"))
+
+    def evaluate(
+        self, made: Customization, split: Split, asked: Asked, workspace: Workspace
+    ) -> Tried:
+        """Ask it the validation and the test part, and score both."""
+        name = f"{self.name}-{made.digest[:12]}"
+        folder = workspace.folder("answers", name)
+        model = _Later(self.technique, made, workspace.project)
+        with _Memory(folder / "measured.json", model) as memory:
+            validation, test = split.training.validation, split.test
+            held = self._ask(model, validation, asked, folder / "validation.jsonl", made)
+            tested = self._ask(model, test, asked, folder / "test.jsonl", made)
+        measured = _measured(made, tested, memory.peak, asked.prices, self.candidate.technique)
+        kept = f"validation/{name}.json"
+        on_validation = report(self.name, measured, held, asked.scorers, asked.seed)
+        save(on_validation, workspace.root / kept)
+        on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
+        return Tried(self, made, on_test, on_validation, kept)
+
+    def _ask(
+        self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
+        made: Customization,
+    ) -> list[Prediction]:  # fmt: skip
+        what = f"{self.name}: answer {path.stem}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+
+
+def rebuild(recipe: dict[str, Any], made: Customization, project: Path) -> LanguageModel:
+    """The model of a recipe and what was made by it."""
+    technique = build(recipe["technique"], recipe["settings"], recipe["defaults"])
+    return technique.load(located(made, project))
+
+
+def located(made: Customization, project: Path) -> Customization:
+    """The customization with its folder as it lies in this project, on this machine."""
+    return replace(made, directory=str(project / made.directory))
+
+
+def _seeded(
+    technique: str, defaults: dict[str, dict[str, Any]], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Settings of each technique named, with the seed where the technique takes one."""
+    from dataclasses import fields
+
+    seeded = dict(defaults)
+    for name in technique.split("+"):
+        kind = build(name.strip())
+        if any(field.name == "seed" for field in fields(kind)):  # type: ignore[arg-type]
+            seeded[name.strip()] = {"seed": seed, **defaults.get(name.strip(), {})}
+    return {name: seeded[name] for name in sorted(seeded)}
+
+
+def _measured(
+    made: Customization, tested: Sequence[Prediction], peak: int, prices: Cost, technique: str
+) -> Measured:
+    seconds = fmean(prediction.completion.seconds for prediction in tested)
+    return Measured(
+        technique=technique,
+        base=made.base.name,
+        seconds_per_answer=seconds,
+        cost_per_answer=cost_per_answer(seconds, made.seconds, prices),
+        trainable_parameters=made.trainable_parameters,
+        training_seconds=made.seconds,
+        peak_memory_bytes=max(made.peak_memory, peak),
+    )
+
+
+class _Later:
+    """A customized model that is loaded when it is first asked: kept answers need no weights."""
+
+    def __init__(self, technique: Technique, made: Customization, project: Path) -> None:
+        self._technique = technique
+        self._made = located(made, project)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        return self._technique.load(self._made)
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        return self.model.generate(conversations, sampling)
+
+
+class _Memory:
+    """The most memory that answering took, over all sittings."""
+
+    def __init__(self, path: Path, model: _Later) -> None:
+        self.path = path
+        self.model = model
+        self.peak = 0
+        self._watch = PeakMemory()
+
+    def __enter__(self) -> _Memory:
+        self._watch.__enter__()
+        if self.path.is_file():
+            self.peak = from_json(dict[str, int], self.path.read_text("utf-8"))["peak_memory"]
+        else:
+            _ = self.model.model  # a sitting that was killed left no figure: measure at least this
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._watch.__exit__(*failure)
+        if "model" in vars(self.model):
+            self.peak = max(self.peak, self._watch.peak)
+            write_json(self.path, {"peak_memory": self.peak})
