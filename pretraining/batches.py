@@ -17,6 +17,8 @@ from skills import SYSTEMS, Turn, Words, asked, conversation, numbered
 BEGIN, END = 1, 2
 ROLES = {"system": 3, "user": 4, "assistant": 5}
 IGNORED = -100
+LATE = 1.7
+"""From so many horizons on, contexts are long, as retrieval's are."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def repeated(rng: random.Random, vocabulary: int, size: int) -> tuple[list[int],
 
 def shares(progress: float) -> dict[str, float]:
     """What a row is made of, as training goes on: copying first, then reading."""
+    if progress > LATE:
+        return {"repeated": 0.02, "text": 0.1, "reading": 0.16, "skill": 0.72}
     copying = max(0.02, 0.4 * (1 - progress / 0.04))
     return {
         "repeated": copying,
@@ -94,6 +98,8 @@ def length(rng: random.Random, progress: float) -> int:
         return rng.choice((128, 192))
     if progress < 0.3:
         return rng.choice((192, 256, 384))
+    if progress > LATE:
+        return rng.choice((384, 512, 768, 768, 1024))
     return rng.choice((256, 384, 384, 512, 768))
 
 
@@ -117,7 +123,7 @@ def batch(
         elif kind == "reading":
             made = encode(data.tokenizer, reading_turns(rng, data, size))
         else:
-            made = encode(data.tokenizer, conversation(rng, data.words, size)[1])
+            made = encode(data.tokenizer, conversation(rng, data.words, size, progress > LATE)[1])
         n = min(size + 1, len(made[0]))
         ids[row, :n], labels[row, :n] = made[0][:n], made[1][:n]
     return torch.from_numpy(ids[:, :-1].copy()), torch.from_numpy(labels[:, 1:].copy())

@@ -367,6 +367,217 @@ def fill(rng: random.Random, words: Words, size: int) -> list[Turn]:
     return turns
 
 
+def siblings(rng: random.Random, words: Words, count: int) -> list[str]:
+    """Names as a search finds them: all share words with the first, none is the same."""
+    first = name(rng, words).split()
+    while len(first) < 2:
+        first = name(rng, words).split()
+    names = [" ".join(first)]
+    while len(names) < count:
+        other = name(rng, words).split()
+        parts = [rng.choice((a, b)) for a, b in zip(first, other * 4, strict=False)]
+        if rng.random() < 0.3:
+            parts.insert(rng.randint(0, len(parts)), rng.choice(words.nouns).capitalize())
+        if " ".join(parts) not in names:
+            names.append(" ".join(parts))
+    rng.shuffle(names)
+    return names
+
+
+def described(rng: random.Random, title: str, words: Words) -> str:
+    """A few sentences of real prose that speak of the thing by name."""
+    sentences = [rng.choice(words.sentences) for _ in range(rng.randint(1, 3))]
+    spoken = rng.choice(("Meet the {n}. ", "The {n} is here. ", "This is our {n}. ", "{n}: ", ""))
+    return spoken.format(n=title) + " ".join(sentences)
+
+
+def catalogue(
+    rng: random.Random, words: Words, count: int
+) -> list[tuple[str, list[tuple[str, str]], str]]:
+    """Records of one shape and one set of fields, with near-equal names and long descriptions."""
+    chosen = [a for a, _ in rng.sample(ATTRIBUTES, rng.randint(2, 6))]
+    shape, made = rng.getrandbits(32), []
+    label = rng.choice(("description", "about", "text", "summary"))
+    for title in siblings(rng, words, count):
+        fields = [(a, value(rng, a, words)) for a in chosen]
+        told = [*fields, (label, described(rng, title, words))]
+        order = random.Random(shape)
+        order.shuffle(told)
+        made.append((title, fields, record(random.Random(shape), title, told, words)))
+    return made
+
+
+def retrieved(rng: random.Random, words: Words, size: int) -> list[Turn]:
+    """What a search puts before the model: near-equal records, the right one first more often than not."""
+    turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
+    for _ in range(max(1, size // 330)):
+        made = catalogue(rng, words, min(rng.choice((2, 3, 3, 3, 4)), max(1, size // 150)))
+        rest = [text for _, _, text in made[1:]]
+        rng.shuffle(rest)
+        texts = (
+            [made[0][2], *rest]
+            if rng.random() < 0.6
+            else rng.sample([t for *_, t in made], len(made))
+        )
+        context = numbered(texts)
+        for i in range(rng.randint(1, 6)):
+            title, fields, _ = made[0] if rng.random() < 0.6 else rng.choice(made)
+            attribute, answer = rng.choice(fields)
+            question = question_of(rng, title, attribute)
+            kind = rng.random()
+            if kind < 0.05:
+                question, answer = question_of(rng, name(rng, words), attribute), ABSTENTION
+            elif kind < 0.2 and len(answer.split()) < 12:
+                question = f"I am looking for one like this: {answer}"
+                held = [t for t, f, _ in made if dict(f)[attribute] == answer]
+                answer = title if len(held) == 1 else held[0]
+            turns.append(("user", asked(rng, context, question) if i == 0 else question))
+            turns.append(("assistant", answer))
+    return turns
+
+
+def said(rng: random.Random, words: Words, size: int) -> list[Turn]:
+    """Find the sentence of real prose that speaks of the given words, and say it."""
+    turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
+    made = [rng.choice(words.paragraphs) for _ in range(max(1, min(3, size // 200)))]
+    sentences = [s for text in made for s in text.split(". ") if 7 <= len(s.split()) <= 30]
+    if not sentences:
+        return copy(rng, words, size)
+    for i in range(max(1, size // 110)):
+        sentence = rng.choice(sentences).rstrip(".")
+        long = [w.strip(",;:()\"'") for w in sentence.split() if len(w) > 5] or sentence.split()
+        told = rng.sample(long, min(len(long), rng.randint(1, 3)))
+        question = rng.choice(
+            (
+                "What does it say about {w}?",
+                "What is said about {w}?",
+                "What about {w}?",
+                "Can you tell me about {w}?",
+                "How is it with {w}?",
+                "{w}?",
+            )
+        ).format(w=" and ".join(told))
+        turns.append(("user", asked(rng, numbered(made), question) if i == 0 else question))
+        turns.append(("assistant", f"{sentence}."))
+    return turns
+
+
+FACTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "The {n} may be returned within {d} days, if it is unused.",
+        (
+            ("Within how many days can I return the {n}?", "{d} days"),
+            ("Can I return the {n}?", "Yes, within {d} days, if it is unused."),
+            ("How long do I have to send the {n} back?", "{d} days"),
+        ),
+    ),
+    (
+        "{p} members can return their {n} within {d} days of purchase.",
+        (
+            (
+                "Can I return the {n}? My membership is {p}.",
+                "{p} members can return their {n} within {d} days of purchase.",
+            ),
+            ("How long do {p} members have to return the {n}?", "{d} days"),
+        ),
+    ),
+    (
+        "The {n} was founded by {p} in {y}.",
+        (
+            ("Who founded the {n}?", "{p}"),
+            ("When was the {n} founded?", "{y}"),
+            ("In which year did {p} found the {n}?", "{y}"),
+        ),
+    ),
+    (
+        "{p} opened the {n} in {y}, after {d} years of planning.",
+        (
+            ("Who opened the {n}?", "{p}"),
+            ("When did the {n} open?", "{y}"),
+            ("How many years of planning did the {n} take?", "{d}"),
+        ),
+    ),
+    (
+        "To reach {p} about the {n}, call {t}.",
+        (
+            ("Which number do I call about the {n}?", "{t}"),
+            ("Who can help me with the {n}?", "{p}"),
+            ("What is the phone number for the {n}?", "{t}"),
+        ),
+    ),
+    (
+        "The {n} holds up to {d} pounds and is made of {m}.",
+        (
+            ("How much weight can the {n} hold?", "{d} pounds"),
+            ("What is the {n} made of?", "{m}"),
+            ("What is the capacity of the {n}?", "The {n} holds up to {d} pounds."),
+        ),
+    ),
+    (
+        "Yes, the {n} can be cleaned with {m} cloth.",
+        (
+            ("Can the {n} be cleaned?", "Yes, the {n} can be cleaned with {m} cloth."),
+            ("How do I clean the {n}?", "with {m} cloth"),
+        ),
+    ),
+    (
+        "A fee of {c} is due for the {n} if the form is {d} days late.",
+        (
+            ("How much is the fee for the {n}?", "{c}"),
+            ("When is the fee for the {n} due?", "if the form is {d} days late"),
+        ),
+    ),
+    (
+        "The {n} lies in {q}, {d} miles from {p}.",
+        (
+            ("Where is the {n}?", "in {q}"),
+            ("Where does the {n} lie?", "in {q}, {d} miles from {p}"),
+            ("How far is the {n} from {p}?", "{d} miles"),
+        ),
+    ),
+    (
+        "Taking the {n} may cause {m} rash; see {p} within {d} hours.",
+        (
+            ("What may the {n} cause?", "{m} rash"),
+            ("Whom should I see about the {n}?", "{p}"),
+            ("How soon should I see {p}?", "within {d} hours"),
+        ),
+    ),
+)
+"""Sentences as prose has them, and questions that they answer; letters stand for drawn values."""
+
+
+def stated(rng: random.Random, words: Words, size: int) -> list[Turn]:
+    """Facts in sentences between real prose; questions in other words than the sentence's."""
+    turns: list[Turn] = [("system", rng.choice(SYSTEMS))]
+    for _ in range(max(1, size // 300)):
+        names = siblings(rng, words, rng.randint(2, 4))
+        passages, facts = [], []
+        for title in names:
+            told = []
+            for sentence, questions in rng.sample(FACTS, rng.randint(1, 3)):
+                drawn = {
+                    "n": title, "p": made_up(rng), "q": made_up(rng), "y": str(rng.randint(1700, 2030)),
+                    "d": str(rng.randint(2, 120)), "t": value(rng, "phone", words),
+                    "c": value(rng, "price", words), "m": rng.choice(MATERIALS),
+                }  # fmt: skip
+                told.append(sentence.format(**drawn))
+                facts += [(q.format(**drawn), a.format(**drawn)) for q, a in questions]
+            told += [rng.choice(words.sentences) for _ in range(rng.randint(0, 3))]
+            rng.shuffle(told)
+            heading = rng.choice(("", "", f"# {title}\n", f"{title}\n", f"## About the {title}\n"))
+            passages.append(heading + " ".join(told))
+        rng.shuffle(passages)
+        for i in range(rng.randint(1, 5)):
+            question, answer = rng.choice(facts)
+            if rng.random() < 0.05:
+                title = name(rng, words)
+                question, answer = question_of(rng, title, rng.choice(ATTRIBUTES)[0]), ABSTENTION
+            turns.append(("user", asked(rng, numbered(passages), question) if i == 0 else question))
+            turns.append(("assistant", answer))
+    return turns
+
+
 SKILLS: dict[str, Callable[[random.Random, Words, int], list[Turn]]] = {
     "lookup": lookup,
     "once": once,
@@ -376,6 +587,9 @@ SKILLS: dict[str, Callable[[random.Random, Words, int], list[Turn]]] = {
     "copy": copy,
     "pick": pick,
     "fill": fill,
+    "retrieved": retrieved,
+    "said": said,
+    "stated": stated,
 }
 WEIGHTS: dict[str, float] = {
     "lookup": 0.34,
@@ -387,9 +601,26 @@ WEIGHTS: dict[str, float] = {
     "pick": 0.04,
     "fill": 0.05,
 }
+LATE_WEIGHTS: dict[str, float] = {
+    "lookup": 0.12,
+    "once": 0.1,
+    "label": 0.1,
+    "choose": 0.04,
+    "finish": 0.06,
+    "copy": 0.03,
+    "pick": 0.03,
+    "fill": 0.04,
+    "retrieved": 0.28,
+    "said": 0.07,
+    "stated": 0.13,
+}
+"""Of the last part of training: longer contexts, and passages that are hard to tell apart."""
 
 
-def conversation(rng: random.Random, words: Words, size: int) -> tuple[str, list[Turn]]:
+def conversation(
+    rng: random.Random, words: Words, size: int, late: bool = False
+) -> tuple[str, list[Turn]]:
     """A conversation of about `size` tokens on a skill drawn by weight; (skill, turns)."""
-    skill = rng.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
+    weights = LATE_WEIGHTS if late else WEIGHTS
+    skill = rng.choices(list(weights), weights=list(weights.values()))[0]
     return skill, SKILLS[skill](rng, words, size)

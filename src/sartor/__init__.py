@@ -1,4 +1,4 @@
-"""sartor customizes a language model on evidence: prompt, retrieve or train, decided by paired tests.
+"""sartor customizes a language model on evidence: prompt, retrieve or train?
 
     import sartor
 

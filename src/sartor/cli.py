@@ -132,7 +132,7 @@ def report(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
 
 @app.command()
 def history(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
-    """Show what each change did to quality and cost, on validation; and the looks at the test part."""
+    """Show what each change did to quality and cost, on validation, and the looks at the test."""
     from sartor.console import print_history
     from sartor.data.files import to_json
     from sartor.journey import Project
@@ -238,8 +238,9 @@ def _shown() -> Any:
     from sartor.console import reporter
     from sartor.progress import shown_by
 
-    stack = ExitStack()
-    stack.enter_context(shown_by(stack.enter_context(reporter())))
+    stack, shown = ExitStack(), reporter()
+    stack.enter_context(shown)
+    stack.enter_context(shown_by(shown))
     return stack
 
 

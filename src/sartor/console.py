@@ -235,8 +235,8 @@ def print_checkup(found: Checkup) -> None:
         f"license {base.license or 'not stated'}"
     )
     shown.print(
-        f"{counts['documents']:,} documents; {counts['examples']:,} examples: {counts['train']:,} to "
-        f"train on, {counts['validation']:,} for validation, {counts['test']:,} held out; "
+        f"{counts['documents']:,} documents; {counts['examples']:,} examples: {counts['train']:,} "
+        f"to train on, {counts['validation']:,} for validation, {counts['test']:,} held out; "
         f"{found.dropped:,} left out"
     )
     shown.print(

@@ -6,6 +6,7 @@
     ├── DataError             documents or examples that cannot be read or used
     │   └── LeakError         train and test share something
     ├── ModelError            a base model that cannot be found, loaded or trusted
+    │   ├── PromptTooLongError  a request that leaves no room for an answer
     │   └── TrainingError     training that cannot go on (NaN loss, nothing to train on)
     ├── MissingExtraError     an optional dependency that is not installed
     ├── BusyError             another process is at work on the same project
@@ -39,6 +40,10 @@ class LeakError(DataError):
 
 class ModelError(SartorError):
     """A base model cannot be found, loaded or trusted."""
+
+
+class PromptTooLongError(ModelError):
+    """A prompt leaves no room for an answer in the model's context."""
 
 
 class TrainingError(ModelError):

@@ -31,7 +31,7 @@ validation_fraction = 0.1     # for choosing learning rates and when to stop
 max_validation = 100
 
 [model]
-base = {base}                 # "thimble" (tiny, for trying things out), a folder, or a Hugging Face id
+base = {base}                 # "thimble" (tiny, to try things out), a folder, or a hub id
 
 [customize]                   # what is tried, all on the same examples
 candidates = [

@@ -144,8 +144,8 @@ def read(folder: Path) -> ProjectFile:
     path = folder / FILE
     if not path.is_file():
         raise ProjectError(
-            f"{folder} holds no {FILE}. Make a project with `sartor init {folder} --documents FOLDER "
-            "--examples FILE.jsonl`, or name the folder that holds one."
+            f"{folder} holds no {FILE}. Make a project with `sartor init {folder} "
+            "--documents FOLDER --examples FILE.jsonl`, or name the folder that holds one."
         )
     try:
         text = path.read_text("utf-8")
@@ -190,7 +190,8 @@ def _candidate(entry: Any) -> Any:
 def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
     if not candidates:
         raise ProjectError(
-            f"{where}: [customize] candidates is empty. Name at least one, such as {CANDIDATES[0]!r}."
+            f"{where}: [customize] candidates is empty. "
+            f"Name at least one, such as {CANDIDATES[0]!r}."
         )
     names = [candidate.name.lower() for candidate in candidates]
     for name in names:

@@ -1,4 +1,4 @@
-"""`.sartor/`, where every step leaves its files: which are whole, which are current, who is at work.
+"""`.sartor/`, where every step leaves its files: which are whole and current, who is at work.
 
 A step is a folder or file with a key, the digest of all it was made from. Its manifest is written
 last: its presence means that the step is whole, its key whether it is current.
@@ -45,7 +45,8 @@ class Workspace:
             file = (self.root / "lock").open("a+")
         except OSError as error:
             raise ProjectError(
-                f"cannot write in {self.root}: {error.strerror}. Check the folder's rights and the disk."
+                f"cannot write in {self.root}: {error.strerror}. "
+                "Check the folder's rights and the disk."
             ) from error
         with file:
             _take(file, self.project)

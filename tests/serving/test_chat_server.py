@@ -21,7 +21,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sartor.data.records import Conversation
-from sartor.errors import MissingExtraError, ModelError, ServingError
+from sartor.errors import MissingExtraError, ModelError, PromptTooLongError, ServingError
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.scripted import ScriptedModel
 from sartor.serving.engine import Limits
@@ -172,12 +172,22 @@ def test_so_have_routes_that_are_not_there(client: TestClient, method: str, path
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_that_is_too_long_is_the_clients_to_mend(stream: bool) -> None:
     def too_long(conversation: Conversation) -> str:
-        raise ModelError("the prompt has 9000 tokens, but thimble reads at most 2048.")
+        raise PromptTooLongError("the prompt has 9000 tokens, but thimble reads at most 2048.")
 
     response = client_of(ScriptedModel(too_long)).post(CHAT, json={**ASKED, "stream": stream})
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "context_length_exceeded"
     assert "9000 tokens" in response.json()["error"]["message"]
+
+
+def test_a_request_the_model_refuses_for_another_reason_is_not_called_too_long() -> None:
+    def refuses(conversation: Conversation) -> str:
+        raise ModelError("the model's chat template refuses this conversation: no system role")
+
+    response = client_of(ScriptedModel(refuses)).post(CHAT, json=ASKED)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] is None
+    assert "no system role" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from openai.types.chat import ChatCompletionMessageParam
 
 from sartor.data.records import Conversation
-from sartor.errors import ModelError
+from sartor.errors import PromptTooLongError
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.scripted import ScriptedModel
 from sartor.serving.engine import Limits
@@ -130,7 +130,7 @@ def test_mistakes_are_the_errors_it_knows(client: openai.OpenAI) -> None:
 
 def test_a_prompt_that_is_too_long_is_an_error_it_knows(start: Start) -> None:
     def too_long(conversation: Conversation) -> str:
-        raise ModelError("the prompt has 9000 tokens, but thimble reads at most 2048.")
+        raise PromptTooLongError("the prompt has 9000 tokens, but thimble reads at most 2048.")
 
     with connect(start(create_app(ScriptedModel(too_long), "handbook"))) as client:
         for stream in (False, True):

@@ -1,7 +1,7 @@
 """How rows rest between steps: JSONL and JSON, written whole or not at all, named by digest.
 
 A file is written beside its place and then moved there, so a killed process leaves the old one or
-the new one, never half. Lines are separated by "\\n" only (other Unicode line ends belong to the text).
+the new one, never half. Lines end with "\\n" only (others belong to the text).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +21,8 @@ from sartor.errors import DataError
 T = TypeVar("T")
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""Made once for each kind."""
 
 
 def to_json(value: Any) -> str:

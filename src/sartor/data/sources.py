@@ -99,13 +99,14 @@ def _nearest(path: Path) -> str:
 
 
 def fingerprint(root: Path, *entries: Sequence[str]) -> str:
-    """Digest of every file the entries name, by name and content: equal means nothing to read anew."""
-    rows = []
-    for named in entries:
-        for file in find(root, named, "data") if named else []:
-            rows.append((file.source, _content(file.path)))
-        rows.append(("", ""))
-    return digest(rows)
+    """Digest of every file the entries name, by name and content."""
+    return digest(
+        [
+            [(file.source, _content(file.path)) for file in find(root, named, "data")]
+            for named in entries
+            if named
+        ]
+    )
 
 
 def _content(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sartor.data.records import Conversation, Message
@@ -16,7 +17,8 @@ PLAIN_TEMPLATE = (
 
 def encode(tokenizer: Any, conversation: Conversation, *, answer: bool = True) -> list[int]:
     """The prompt's tokens; with `answer`, up to where the assistant's answer begins."""
-    conversation = tuple(Message(m.role, _disarmed(tokenizer, m.content)) for m in conversation)
+    control = _control_tokens(tokenizer)
+    conversation = tuple(Message(m.role, _disarmed(m.content, control)) for m in conversation)
     messages = [{"role": m.role, "content": m.content} for m in conversation]
     options: dict[str, Any] = {} if tokenizer.chat_template else {"chat_template": PLAIN_TEMPLATE}
     options |= {"add_generation_prompt": answer, "tokenize": False}
@@ -24,15 +26,29 @@ def encode(tokenizer: Any, conversation: Conversation, *, answer: bool = True) -
         text = tokenizer.apply_chat_template(messages, **options)
     except Exception as error:  # templates raise jinja2 errors of their own choosing
         text = _without_system(tokenizer, conversation, options, error)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return ids if tokenizer.chat_template else [*_beginning(tokenizer), *ids]
 
 
-def _disarmed(tokenizer: Any, content: str) -> str:
+def _beginning(tokenizer: Any) -> list[int]:
+    """The token that the tokenizer begins every text with, if any; a template writes its own."""
+    first = list(tokenizer("")["input_ids"])[:1]
+    return first if first and first[0] == tokenizer.bos_token_id else []
+
+
+def _disarmed(content: str, control: Sequence[str]) -> str:
     """Content in which nothing is a control token: a document must not end its own turn."""
-    for token in tokenizer.all_special_tokens:
+    for token in control:
         if token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
     return content
+
+
+def _control_tokens(tokenizer: Any) -> list[str]:
+    """Every token that is no text, longest first."""
+    added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    tokens = {token for token in added | set(tokenizer.all_special_tokens) if token}
+    return sorted(tokens, key=lambda token: (-len(token), token))
 
 
 def _without_system(
@@ -50,8 +66,17 @@ def _without_system(
         raise ModelError(f"the model's chat template refuses this conversation: {again}") from again
 
 
-def encode_answer(tokenizer: Any, prompt: list[int], text: str) -> list[int]:
-    """The tokens of an answer after `prompt`, with the end-of-turn token that stops generation."""
+def encode_answer(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of an answer, with the end-of-turn token that stops generation.
+
+    Raises ModelError where the tokenizer has no such token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the base's tokenizer names no end-of-text token, so a model could not be taught where "
+            'an answer ends. Set "eos_token" in its tokenizer_config.json.'
+        )
+    text = _disarmed(text, _control_tokens(tokenizer))
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     return [*ids, tokenizer.eos_token_id]
 

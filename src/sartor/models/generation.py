@@ -7,8 +7,10 @@ every row. Greedy unless a temperature is given. Knows nothing of text.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 WORTH_SHARING = 8
 """Tokens; a shorter common beginning is not worth a pass of its own."""
+COLDEST = 1e-4
+"""Temperatures below it are greedy: logits divided by them leave the range of float32."""
+
+
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""What transformers calls layers that keep nothing but keys and values."""
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""Where configurations say how far back a layer sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,66 +38,108 @@ class Step:
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with, leaving each at least one of its own."""
-    shortest, longest = min(prompts), max(prompts)  # lexicographic ends bound all between
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(shortest, longest, strict=False)))
+    ordered = sorted(map(list, prompts))  # lexicographic ends bound all between
+    pairs = zip(ordered[0], ordered[-1], strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return min(same, min(map(len, prompts)) - 1)
+
+
+def must_go_alone(network: Any) -> bool:
+    """Whether rows of a batch would disturb each other: padding enters a model's running state."""
+    kinds = set(getattr(_text_config(network), "layer_types", None) or ())
+    return bool(getattr(network, "_is_stateful", False)) or not kinds <= ATTENTION_LAYERS
 
 
 def steps(
     network: Any,
     prompts: Sequence[Sequence[int]],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     ends: frozenset[int],
     temperature: float = 0.0,
     seed: int = 0,
     virtual: torch.Tensor | None = None,
     stopped: Callable[[int], bool] = lambda row: False,
+    share: bool = True,
 ) -> Iterator[Step]:
     """Generate for all prompts together, a token a row at a time.
 
-    `virtual` (virtual tokens, hidden) are embeddings put before every prompt. A row ends with a token
-    of `ends`, when `stopped(row)`, or after `max_new_tokens`.
+    `virtual` (virtual tokens, hidden) are embeddings put before every prompt. A row ends with a
+    token of `ends`, when `stopped(row)`, or after `max_new_tokens` (of all rows, or of each).
+    `share` computes what the prompts have in common once; it changes no answer.
     """
     import torch
 
+    most = max_new_tokens
+    limits = [most] * len(prompts) if isinstance(most, int) else list(most)
     with torch.inference_mode():
-        shared = common_prefix(prompts)
-        shared = shared if len(prompts) > 1 and shared >= WORTH_SHARING else 0
-        cache = _shared_cache(network, prompts[0][:shared], virtual)
-        past = shared + (0 if virtual is None else len(virtual))
-        if cache is not None and len(prompts) > 1:
-            cache.batch_repeat_interleave(len(prompts))
-        ids, mask = _padded([prompt[shared:] for prompt in prompts], past, network.device)
+        before = 0 if virtual is None else len(virtual)
+        split = share and _may_split(network, before + max(map(len, prompts)) + max(limits))
+        shared = common_prefix(prompts) if split and len(prompts) > 1 else 0
+        shared = shared if shared >= WORTH_SHARING else 0
+        kept = _shared_cache(network, prompts[0][:shared], virtual) if split else None
+        past = shared + before if split else 0
+        if kept is not None and len(prompts) > 1:
+            kept.batch_repeat_interleave(len(prompts))
+        own = [prompt[shared:] for prompt in prompts]
+        inputs, mask = _padded(network, own, past, None if split else virtual)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
         generators = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
         rows = list(range(len(prompts)))
-        for count in range(1, max_new_tokens + 1):
-            output = network(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            cache = output.past_key_values
+        for count in range(1, max(limits) + 1):
+            output = _forward(network, inputs, mask, positions, kept)
+            kept = output.past_key_values
             chosen = _choose(output.logits[:, -1].float(), rows, temperature, generators)
             yield Step(tuple(zip(rows, chosen, strict=True)))
             going = [
                 i for i, (row, token) in enumerate(zip(rows, chosen, strict=True))
-                if token not in ends and not stopped(row)
+                if token not in ends and count < limits[row] and not stopped(row)
             ]  # fmt: skip
-            if not going or count == max_new_tokens:
+            if not going:
                 return
             if len(going) < len(rows):
                 keep = torch.tensor(going, device=network.device)
-                cache.batch_select_indices(keep)
+                kept.batch_select_indices(keep)
                 mask, positions = mask[keep], positions[keep]
                 rows, chosen = [rows[i] for i in going], [chosen[i] for i in going]
-            ids = torch.tensor(chosen, device=network.device)[:, None]  # (rows, 1)
+            inputs = {
+                "input_ids": torch.tensor(chosen, device=network.device)[:, None]
+            }  # (rows, 1)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
             positions = positions[:, -1:] + 1
+
+
+def _may_split(network: Any, slots: int) -> bool:
+    """Whether prompts may be put through in two parts, with padding between them.
+
+    Not where a layer's window or a token's position is counted in slots, padding included.
+    """
+    windows = [getattr(_text_config(network), name, None) for name in WINDOWS]
+    if must_go_alone(network) or "position_ids" not in _parameters(type(network)):
+        return False
+    return all(not window or slots <= window for window in windows)
+
+
+def _text_config(network: Any) -> Any:
+    return network.config.get_text_config(decoder=True)
+
+
+def _forward(
+    network: Any, inputs: dict[str, Any], mask: torch.Tensor | None, positions: Any, kept: Any
+) -> Any:
+    """The model's output for the newest tokens; what its architecture does not take is left out."""
+    accepted = _parameters(type(network))
+    given = {"position_ids": positions, "logits_to_keep": 1}
+    given = {name: value for name, value in given.items() if name in accepted}
+    return network(**inputs, **given, attention_mask=mask, past_key_values=kept, use_cache=True)
+
+
+def _takes(architecture: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(architecture.forward).parameters)
+
+
+_parameters: Callable[[Any], frozenset[str]] = cache(_takes)
+"""What a class of models takes; read once."""
 
 
 def _shared_cache(network: Any, tokens: Sequence[int], virtual: torch.Tensor | None) -> Any:
@@ -96,28 +148,39 @@ def _shared_cache(network: Any, tokens: Sequence[int], virtual: torch.Tensor | N
 
     if virtual is None and not tokens:
         return None
-    embed = network.get_input_embeddings()
-    parts = [] if virtual is None else [virtual.to(embed.weight.dtype)]
-    if tokens:
-        parts.append(embed(torch.tensor(list(tokens), device=network.device)))
-    embeddings = torch.cat(parts)[None]  # (1, shared, hidden)
-    return network(inputs_embeds=embeddings, use_cache=True, logits_to_keep=1).past_key_values
+    ids = torch.tensor([list(tokens)], dtype=torch.long, device=network.device)
+    if virtual is None:
+        inputs = {"input_ids": ids}
+    else:
+        rest = network.get_input_embeddings()(ids)[0]
+        inputs = {
+            "inputs_embeds": torch.cat([virtual.to(rest.dtype), rest])[None]
+        }  # (1, shared, hidden)
+    return _forward(network, inputs, None, None, None).past_key_values
 
 
 def _padded(
-    prompts: Sequence[Sequence[int]], past: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded tokens (rows, longest) and the mask over cache and tokens (rows, past + longest)."""
+    network: Any, prompts: Sequence[Sequence[int]], past: int, virtual: torch.Tensor | None
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The model's inputs, left-padded, and the mask over past and inputs (rows, past + longest)."""
     import torch
 
-    longest = max(map(len, prompts))
+    before = 0 if virtual is None else len(virtual)
+    longest = before + max(map(len, prompts))
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
     mask = torch.zeros(len(prompts), past + longest, dtype=torch.long)
     mask[:, :past] = 1
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        mask[row, past + longest - len(prompt) :] = 1
-    return ids.to(device), mask.to(device)
+        mask[row, past + longest - len(prompt) - before :] = 1
+    ids, mask = ids.to(network.device), mask.to(network.device)
+    if virtual is None:
+        return {"input_ids": ids}, mask
+    embedded = network.get_input_embeddings()(ids)  # (rows, longest, hidden)
+    for row, prompt in enumerate(prompts):
+        start = longest - len(prompt) - before
+        embedded[row, start : start + before] = virtual.to(embedded.dtype)
+    return {"inputs_embeds": embedded}, mask
 
 
 def _choose(
@@ -126,7 +189,7 @@ def _choose(
     """The next token of each row from its logits (rows, vocabulary)."""
     import torch
 
-    if temperature <= 0:
+    if temperature < COLDEST:
         return [int(token) for token in logits.argmax(-1).tolist()]
     chances = torch.softmax(logits / temperature, -1).cpu()
     return [

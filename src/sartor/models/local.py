@@ -7,6 +7,7 @@ or a Hugging Face id (taken from the local cache, or the hub where there is one)
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from pathlib import Path
@@ -44,8 +45,11 @@ def describe(name: str, *, trust_remote_code: bool = False) -> ModelCard:
 
 def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCard:
     if not (path / "config.json").is_file():
-        raise ModelError(f"base {name!r}: {path} holds no config.json, so it is not a model.")
-    weights = sorted(path.glob("*.safetensors"))
+        raise ModelError(
+            f"base {name!r}: {path} holds no config.json, so it is not a model. Expected "
+            "config.json, *.safetensors and a tokenizer."
+        )
+    weights = _weight_files(path)
     if not weights:
         pickled = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt"))
         found = f"only {pickled[0].name}" if pickled else "no weights"
@@ -67,8 +71,27 @@ def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCar
     )
 
 
+def _weight_files(path: Path) -> list[Path]:
+    """The files that transformers reads: those of the index, else the usual one, else all."""
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        usual = path / "model.safetensors"
+        return [usual] if usual.is_file() else sorted(path.glob("*.safetensors"))
+    try:
+        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"{index}: not an index of weights. Copy or download it again.") from error
+    missing = sorted(file for file in named if not (path / file).is_file())
+    if missing:
+        raise ModelError(
+            f"{path} holds only some of the model's weights: {missing[0]} is missing "
+            f"({len(missing)} of {len(named)} files). Copy or download it again."
+        )
+    return sorted(path / file for file in named)
+
+
 def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
-    _require_transformers()
+    require_transformers()
     from huggingface_hub import snapshot_download
 
     try:
@@ -85,16 +108,21 @@ def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
 
 
 def _config(path: str, trust_remote_code: bool) -> Any:
-    _require_transformers()
+    require_transformers()
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # transformers raises many kinds
         raise ModelError(
-            f"{path}: transformers cannot read its configuration: {str(error).splitlines()[0]} "
+            f"{path}: transformers cannot read its configuration: {_reason(error)} "
             "If the model brings its own code and you trust it, set model.trust_remote_code = true."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a library's error."""
+    return next(iter(str(error).split("\n")), "") or type(error).__name__
 
 
 def _revision(path: Path, weights: list[Path]) -> str:
@@ -116,7 +144,9 @@ def _header(file: Path) -> dict[str, Any]:
             length = int.from_bytes(stream.read(8), "little")
             if length > 1 << 27:
                 raise ValueError("header length")
-            header: dict[str, Any] = json.loads(stream.read(length))
+            header = json.loads(stream.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("header kind")
             return header
     except ValueError as error:
         raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from error
@@ -138,6 +168,7 @@ def _architecture(config: Any) -> str:
 
 
 def _context(config: Any) -> int:
+    config = config.get_text_config(decoder=True)  # of a model that also sees, the part that reads
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         if isinstance(getattr(config, key, None), int):
             return int(getattr(config, key))
@@ -155,7 +186,10 @@ def _license(path: Path) -> str:
     return ""
 
 
-def _require_transformers() -> None:
+def require_transformers() -> None:
+    """MissingExtraError unless models can be run in this process; makes transformers quiet."""
+    # Threads that wait asleep: awake, they slow a model tenfold where another process works too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
         import transformers
@@ -169,36 +203,58 @@ def _require_transformers() -> None:
 
 def load_tokenizer(card: ModelCard) -> Any:
     """The fast tokenizer of a base model."""
-    _require_transformers()
+    require_transformers()
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # transformers and tokenizers raise many kinds
         raise ModelError(
-            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
-            f"{str(error).splitlines()[0]}"
+            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: {_reason(error)}"
         ) from error
 
 
 def load_network(card: ModelCard, dtype: torch.dtype) -> Any:
-    """The causal language model itself, in evaluation mode on `device()`."""
-    _require_transformers()
+    """The causal language model itself, in evaluation mode on `device()`.
+
+    Raises ModelError when it cannot be loaded whole, or cannot generate token by token.
+    """
+    require_transformers()
     from transformers import AutoModelForCausalLM
 
     try:
-        network = AutoModelForCausalLM.from_pretrained(
+        network, found = AutoModelForCausalLM.from_pretrained(
             card.path,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=card.trust_remote_code,
+            output_loading_info=True,
         )
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transformers and safetensors raise many kinds
         raise ModelError(
             f"base {card.name!r}: transformers could not load a causal language model from "
-            f"{card.path}: {str(error).splitlines()[0]}"
+            f"{card.path}: {_reason(error)}"
         ) from error
+    _refuse_unfit(card, network, sorted(found["missing_keys"]))
     return network.to(device()).eval()
+
+
+def _refuse_unfit(card: ModelCard, network: Any, missing: list[str]) -> None:
+    if missing:  # transformers would draw them at random
+        raise ModelError(
+            f"base {card.name!r}: the weights of {card.path} do not fit a "
+            f"{type(network).__name__}: {len(missing)} are missing, such as {missing[0]}. Give a "
+            "causal language model, whole."
+        )
+    accepted = inspect.signature(network.forward).parameters
+    if "past_key_values" not in accepted or "attention_mask" not in accepted:
+        raise ModelError(
+            f"base {card.name!r}: a {type(network).__name__} keeps no cache of keys and values, "
+            "which sartor needs to generate. Give a transformer such as Llama, Qwen, Mistral, "
+            "Gemma or GPT-2."
+        )
 
 
 def device() -> torch.device:
@@ -213,15 +269,23 @@ def has_bf16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(
         word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16")
     )
 
 
+def stored_dtype(card: ModelCard) -> torch.dtype:
+    """What the base's weights are kept in; float32 where its configuration does not say."""
+    import torch
+
+    stored = _config(card.path, card.trust_remote_code).dtype
+    return stored if isinstance(stored, torch.dtype) else torch.float32
+
+
 def inference_dtype(card: ModelCard) -> torch.dtype:
-    """float32 for small models on a CPU (answers then do not depend on the batch), else bfloat16."""
+    """float32 for small models on a CPU (answers then do not depend on the batch), or bfloat16."""
     import torch
 
     small = card.parameters < 200_000_000

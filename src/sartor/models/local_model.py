@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.data.records import Conversation
-from sartor.errors import ModelError
+from sartor.errors import PromptTooLongError
 from sartor.models import chat, generation, local
 from sartor.models.language_model import Completion, ModelCard, Sampling
 
@@ -47,7 +47,7 @@ class LocalModel:
     ) -> list[Completion]:
         """Answer all; like lengths go together, within `BATCH_TOKENS`.
 
-        Raises ModelError when a prompt leaves no room for an answer in the model's context.
+        Raises PromptTooLongError when a prompt leaves no room for an answer in the model's context.
         """
         prompts = [self._encode(conversation) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
@@ -67,9 +67,9 @@ class LocalModel:
             [(_, token)] = step.tokens
             written.add(token)
             text = written.text().lstrip()
-            # a byte-level piece of a character decodes to U+FFFD until the rest of it is there
             held = max((_overlap(text, stop) for stop in sampling.stop), default=0)
-            ready = text[: len(text) - held] if not written.finished else text
+            ready = text[: len(text) - held].rstrip()  # white space at the end is no part of it
+            # a byte-level piece of a character decodes to U+FFFD until the rest of it is there
             if ready.startswith(sent) and not ready.endswith("�") and ready != sent:
                 yield ready[len(sent) :]
                 sent = ready
@@ -82,7 +82,7 @@ class LocalModel:
         prompt = chat.encode(self.tokenizer, conversation)
         room = self.card.context - self._virtual_tokens - len(prompt)
         if room < 1:
-            raise ModelError(
+            raise PromptTooLongError(
                 f"the prompt has {len(prompt) + self._virtual_tokens} tokens, but {self.card.name} "
                 f"reads at most {self.card.context}, its answer included. Shorten the request, use "
                 "fewer passages or examples, or choose a base with a longer context."
@@ -95,7 +95,7 @@ class LocalModel:
         batch: list[int] = []
         for i in order:  # ascending length, so the newest is the longest
             size = (len(prompts[i]) + sampling.max_new_tokens) * (len(batch) + 1)
-            if batch and size > BATCH_TOKENS:
+            if batch and (size > BATCH_TOKENS or generation.must_go_alone(self.network)):
                 yield batch
                 batch = []
             batch.append(i)
@@ -114,11 +114,11 @@ class LocalModel:
     def _steps(
         self, prompts: list[list[int]], sampling: Sampling, written: list[_Written]
     ) -> Iterator[generation.Step]:
-        room = self.card.context - self._virtual_tokens - max(map(len, prompts))
+        rooms = [self.card.context - self._virtual_tokens - len(prompt) for prompt in prompts]
         return generation.steps(
             self.network,
             prompts,
-            max_new_tokens=max(1, min(sampling.max_new_tokens, room)),
+            max_new_tokens=[max(1, min(sampling.max_new_tokens, room)) for room in rooms],
             ends=self._ends,
             temperature=sampling.temperature,
             seed=sampling.seed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 
 class PeakMemory:
-    """Samples the resident set of this process (and the GPU's peak) inside a `with` block; bytes."""
+    """Samples the memory of this process inside a `with` block, and adds the GPU's peak; bytes."""
 
     def __init__(self, interval: float = 0.05) -> None:
         self.interval = interval
@@ -16,16 +18,23 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
+        if gpu := _gpu():
+            gpu.reset_peak_memory_stats()
         self._sample()
         self._thread.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._done.set()
         self._thread.join()
         self._sample()
+        if gpu := _gpu():
+            self.peak += gpu.max_memory_allocated()
 
     def _watch(self) -> None:
         while not self._done.wait(self.interval):
@@ -35,3 +44,9 @@ class PeakMemory:
         import psutil
 
         self.peak = max(self.peak, psutil.Process().memory_info().rss)
+
+
+def _gpu() -> Any:
+    """`torch.cuda`, once it is in use; this file loads no torch."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None

@@ -33,7 +33,7 @@ class HybridRetriever:
 
     @cached_property
     def _database(self) -> Any:
-        os.environ.setdefault("LANCE_LOG", "error")  # its Rust side prints warnings on stderr
+        os.environ.setdefault("LANCEDB_LOG", "error")  # its Rust side prints warnings on stderr
         try:
             import lancedb
         except ModuleNotFoundError as error:
@@ -42,7 +42,13 @@ class HybridRetriever:
 
     @cached_property
     def _table(self) -> Any:
-        return self._database.open_table(TABLE)
+        try:
+            return self._database.open_table(TABLE)
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"{self.directory} holds no index of passages. Run again to make it; if it was "
+                "moved, move the whole folder."
+            ) from error
 
     def index(self, passages: Sequence[Passage]) -> None:
         """Replace the store's content. DataError when there is nothing to index."""
@@ -51,7 +57,9 @@ class HybridRetriever:
                 "there are no passages to index. Retrieval needs documents: name some under "
                 "[data] documents, or leave rag out of [customize] candidates."
             )
+        database = self._database  # first: it says what is missing, and silences what is imported
         import pyarrow as pa
+        from lancedb.index import FTS
 
         searched = [searchable(passage) for passage in passages]
         vectors = self.encoder.encode(searched)
@@ -61,8 +69,9 @@ class HybridRetriever:
         columns["vector"] = pa.FixedSizeListArray.from_arrays(
             pa.array(vectors.reshape(-1)), self.encoder.dimensions
         )
-        table = self._database.create_table(TABLE, pa.table(columns), mode="overwrite")
-        table.create_fts_index("searched", replace=True)
+        database.drop_table(TABLE, ignore_missing=True)  # one that a killed run left
+        table = database.create_table(TABLE, pa.table(columns))
+        table.create_index("searched", config=FTS(), replace=True)
         self.__dict__["_table"] = table
 
     def delete(self, document_ids: Sequence[str]) -> None:
@@ -72,29 +81,33 @@ class HybridRetriever:
             self._table.delete(f"document_id = '{quoted}'")
 
     def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
-        """At most `top_k` hits a query, best first; scores are fused reciprocal ranks."""
+        """At most `top_k` hits a query, best first; scores are fused reciprocal ranks.
+
+        A query without a word finds nothing.
+        """
         vectors = self.encoder.encode([query or " " for query in queries])
         return [self._one(q, v, top_k) for q, v in zip(queries, vectors, strict=True)]
 
     def _one(self, query: str, vector: Any, top_k: int) -> list[Hit]:
-        found = [self._lexical(query), self._dense(vector)]
+        if not any(character.isalnum() for character in query):
+            return []
+        most = max(CANDIDATES, top_k)
+        found = [self._lexical(query, most), self._dense(vector, most)]
         rows = {row["key"]: row for ranking in found for row in ranking}
         fused = reciprocal_rank([[row["key"] for row in ranking] for ranking in found])
         return [Hit(_passage(rows[key]), score) for key, score in fused[:top_k]]
 
-    def _lexical(self, query: str) -> list[dict[str, Any]]:
+    def _lexical(self, query: str, most: int) -> list[dict[str, Any]]:
         from lancedb.query import MatchQuery
 
         words = " ".join(query.split())
-        if not any(c.isalnum() for c in words):
-            return []
         search = self._table.search(MatchQuery(words, "searched"), query_type="fts")
-        rows = search.select([*COLUMNS, "key", "_score"]).limit(CANDIDATES).to_list()
+        rows = search.select([*COLUMNS, "key", "_score"]).limit(most).to_list()
         return sorted(rows, key=lambda row: (-row["_score"], row["key"]))
 
-    def _dense(self, vector: Any) -> list[dict[str, Any]]:
+    def _dense(self, vector: Any, most: int) -> list[dict[str, Any]]:
         search = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
-        rows = search.select([*COLUMNS, "key", "_distance"]).limit(CANDIDATES).to_list()
+        rows = search.select([*COLUMNS, "key", "_distance"]).limit(most).to_list()
         return sorted(rows, key=lambda row: (row["_distance"], row["key"]))
 
 

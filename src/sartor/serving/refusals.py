@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sartor.errors import ModelError, ServingError
+from sartor.errors import ModelError, PromptTooLongError, ServingError
 from sartor.serving.engine import QueueFullError
 
 
@@ -41,12 +41,15 @@ class Refusal(Exception):  # noqa: N818 - an answer to the client, not a fault o
 def for_error(error: Exception) -> Refusal:
     """What to tell the client about an error from the engine or the model.
 
-    A model raises ModelError when it cannot take the request (the prompt is too long); its message
-    is meant for people. Anything else is our fault, and its details stay in the server's log.
+    A model raises ModelError when it cannot take the request (the prompt is too long, its chat
+    template knows no such role); its message is meant for people. Anything else is our fault, and
+    its details stay in the server's log.
     """
     match error:
-        case ModelError():
+        case PromptTooLongError():
             return Refusal(400, str(error), param="messages", code="context_length_exceeded")
+        case ModelError():
+            return Refusal(400, str(error), param="messages")
         case QueueFullError():
             return Refusal(503, str(error), code="queue_full", headers={"Retry-After": "1"})
         case ServingError():

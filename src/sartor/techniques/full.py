@@ -31,18 +31,21 @@ class FullFineTuning(TrainingSettings):
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train all weights and write the whole model, in the precision of the base."""
-        import torch
 
         def prepare(network: Any) -> weights.Prepared:
             return weights.Prepared(
-                dict(network.named_parameters()), lambda folder: _save(network, folder)
+                dict(network.named_parameters()), lambda folder: _save(network, base, folder)
             )
 
         fitted = weights.fit(
-            self.name, base, data, directory, self, prepare, torch.float32, self.system
+            self.name, base, data, directory, self, prepare, self.system, frozen=False
         )
         return weights.customization(
-            self.name, base, directory, fitted, digest(base.revision, settings_of(self), fitted.digest)
+            self.name,
+            base,
+            directory,
+            fitted,
+            digest(base.revision, settings_of(self), fitted.digest),
         )
 
     def load(self, customization: Customization) -> LanguageModel:
@@ -56,6 +59,8 @@ class FullFineTuning(TrainingSettings):
         return weights.answering(customization, network, system=self.system)
 
 
-def _save(network: Any, folder: Path) -> None:
+def _save(network: Any, base: ModelCard, folder: Path) -> None:
+    from sartor.models import local
+
     network.config._attn_implementation = None  # how we trained is not how others must run it
-    network.save_pretrained(folder)
+    network.to(local.stored_dtype(base)).save_pretrained(folder)

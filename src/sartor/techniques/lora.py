@@ -40,7 +40,9 @@ class LoRA(TrainingSettings):
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
         if self.rank < 1:
-            raise SettingError(f"lora: rank is {self.rank}; it must be 1 or more (8 to 64 is usual)")
+            raise SettingError(
+                f"lora: rank is {self.rank}; it must be 1 or more (8 to 64 is usual)"
+            )
         if not 0 <= self.dropout < 1:
             raise SettingError(f"lora: dropout is {self.dropout}; it lies in [0, 1)")
 
@@ -53,34 +55,37 @@ class LoRA(TrainingSettings):
             return weights.Prepared(named, lambda folder: adapted.save_pretrained(folder))
 
         fitted = weights.fit(
-            self.name, base, data, directory, self, prepare, weights.frozen_dtype(), self.system
+            self.name, base, data, directory, self, prepare, self.system, frozen=True
         )
         return weights.customization(
-            self.name, base, directory, fitted, digest(base.revision, settings_of(self), fitted.digest)
+            self.name,
+            base,
+            directory,
+            fitted,
+            digest(base.revision, settings_of(self), fitted.digest),
         )
 
     def _adapted(self, network: Any) -> Any:
-        import peft
-
         chosen = self.target_modules
-        config = peft.LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=chosen if isinstance(chosen, str) else list(chosen),
-            task_type="CAUSAL_LM",
-        )
         with weights.peft_errors(self.name):
+            import peft
+
+            config = peft.LoraConfig(
+                r=self.rank,
+                lora_alpha=self.alpha,
+                lora_dropout=self.dropout,
+                target_modules=chosen if isinstance(chosen, str) else list(chosen),
+                task_type="CAUSAL_LM",
+            )
             return peft.get_peft_model(network, config)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the adapters folded in."""
-        import peft
-
         from sartor.models import local
 
-        network = local.load_network(
-            customization.base, local.inference_dtype(customization.base)
-        )
-        adapted = peft.PeftModel.from_pretrained(network, customization.directory)
+        network = local.load_network(customization.base, local.inference_dtype(customization.base))
+        with weights.peft_errors(self.name):
+            import peft
+
+            adapted = peft.PeftModel.from_pretrained(network, customization.directory)
         return weights.answering(customization, adapted.merge_and_unload(), system=self.system)

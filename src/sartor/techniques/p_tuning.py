@@ -1,8 +1,8 @@
 """P-tuning: virtual tokens before the request, made by a small trained encoder; the base is frozen.
 
 The encoder (an embedding for each virtual token, and a multilayer perceptron over them) is only
-needed while training; what is kept and served are the virtual tokens it ends with, in PEFT's format.
-Liu et al. 2021, arXiv:2103.10385, section 3.2; the perceptron as in PEFT's `PromptEncoder`.
+needed while training; what is kept and served are the virtual tokens it ends with, in PEFT's own
+format. Liu et al. 2021, arXiv:2103.10385, section 3.2; the perceptron as in PEFT's `PromptEncoder`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.files import digest, write_json
 from sartor.data.records import TrainingData
-from sartor.errors import SettingError
+from sartor.errors import SettingError, TrainingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
 from sartor.techniques.settings import STRICT, settings_of
@@ -52,6 +52,7 @@ class PTuning(TrainingSettings):
         from dataclasses import replace
 
         def prepare(network: Any) -> weights.Prepared:
+            _refuse_deep_embeddings(network)
             network.requires_grad_(False)
             encoder = self._encoder(network)
             return weights.Prepared(
@@ -62,28 +63,33 @@ class PTuning(TrainingSettings):
 
         room = replace(base, context=base.context - self.virtual_tokens)
         fitted = weights.fit(
-            self.name, room, data, directory, self, prepare, weights.frozen_dtype(), self.system
+            self.name, room, data, directory, self, prepare, self.system, frozen=True
         )
         return weights.customization(
-            self.name, base, directory, fitted, digest(base.revision, settings_of(self), fitted.digest)
+            self.name,
+            base,
+            directory,
+            fitted,
+            digest(base.revision, settings_of(self), fitted.digest),
         )
 
     def _encoder(self, network: Any) -> torch.nn.Module:
         import torch
 
-        embedding = network.get_input_embeddings().weight.detach().float()
-        hidden = embedding.shape[1]
+        embed = network.get_input_embeddings()
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randint(len(embed.weight), (self.virtual_tokens,), generator=generator)
+        with torch.no_grad():  # (virtual tokens, hidden)
+            tokens = embed(drawn.to(network.device)).float()
+        width, hidden = self.encoder_hidden, tokens.shape[1]
 
         class PromptEncoder(torch.nn.Module):
             """(virtual tokens, hidden): real tokens' embeddings, moved by a perceptron."""
 
-            def __init__(self, settings: PTuning) -> None:
+            def __init__(self) -> None:
                 super().__init__()
-                width, count = settings.encoder_hidden, settings.virtual_tokens
-                generator = torch.Generator().manual_seed(settings.seed)
-                drawn = torch.randint(len(embedding), (count,), generator=generator)
-                self.tokens = torch.nn.Parameter(embedding[drawn.to(embedding.device)].clone())
-                self.scale = float(embedding.std())
+                self.tokens = torch.nn.Parameter(tokens)
+                self.scale = float(tokens.std())
                 self.perceptron = torch.nn.Sequential(
                     torch.nn.Linear(hidden, width),
                     torch.nn.ReLU(),
@@ -96,7 +102,7 @@ class PTuning(TrainingSettings):
                 moved: torch.Tensor = self.perceptron(self.tokens / self.scale)
                 return self.tokens + self.scale * moved
 
-        return PromptEncoder(self).to(network.device)
+        return PromptEncoder().to(network.device)
 
     def _save(self, encoder: Any, base: ModelCard, folder: Path) -> None:
         import torch
@@ -124,9 +130,16 @@ class PTuning(TrainingSettings):
 
         from sartor.models import local
 
-        network = local.load_network(
-            customization.base, local.inference_dtype(customization.base)
-        )
+        network = local.load_network(customization.base, local.inference_dtype(customization.base))
         kept = load_file(Path(customization.directory) / KEPT)["prompt_embeddings"]
         virtual = kept.to(network.device, network.dtype)
         return weights.answering(customization, network, system=self.system, virtual=virtual)
+
+
+def _refuse_deep_embeddings(network: Any) -> None:
+    """Gemma 3n and 4 look tokens up in every layer: a virtual one is nowhere there."""
+    if getattr(network.config.get_text_config(decoder=True), "hidden_size_per_layer_input", 0):
+        raise TrainingError(
+            f"p-tuning: a {type(network).__name__} looks its tokens up in every layer, so virtual "
+            "tokens cannot stand before them. Use lora or full, or another base."
+        )

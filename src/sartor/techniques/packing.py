@@ -2,7 +2,7 @@
 
 A pack is one row without padding. Attention runs over each example by itself (block-diagonal and
 causal), positions restart, and the vocabulary head sees only the positions whose next token belongs
-to an answer. Models that do not take a custom attention are given padded batches instead.
+to an answer. Models that do not run packs are given padded batches instead (packed_attention.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.progress import say
+from sartor.techniques.packed_attention import is_packed
 
 if TYPE_CHECKING:
     import torch
 
-ATTENTION = "sartor_packed"
 SHORTEST_ANSWER = 8
 """Tokens of an answer that must fit behind a prompt for the example to be trained on."""
 
@@ -36,10 +36,15 @@ class Encoded:
 
 def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[Encoded]:
     """Tokens of all examples; answers are cut to the context, prompts that fill it are left out."""
+    if not examples:
+        raise TrainingError(
+            "there are no examples to train on, or none to validate on. Add examples, or raise "
+            "data.validation_fraction."
+        )
     encoded, too_long = [], 0
     for example in examples:
         prompt = chat.encode(tokenizer, example.input)
-        answer = chat.encode_answer(tokenizer, prompt, example.targets[0])
+        answer = chat.encode_answer(tokenizer, example.targets[0])
         if len(prompt) + min(SHORTEST_ANSWER, len(answer)) > context:
             too_long += 1
             continue
@@ -73,79 +78,27 @@ def answer_loss(
 ) -> tuple[torch.Tensor, int]:
     """(sum of the cross-entropy over the pack's answer tokens, how many they are).
 
-    `virtual` (virtual tokens, hidden) are put before every example.
+    `virtual` (virtual tokens, hidden) are put before every example. Whether the pack goes through
+    in one row has been decided by `use_packed_attention`.
     """
     import torch
 
-    packed = use_packed_attention(network)
-    logits, labels = (_packed if packed else _padded)(network, pack, virtual)
+    logits, labels = (_packed if is_packed(network) else _padded)(network, pack, virtual)
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
 
 
-def use_packed_attention(network: Any) -> bool:
-    """Whether the model runs packs; switches it to the packed attention when it can."""
-    from transformers import AttentionInterface
-
-    if not getattr(network, "_supports_attention_backend", False):
-        return False
-    if network.config._attn_implementation != ATTENTION:
-        AttentionInterface.register(ATTENTION, _attend)
-        network.set_attn_implementation(ATTENTION)
-    return True
-
-
-def _attend(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    segments: Sequence[int] | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention over each segment of a row by itself; query is (1, heads, tokens, dimension)."""
-    import torch
-
-    groups = query.shape[1] // key.shape[1]
-    window = getattr(module, "sliding_window", None)
-    parts = []
-    start = 0
-    for length in segments or [query.shape[2]]:
-        q, k, v = (t[:, :, start : start + length] for t in (query, key, value))
-        mask = _window_mask(length, window, query.device)
-        parts.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling,
-                dropout_p=dropout, enable_gqa=groups > 1,
-            )
-        )  # fmt: skip
-        start += length
-    return torch.cat(parts, 2).transpose(1, 2), None  # (1, tokens, heads, dimension)
-
-
-def _window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    if window is None or length <= window:
-        return None
-    import torch
-
-    distance = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
-    return (distance >= 0) & (distance < window)
-
-
-def _embedded(
+def _inputs(
     network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
-) -> list[torch.Tensor]:
-    """The input embeddings of each example, (its tokens + virtual tokens, hidden)."""
+) -> tuple[str, list[torch.Tensor]]:
+    """What the model is given for each example, and what it calls that: tokens, or embeddings."""
     import torch
 
-    embed = network.get_input_embeddings()
-    flat = torch.tensor([t for e in pack for t in e.tokens], device=network.device)
-    rows = embed(flat).split([len(e.tokens) for e in pack])
+    rows = [torch.tensor(example.tokens, device=network.device) for example in pack]
     if virtual is None:
-        return list(rows)
-    return [torch.cat([virtual.to(row.dtype), row]) for row in rows]
+        return "input_ids", rows  # (tokens,)
+    embedded = network.get_input_embeddings()(torch.cat(rows)).split([len(row) for row in rows])
+    virtual = virtual.to(embedded[0].dtype)
+    return "inputs_embeds", [torch.cat([virtual, row]) for row in embedded]  # (tokens, hidden)
 
 
 def _packed(
@@ -154,40 +107,47 @@ def _packed(
     """Logits (answer tokens, vocabulary) and labels (answer tokens) of one row of all examples."""
     import torch
 
-    rows = _embedded(network, pack, virtual)
+    name, rows = _inputs(network, pack, virtual)
     segments = [len(row) for row in rows]
     extra = 0 if virtual is None else len(virtual)
-    scored, labels, start = [], [], 0
+    scored: list[int] = []
+    start = 0
     for example, length in zip(pack, segments, strict=True):
         first = start + extra + example.prompt - 1  # the position that predicts the first token
         scored += range(first, start + length - 1)
-        labels += example.tokens[example.prompt :]
         start += length
-    positions = torch.cat([torch.arange(n) for n in segments])[None].to(network.device)
+    positions = torch.cat([torch.arange(length) for length in segments])[None]
     logits = network(
-        inputs_embeds=torch.cat(rows)[None],
-        position_ids=positions,
+        **{name: torch.cat(rows)[None]},
+        position_ids=positions.to(network.device),
         use_cache=False,
         logits_to_keep=torch.tensor(scored, device=network.device),
         segments=segments,
     ).logits[0]
-    return logits, torch.tensor(labels, device=network.device)
+    return logits, _labels(network, pack)
 
 
 def _padded(
     network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same from a right-padded batch, for models that take no custom attention."""
+    """The same from a right-padded batch, for models that run no packs."""
     import torch
 
-    rows = _embedded(network, pack, virtual)
-    inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (examples, longest, hidden)
+    name, rows = _inputs(network, pack, virtual)
+    inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (examples, longest, ...)
     lengths = torch.tensor([len(row) for row in rows], device=network.device)
     mask = torch.arange(inputs.shape[1], device=network.device) < lengths[:, None]
-    logits = network(inputs_embeds=inputs, attention_mask=mask.long(), use_cache=False).logits
+    logits = network(**{name: inputs}, attention_mask=mask.long(), use_cache=False).logits
     extra = 0 if virtual is None else len(virtual)
-    kept, labels = [], []
-    for row, example in enumerate(pack):
-        kept.append(logits[row, extra + example.prompt - 1 : len(rows[row]) - 1])
-        labels += example.tokens[example.prompt :]
-    return torch.cat(kept), torch.tensor(labels, device=network.device)
+    kept = [
+        logits[row, extra + example.prompt - 1 : len(rows[row]) - 1]
+        for row, example in enumerate(pack)
+    ]
+    return torch.cat(kept), _labels(network, pack)
+
+
+def _labels(network: Any, pack: Sequence[Encoded]) -> torch.Tensor:
+    import torch
+
+    labels = [token for example in pack for token in example.tokens[example.prompt :]]
+    return torch.tensor(labels, device=network.device)

@@ -21,7 +21,16 @@ from sartor.errors import SettingError, TrainingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization, Technique
-from sartor.techniques.wrapping import Fits, load_inner, save_inner
+from sartor.techniques.wrapping import (
+    ANSWER_ROOM,
+    Fits,
+    Unloaded,
+    asked,
+    innermost,
+    load_inner,
+    save_inner,
+    with_request,
+)
 
 INSTRUCTION = "Answer the question."
 
@@ -86,7 +95,7 @@ class FewShot:
     """Answered training examples before the request, as earlier turns of the conversation."""
 
     name: ClassVar[str] = "few-shot"
-    inner: Any = ZeroShot()  # noqa: RUF009  (frozen)
+    inner: Any = ZeroShot()
     """The technique that answers."""
     examples: int = 4
     """How many; each makes every request longer and dearer."""
@@ -94,7 +103,7 @@ class FewShot:
     """`similar`: the training examples most like the request; `fixed`: the same for all, which
     costs less where the engine caches shared beginnings."""
     max_characters: int = 600
-    """Training examples longer than this (request and answer) are not shown."""
+    """Training examples longer than this (request and answer, without passages) are not shown."""
 
     def __post_init__(self) -> None:
         if self.examples < 1:
@@ -104,19 +113,21 @@ class FewShot:
             )
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
-        """Keep the examples that may be shown; fit the technique inside on prompts that show them."""
+        """Keep the examples that may be shown; fit what is inside on prompts that show them."""
         began = time.perf_counter()
         shown = self._pool(data.train)
         write_rows(directory / "examples.jsonl", shown)
-        shots = Shots(shown, self.examples, self.selection)
-        inner = save_inner(self.inner, base, _with_shots(shots, data), directory)
+        trained = not isinstance(innermost(self.inner), ZeroShot)
+        read = self._shown(shown, data, base) if trained else data
+        own = time.perf_counter() - began
+        inner = save_inner(self.inner, base, read, directory)
         return Customization(
             technique=self.name,
             base=base,
             directory=str(directory),
             digest=digest(settings_of(self), shown, inner.digest),
             trainable_parameters=inner.trainable_parameters,
-            seconds=time.perf_counter() - began,
+            seconds=own + inner.seconds,
             peak_memory=inner.peak_memory,
             notes=(f"{len(shown)} examples to choose from", *inner.notes),
         )
@@ -128,13 +139,27 @@ class FewShot:
         return Shown(load_inner(self.inner, directory), Shots(pool, self.examples, self.selection))
 
     def _pool(self, train: Sequence[Example]) -> list[Example]:
-        short = [e for e in train if _characters(e) <= self.max_characters]
+        bare = [replace(e, input=with_request(e.input, asked(e.input))) for e in train]
+        short = [e for e in bare if _characters(e) <= self.max_characters]
         if not short:
             raise TrainingError(
                 f"few-shot: none of {len(train)} training examples is shorter than "
                 f"{self.max_characters} characters. Raise max_characters or leave few-shot out."
             )
         return short if self.selection == "similar" else _varied(short, self.examples)
+
+    def _shown(self, pool: Sequence[Example], data: TrainingData, base: ModelCard) -> TrainingData:
+        """The data with examples before each request, as many as will be shown in service."""
+        model = Shown(Unloaded(base, self.inner), Shots(pool, self.examples, self.selection))
+
+        def shown(example: Example) -> Example:
+            return replace(example, input=model.shown(example.input, ANSWER_ROOM, without=example))
+
+        return replace(
+            data,
+            train=tuple(shown(example) for example in data.train),
+            validation=tuple(shown(example) for example in data.validation),
+        )
 
 
 def _characters(example: Example) -> int:
@@ -150,17 +175,6 @@ def _varied(examples: Sequence[Example], count: int) -> list[Example]:
     return turns[:count]
 
 
-def _with_shots(shots: Shots, data: TrainingData) -> TrainingData:
-    def shown(example: Example) -> Example:
-        return replace(example, input=shots.before(example.input, without=example.id))
-
-    return replace(
-        data,
-        train=tuple(shown(example) for example in data.train),
-        validation=tuple(shown(example) for example in data.validation),
-    )
-
-
 class Shots:
     """Chooses which examples a request is shown."""
 
@@ -173,13 +187,16 @@ class Shots:
     def _vectors(self) -> Any:
         from sartor.models.encoder import StaticEncoder
 
-        return StaticEncoder().encode([_request(example.input) for example in self.pool])
+        return StaticEncoder().encode([asked(example.input) for example in self.pool])
 
     def before(
-        self, conversation: Conversation, without: str = "", count: int | None = None
+        self, conversation: Conversation, count: int, without: Example | None = None
     ) -> Conversation:
-        """The conversation with examples put before its first user turn, the likest last."""
-        chosen = self._chosen(_request(conversation), without, self.count if count is None else count)
+        """The conversation with examples put before its first user turn, the likest last.
+
+        Neither the example `without` nor others of its group are shown.
+        """
+        chosen = self._chosen(asked(conversation), count, without)
         head = [m for m in conversation if m.role == "system"]
         rest = [m for m in conversation if m.role != "system"]
         turns = []
@@ -188,21 +205,24 @@ class Shots:
             turns.append(Message("assistant", example.targets[0]))
         return (*head, *turns, *rest)
 
-    def _chosen(self, request: str, without: str, count: int) -> list[Example]:
+    def _chosen(self, request: str, count: int, without: Example | None) -> list[Example]:
+        others = [i for i, example in enumerate(self.pool) if not _kin(example, without)]
         if self.selection == "fixed":
-            return [e for e in self.pool if e.id != without][:count]
+            return [self.pool[i] for i in others[:count]]
         import numpy as np
 
         from sartor.models.encoder import StaticEncoder
 
-        likeness = self._vectors @ StaticEncoder().encode([request or " "])[0]
-        order = np.argsort(-likeness, kind="stable")[: count + 1]
-        best = [self.pool[i] for i in order if self.pool[i].id != without][:count]
-        return best[::-1]
+        likeness = self._vectors[others] @ StaticEncoder().encode([request or " "])[0]
+        order = np.argsort(-likeness, kind="stable")[:count]
+        return [self.pool[others[i]] for i in reversed(order)]
 
 
-def _request(conversation: Conversation) -> str:
-    return next((m.content for m in reversed(conversation) if m.role == "user"), "")
+def _kin(one: Example, other: Example | None) -> bool:
+    """Whether one gives the other's answer away, as none will when it is served."""
+    if other is None:
+        return False
+    return one.id == other.id or bool(one.group and one.group == other.group)
 
 
 class Shown:
@@ -214,21 +234,25 @@ class Shown:
         self._fits = Fits(inner)
 
     def prompt_tokens(self, conversation: Conversation) -> int:
-        return int(self.inner.prompt_tokens(self._shown(conversation, 0)))
+        """Without examples: they take what room is left."""
+        return int(self.inner.prompt_tokens(conversation))
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
-        shown = [self._shown(c, sampling.max_new_tokens) for c in conversations]
+        shown = [self.shown(c, sampling.max_new_tokens) for c in conversations]
         completions: list[Completion] = self.inner.generate(shown, sampling)
         return completions
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        yield from self.inner.stream(self._shown(conversation, sampling.max_new_tokens), sampling)
+        yield from self.inner.stream(self.shown(conversation, sampling.max_new_tokens), sampling)
 
-    def _shown(self, conversation: Conversation, answer: int) -> Conversation:
+    def shown(
+        self, conversation: Conversation, answer: int, without: Example | None = None
+    ) -> Conversation:
+        """The conversation with as many examples as leave room for an answer of so many tokens."""
         for count in range(self.shots.count, 0, -1):
-            shown = self.shots.before(conversation, count=count)
+            shown = self.shots.before(conversation, count, without)
             if self._fits(shown, answer):
                 return shown
         return conversation

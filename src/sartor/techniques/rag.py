@@ -18,23 +18,29 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.files import digest
 from sartor.data.passages import cut
-from sartor.data.records import Conversation, Example, Message, Passage, TrainingData
+from sartor.data.records import Conversation, Example, Passage, TrainingData
 from sartor.errors import SettingError
-from sartor.models import chat, local
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.progress import task
-from sartor.retrieval.hybrid import HybridRetriever, searchable
+from sartor.retrieval.hybrid import HybridRetriever
 from sartor.techniques.prompt import ZeroShot, with_system
 from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
-from sartor.techniques.wrapping import Fits, load_inner, save_inner
+from sartor.techniques.wrapping import (
+    ANSWER_ROOM,
+    Fits,
+    Unloaded,
+    asked,
+    innermost,
+    load_inner,
+    save_inner,
+    with_passages,
+)
 
 INSTRUCTION = (
     "Answer the question from the passages, as briefly as you can. "
     "If they do not hold the answer, say: I don't know."
 )
-ANSWER_ROOM = 128
-"""Tokens left for the answer when prompts for training are made."""
 BATCH = 64
 
 
@@ -43,7 +49,7 @@ class Rag:
     """Hybrid retrieval (BM25 and dense) over the documents, before the technique inside."""
 
     name: ClassVar[str] = "rag"
-    inner: Any = ZeroShot()  # noqa: RUF009  (frozen)
+    inner: Any = ZeroShot()
     """The technique that reads the passages and answers."""
     top_k: int = 3
     """Passages a request; more find more and cost more, in seconds and in distraction."""
@@ -53,7 +59,9 @@ class Rag:
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
-            raise SettingError(f"rag: top_k is {self.top_k}; it must be 1 or more (3 to 8 is usual)")
+            raise SettingError(
+                f"rag: top_k is {self.top_k}; it must be 1 or more (3 to 8 is usual)"
+            )
         if self.passage_characters < 100:
             raise SettingError(
                 f"rag: passage_characters is {self.passage_characters}; it must be 100 or more "
@@ -64,22 +72,23 @@ class Rag:
         """Index the documents; fit the technique inside on prompts with retrieved passages."""
         began = time.perf_counter()
         passages = [
-            passage for document in data.documents for passage in cut(document, self.passage_characters)
+            passage
+            for document in data.documents
+            for passage in cut(document, self.passage_characters)
         ]
         retriever = HybridRetriever(directory / "index")
         retriever.index(passages)
-        if isinstance(self.inner, ZeroShot):
-            read = data
-        else:
-            read = self._with_passages(data, retriever, base)
+        trained = not isinstance(innermost(self.inner), ZeroShot)
+        read = self._with_passages(data, retriever, base) if trained else data
+        own = time.perf_counter() - began
         inner = save_inner(self.inner, base, read, directory)
         return Customization(
             technique=self.name,
             base=base,
             directory=str(directory),
-            digest=digest(settings_of(self), [d.digest for d in data.documents], inner.digest),
+            digest=digest(settings_of(self), passages, inner.digest),
             trainable_parameters=inner.trainable_parameters,
-            seconds=time.perf_counter() - began,
+            seconds=own + inner.seconds,
             peak_memory=inner.peak_memory,
             notes=(f"{len(passages)} passages indexed", *inner.notes),
         )
@@ -93,17 +102,14 @@ class Rag:
     def _with_passages(
         self, data: TrainingData, retriever: HybridRetriever, base: ModelCard
     ) -> TrainingData:
-        tokenizer = local.load_tokenizer(base)
-
-        def fits(conversation: Conversation, answer: int) -> bool:
-            return len(chat.encode(tokenizer, conversation)) + answer <= base.context
+        fits = Fits(Unloaded(base, self.inner))
 
         def read(examples: Sequence[Example]) -> tuple[Example, ...]:
             made: list[Example] = []
             with task("retrieve for training", len(examples), "examples") as bar:
                 for start in range(0, len(examples), BATCH):
                     part = examples[start : start + BATCH]
-                    hits = retriever.search([_question(e.input) for e in part], self.top_k)
+                    hits = retriever.search([asked(e.input) for e in part], self.top_k)
                     for example, found in zip(part, hits, strict=True):
                         answer = max(ANSWER_ROOM, len(example.targets[0]) // 2)
                         wrapped, _ = put_before(
@@ -116,27 +122,16 @@ class Rag:
         return replace(data, train=read(data.train), validation=read(data.validation))
 
 
-def _question(conversation: Conversation) -> str:
-    return next((m.content for m in reversed(conversation) if m.role == "user"), "")
-
-
 def put_before(
     conversation: Conversation, passages: Sequence[Passage], system: str, fits: Any, answer: int
 ) -> tuple[Conversation, tuple[Passage, ...]]:
     """The conversation with as many passages as fit before its last request, and those passages."""
     conversation = with_system(conversation, system)
     for count in range(len(passages), 0, -1):
-        wrapped = _wrapped(conversation, passages[:count])
+        wrapped = with_passages(conversation, passages[:count])
         if fits(wrapped, answer):
             return wrapped, tuple(passages[:count])
     return conversation, ()
-
-
-def _wrapped(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:
-    last = max(i for i, message in enumerate(conversation) if message.role == "user")
-    numbered = "\n\n".join(f"[{i}] {searchable(p)}" for i, p in enumerate(passages, 1))
-    asked = Message("user", f"{numbered}\n\nQuestion: {conversation[last].content}")
-    return (*conversation[:last], asked, *conversation[last + 1 :])
 
 
 class Retrieving:
@@ -150,8 +145,8 @@ class Retrieving:
         self._fits = Fits(inner)
 
     def prompt_tokens(self, conversation: Conversation) -> int:
-        [(wrapped, _)] = self._read([conversation], 0)
-        return int(self.inner.prompt_tokens(wrapped))
+        """Without passages: they take what room is left."""
+        return int(self.inner.prompt_tokens(with_system(conversation, self.system)))
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
@@ -174,7 +169,7 @@ class Retrieving:
     def _read(
         self, conversations: Sequence[Conversation], answer: int
     ) -> list[tuple[Conversation, tuple[Passage, ...]]]:
-        hits = self.retriever.search([_question(c) for c in conversations], self.top_k)
+        hits = self.retriever.search([asked(c) for c in conversations], self.top_k)
         return [
             put_before(c, [h.passage for h in found], self.system, self._fits, answer)
             for c, found in zip(conversations, hits, strict=True)

@@ -1,9 +1,10 @@
 """The training loop: the only one. A technique says what is trainable; this finds its best values.
 
-First a few learning rates are tried for a part of the run, then the best goes the whole way; the loss
-on validation is watched throughout, training stops when it no longer falls, and the best values are
-kept. The state is written at every look at validation, so a killed run goes on from there and ends
-the same, bit for bit on a CPU.
+First a few learning rates are tried for a part of the run, then the best goes the whole way; the
+loss on validation is watched throughout, training stops when it no longer falls, and the best
+values are kept. The state is written at every look at validation, so a killed run goes on from
+there and ends the same, bit for bit on a CPU. It stays until `forget`: whoever trained writes the
+result first.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic.dataclasses import dataclass as settings
 
+from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
-from sartor.progress import task
+from sartor.progress import say, task
+from sartor.techniques.packed_attention import use_packed_attention
 from sartor.techniques.packing import Encoded, answer_loss, encode, packs
 from sartor.techniques.settings import STRICT
 
@@ -82,6 +85,8 @@ class Trainable:
     """Virtual tokens put before every example, made anew for each pack."""
     mixed_precision: bool = False
     """Run matrix products in bfloat16 (the parameters stay as they are)."""
+    base: str = ""
+    """Revision of the base."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch
@@ -91,8 +96,9 @@ class Trainable:
         return torch.autocast(self.network.device.type, torch.bfloat16)
 
     def loss(self, pack: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        virtual = self.virtual() if self.virtual else None
         with self.autocast():
-            return answer_loss(self.network, pack, self.virtual() if self.virtual else None)
+            return answer_loss(self.network, pack, virtual)
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ class _State:
     summed: float = 0.0
     scored: int = 0
     curve: list[tuple[int, float, float]] = field(default_factory=list)
+    made_of: str = ""
+    """Digest of base, settings and examples: the state of another training is not gone on from."""
 
 
 def train(
@@ -141,7 +149,7 @@ def train(
     if len(options.learning_rates) > 1:
         short = max(1, round(run.steps * options.search_fraction))
         for rate in options.learning_rates:
-            run.attempt(f"try {rate:g}", rate, short)
+            run.try_rate(rate, short)
         rate = min(options.learning_rates, key=lambda r: run.state.tried[f"try {r:g}"])
     else:
         rate = options.learning_rates[0]
@@ -168,6 +176,7 @@ class _Run:
         self.directory = directory
         self.what = what
         directory.mkdir(parents=True, exist_ok=True)
+        use_packed_attention(trainable.network)
         self.train = encode(trainable.tokenizer, data.train, trainable.context)
         held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
         self.validation = encode(trainable.tokenizer, held, trainable.context)
@@ -175,7 +184,8 @@ class _Run:
         self.steps = self._planned_steps()
         self.initial = {n: p.detach().clone() for n, p in trainable.parameters.items()}
         self.best = dict(self.initial)
-        self.state = _State()
+        made_of = (trainable.base, asdict(options), self.train, self.validation)
+        self.state = _State(made_of=digest(*made_of))
         self.optimizer = self._new_optimizer()
         self._restore()
 
@@ -194,6 +204,17 @@ class _Run:
             weight_decay=self.options.weight_decay,
             fused=True,
         )
+
+    def try_rate(self, rate: float, steps: int) -> None:
+        """A short attempt; a rate whose loss is no number loses, unless all others did too."""
+        try:
+            self.attempt(f"try {rate:g}", rate, steps)
+        except TrainingError as error:
+            lost = [r for r, loss in self.state.tried.items() if math.isinf(loss)]
+            if len(lost) + 1 == len(self.options.learning_rates):
+                raise
+            say(str(error))
+            self.state.tried[f"try {rate:g}"] = math.inf
 
     def attempt(self, phase: str, rate: float, steps: int) -> None:
         """Train from the beginning at one learning rate; what is done already is not done again."""
@@ -216,7 +237,7 @@ class _Run:
     def _begin(self, phase: str) -> None:
         import torch
 
-        self.state = replace(_State(), tried=self.state.tried, phase=phase)
+        self.state = _State(tried=self.state.tried, phase=phase, made_of=self.state.made_of)
         self.best = dict(self.initial)
         self.optimizer = self._new_optimizer()
         with torch.no_grad():
@@ -242,7 +263,9 @@ class _Run:
     def _step(self, batch: list[Encoded], rate: float) -> float:
         import torch
 
-        torch.manual_seed(self.options.seed * 1_000_003 + self.state.step)  # dropout, after a resume
+        torch.manual_seed(
+            self.options.seed * 1_000_003 + self.state.step
+        )  # dropout, after a resume
         self.trainable.network.train()
         scored = sum(len(e.tokens) - e.prompt for e in batch)
         total = 0.0
@@ -250,7 +273,7 @@ class _Run:
             loss, _ = self.trainable.loss(pack)
             if not torch.isfinite(loss):
                 raise self._not_finite(loss.item(), pack, rate)
-            (loss / scored).backward()
+            (loss / scored).backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(self.trainable.parameters.values(), 1.0)
         for group in self.optimizer.param_groups:
@@ -299,7 +322,6 @@ class _Run:
         with torch.no_grad():
             for name, parameter in self.trainable.parameters.items():
                 parameter.copy_(self.best[name])
-        (self.directory / STATE).unlink(missing_ok=True)
 
     def _save(self) -> None:
         import torch
@@ -312,7 +334,6 @@ class _Run:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
         temporary = self.directory / f"{STATE}.tmp"
-        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
         save_file(tensors, temporary, metadata={"state": json.dumps(asdict(self.state))})
         temporary.replace(self.directory / STATE)
 
@@ -323,14 +344,25 @@ class _Run:
         path = self.directory / STATE
         if not path.is_file():
             return
-        with safe_open(path, "pt") as file, torch.no_grad():
-            self.state = _State(**json.loads(file.metadata()["state"]))
+        place = str(self.trainable.network.device)
+        with safe_open(path, "pt", device=place) as file, torch.no_grad():
+            state = _State(**json.loads(file.metadata()["state"]))
+            if state.made_of != self.state.made_of:
+                return
+            state.curve = [(step, training, held) for step, training, held in state.curve]
+            self.state = state
             for name, parameter in self.trainable.parameters.items():
                 parameter.copy_(file.get_tensor(f"now.{name}"))
                 self.best[name] = file.get_tensor(f"best.{name}")
                 self.optimizer.state[parameter] = {
-                    key: file.get_tensor(f"{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")
+                    key: file.get_tensor(f"{key}.{name}")
+                    for key in ("step", "exp_avg", "exp_avg_sq")
                 }
+
+
+def forget(directory: Path) -> None:
+    """Drop the state that `train` left in `directory`: its result is kept."""
+    (directory / STATE).unlink(missing_ok=True)
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sartor.data.files import digest, write_json
+from sartor.data.files import digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
 from sartor.errors import MissingExtraError, TrainingError
 from sartor.models import local
@@ -18,14 +20,13 @@ from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
 from sartor.techniques.prompt import INSTRUCTION, Prompted, with_system
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import Trainable, Trained, TrainingSettings, train
+from sartor.techniques.training import Trainable, Trained, TrainingSettings, forget, train
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "INSTRUCTION", "Fitted", "Prepared", "answering", "customization", "fit", "frozen_dtype",
-    "peft_errors",
+    "INSTRUCTION", "Fitted", "Prepared", "answering", "customization", "fit", "peft_errors",
 ]  # fmt: skip
 
 
@@ -56,29 +57,36 @@ def fit(
     directory: Path,
     options: TrainingSettings,
     prepare: Callable[[Any], Prepared],
-    dtype: torch.dtype,
     system: str,
+    *,
+    frozen: bool,
 ) -> Fitted:
-    """Load the base in `dtype`, let the technique `prepare` it, train, and write what was trained."""
+    """Load the base, let the technique `prepare` it, train, and write what was trained.
+
+    A `frozen` base is held in the precision that matrix products are run in, any other in float32.
+    """
+    local.require_transformers()
     import torch
 
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
         torch.manual_seed(options.seed)
-        network = local.load_network(base, dtype)
+        bf16 = local.has_bf16()
+        network = local.load_network(base, torch.bfloat16 if frozen and bf16 else torch.float32)
         prepared = prepare(network)
-        mixed = dtype == torch.float32 and local.has_bf16()
         trainable = Trainable(
             network,
             local.load_tokenizer(base),
             prepared.parameters,
             base.context,
             prepared.virtual,
-            mixed_precision=mixed,
+            mixed_precision=bf16,
+            base=base.revision,
         )
         trained = train(trainable, with_instruction(data, system), options, directory, what)
         prepared.save(directory)
         write_json(directory / "curve.json", trained)
+        forget(directory)
     made = sorted(directory.glob("*.safetensors"))
     return Fitted(
         trained=trained,
@@ -102,21 +110,33 @@ def with_instruction(data: TrainingData, system: str) -> TrainingData:
     )
 
 
+TICK = 5.0
+"""Seconds between notes of the time; a killed sitting loses no more."""
+
+
 class Clock:
-    """Seconds spent on a folder over all sittings, those that were killed included (to 5 s)."""
+    """Seconds spent on a folder over all sittings, those that were killed included."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "seconds"
         self.before = float(self.path.read_text()) if self.path.is_file() else 0.0
         self.began = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Clock:
         self.began = time.perf_counter()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(str(self.total))
+        self._done.set()
+        self._thread.join()
+        write_text(self.path, str(self.total))
+
+    def _tick(self) -> None:
+        while not self._done.wait(TICK):
+            write_text(self.path, str(self.total))
 
     @property
     def total(self) -> float:
@@ -146,18 +166,13 @@ def answering(
     return Prompted(LocalModel(made.base, network, virtual), system)
 
 
-def frozen_dtype() -> torch.dtype:
-    """What a base that is not trained is held in while something beside it is."""
-    import torch
-
-    return torch.bfloat16 if local.has_bf16() else torch.float32
-
-
 @contextmanager
 def peft_errors(what: str) -> Iterator[None]:
-    """PEFT's own errors, in ours."""
+    """PEFT's own errors, in ours; its talk about other libraries' future is not for users."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     except ModuleNotFoundError as error:
         raise MissingExtraError(what, "peft", "local") from error
     except (ValueError, RuntimeError, AttributeError) as error:

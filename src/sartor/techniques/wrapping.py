@@ -1,26 +1,40 @@
-"""What techniques that wrap another share: keeping the inner customization, and minding its context."""
+"""What techniques that wrap another share: keeping what is inside, its context, and its prompts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sartor.data.files import from_json, write_json
-from sartor.data.records import Conversation, TrainingData
+from sartor.data.files import digest, from_json, write_json, write_text
+from sartor.data.records import Conversation, Message, Passage, TrainingData
+from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.retrieval.hybrid import searchable
+from sartor.techniques.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
 
 INNER = "inner"
+ANSWER_ROOM = 128
+"""Tokens left for the answer when prompts for training are made."""
+ANSWER_SHARE = 2
+"""An answer is left at most this part of the context: asking for more costs no passages."""
+FIRST, QUESTION = "[1] ", "\n\nQuestion: "
+"""How a request with passages begins, and what stands before what was asked."""
 
 
 def save_inner(
     technique: Technique, base: ModelCard, data: TrainingData, directory: Path
 ) -> Customization:
-    """Fit the technique inside, in a folder of its own; fitted already, it is not fitted again."""
-    record = directory / INNER / "customization.json"
-    if record.is_file():
+    """Fit the technique inside, in a folder of its own, unless that was done on the same data."""
+    record, made_of = directory / INNER / "customization.json", directory / INNER / "made_of"
+    key = digest(base, settings_of(technique), data)
+    if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
         return from_json(Customization, record.read_text("utf-8"))
+    record.unlink(missing_ok=True)
     customization = technique.fit(base, data, directory / INNER)
+    write_text(made_of, key)
     write_json(record, customization)
     return customization
 
@@ -34,6 +48,29 @@ def load_inner(technique: Technique, directory: Path) -> LanguageModel:
     return technique.load(replace(customization, directory=str(directory / INNER)))
 
 
+def innermost(wrapped: Any) -> Any:
+    """What a stack of techniques, or of models, has at its core."""
+    while hasattr(wrapped, "inner"):
+        wrapped = wrapped.inner
+    return wrapped
+
+
+class Unloaded:
+    """How many tokens prompts have for what a technique will make of a base, before it is made."""
+
+    def __init__(self, card: ModelCard, technique: Any) -> None:
+        self.card = card
+        self.technique = technique
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return local.load_tokenizer(self.card)
+
+    def prompt_tokens(self, conversation: Conversation) -> int:
+        virtual = int(getattr(innermost(self.technique), "virtual_tokens", 0))
+        return len(chat.encode(self._tokenizer, conversation)) + virtual
+
+
 class Fits:
     """Whether a prompt leaves room for an answer in the context of the model inside."""
 
@@ -43,12 +80,33 @@ class Fits:
     @property
     def context(self) -> int | None:
         """Tokens; None for models that do not say (remote ones)."""
-        model = self.model
-        while hasattr(model, "inner"):
-            model = model.inner
-        card = getattr(model, "card", None)
+        card = getattr(innermost(self.model), "card", None)
         return card.context if card else None
 
     def __call__(self, conversation: Conversation, answer: int) -> bool:
         context = self.context
-        return context is None or self.model.prompt_tokens(conversation) + answer <= context
+        if context is None:
+            return True
+        room = min(answer, context // ANSWER_SHARE)
+        return int(self.model.prompt_tokens(conversation)) + room <= context
+
+
+def asked(conversation: Conversation) -> str:
+    """The last request, without passages put before it; empty where there is none."""
+    last = next((m.content for m in reversed(conversation) if m.role == "user"), "")
+    return last.rpartition(QUESTION)[2] if last.startswith(FIRST) else last
+
+
+def with_request(conversation: Conversation, request: str) -> Conversation:
+    """The conversation with its last request replaced; as it is where there is none."""
+    last = max((i for i, message in enumerate(conversation) if message.role == "user"), default=-1)
+    if last < 0:
+        return conversation
+    return (*conversation[:last], Message("user", request), *conversation[last + 1 :])
+
+
+def with_passages(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:
+    """The conversation with numbered passages before its last request."""
+    numbered = "\n\n".join(f"[{i}] {searchable(p)}" for i, p in enumerate(passages, 1))
+    last = next((m.content for m in reversed(conversation) if m.role == "user"), "")
+    return with_request(conversation, f"{numbered}{QUESTION}{last}")

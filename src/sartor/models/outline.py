@@ -1,0 +1,101 @@
+"""A base model's shape, from its configuration alone: no weights are read, no memory is taken.
+
+For estimates (speed.py, techniques/estimate.py); what is run is loaded by local.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sartor.errors import ModelError
+from sartor.models import local
+from sartor.models.language_model import ModelCard
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What of a model's shape decides its memory."""
+
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    cached: int
+    """Values that the cache of keys and values holds for a token."""
+    linears: tuple[tuple[str, int], ...]
+    """Every linear map of the blocks, and its inputs and outputs for a token."""
+
+    @cached_property
+    def widths(self) -> int:
+        """Inputs and outputs of all linear maps, for a token."""
+        return sum(width for _, width in self.linears)
+
+
+def outline(card: ModelCard) -> Outline:
+    """The shape of a base model; ModelError where transformers cannot tell it."""
+    config = configuration(card)
+    try:
+        network = empty_network(card, config)
+    except Exception as error:  # transformers raises many kinds
+        raise ModelError(
+            f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
+            f"model of its configuration ({type(error).__name__}: {error}). Give another base."
+        ) from error
+    heads = config.num_attention_heads
+    dimension = getattr(config, "head_dim", None) or config.hidden_size // heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    return Outline(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=heads,
+        vocabulary=config.vocab_size,
+        cached=2 * config.num_hidden_layers * shared * dimension,
+        linears=tuple(_linears(network, getattr(config, "num_experts_per_tok", None) or 1)),
+    )
+
+
+def configuration(card: ModelCard) -> Any:
+    """The configuration of the part that reads text; ModelError where there is none."""
+    local.require_transformers()
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
+    except Exception as error:  # transformers raises many kinds
+        raise ModelError(
+            f"base {card.name!r}: nothing can be estimated: transformers reads no configuration in "
+            f"{card.path} ({type(error).__name__}). Give a folder with config.json, or a hub id."
+        ) from error
+    return config.get_text_config(decoder=True)
+
+
+def empty_network(card: ModelCard, config: Any, layers: int | None = None, **options: Any) -> Any:
+    """The network, of its first `layers` or of all, on torch's `meta` device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = copy.deepcopy(config)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            config, trust_remote_code=card.trust_remote_code, **options
+        )
+
+
+def _linears(network: Any, experts: int) -> list[tuple[str, int]]:
+    """By name; of a stack of experts' matrices, those that a token goes through."""
+    aside = {id(network.get_input_embeddings().weight)}
+    if network.get_output_embeddings() is not None:
+        aside.add(id(network.get_output_embeddings().weight))
+    found = []
+    for name, weight in network.named_parameters():
+        if weight.dim() in (2, 3) and id(weight) not in aside:
+            width = sum(weight.shape[-2:]) * (experts if weight.dim() == 3 else 1)
+            found.append((name.removesuffix(".weight"), width))
+    return found

@@ -1,0 +1,140 @@
+"""How much work a technique will be on a project's data: counted before anything is spent.
+
+On a sample of the examples, put as the technique will put them (drawn.py). What it trains is told
+by its settings, so that one's own techniques are estimated too; one that has none of training.py's
+trains nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Literal
+
+from sartor.data.records import TrainingData
+from sartor.models import chat
+from sartor.models.generation import common_prefix
+from sartor.models.language_model import ModelCard
+from sartor.models.outline import outline
+from sartor.techniques.drawn import Drawn
+from sartor.techniques.training import VALIDATION_EXAMPLES, TrainingSettings
+from sartor.techniques.wrapping import innermost
+
+SAMPLE = 100
+"""Examples whose tokens are counted; the rest are taken to be like them."""
+UNKNOWN_ADAPTER = 0.01
+"""Part of a base's parameters that an adapter of a kind not known here is taken to have."""
+
+Trains = Literal["nothing", "adapter", "everything"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a technique will put through a base model, in the base's tokens."""
+
+    prompt_tokens: float
+    """Of a request as the model reads it, virtual tokens included; the mean."""
+    longest_prompt: int
+    shared_tokens: int
+    """What all prompts begin with; a batch computes it once."""
+    answer_tokens: float
+    """Of a right answer; the mean."""
+    passages: int
+    """To index, about."""
+    trains: Trains
+    trainable_parameters: int
+    training_tokens: int = 0
+    """Forward and back, at most: every learning rate's try, and the whole run."""
+    watching_tokens: int = 0
+    """Forward only, at most: looks at validation."""
+    tokens_at_once: int = 0
+    """Of the largest pack that is trained on."""
+    watched_at_once: int = 0
+    """Of the largest pack of validation."""
+    searches: int = 0
+    """Requests that passages are searched for before training."""
+
+
+def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any) -> Workload:
+    """Count the work of `technique`, which may have others inside, on a sample of `data`."""
+    drawn = Drawn(technique, card, data, tokenizer)
+    few = random.Random(0).sample(data.train, min(SAMPLE, len(data.train)))
+    prompts = [drawn.prompt(example) for example in few]
+    answers = [len(chat.encode_answer(tokenizer, example.targets[0])) for example in few]
+    trains, trainable = _trained(technique, card)
+    work = Workload(
+        prompt_tokens=fmean(map(len, prompts)) + drawn.virtual,
+        longest_prompt=max(map(len, prompts)) + drawn.virtual,
+        shared_tokens=drawn.virtual + (common_prefix(prompts) if len(prompts) > 1 else 0),
+        answer_tokens=fmean(answers),
+        passages=drawn.count_passages(),
+        trains=trains,
+        trainable_parameters=trainable,
+    )
+    if trains == "nothing":
+        return work
+    held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
+    return _with_training(
+        work,
+        innermost(technique),
+        train=[drawn.size(example) for example in few],
+        held=[drawn.size(example) + drawn.virtual for example in held],
+        virtual=drawn.virtual,
+        data=data,
+    )
+
+
+def _trained(technique: Any, card: ModelCard) -> tuple[Trains, int]:
+    """What the innermost technique trains, and how many values that is."""
+    core = innermost(technique)
+    if not isinstance(core, TrainingSettings):
+        return "nothing", 0
+    if hasattr(core, "rank"):
+        return "adapter", core.rank * _adapted(getattr(core, "target_modules", "all-linear"), card)
+    if hasattr(core, "virtual_tokens"):
+        hidden, width = outline(card).hidden, getattr(core, "encoder_hidden", 0)
+        encoder = (2 * hidden + width + 2) * width + hidden if width else 0
+        return "adapter", core.virtual_tokens * hidden + encoder
+    if hasattr(core, "target_modules"):
+        return "adapter", round(UNKNOWN_ADAPTER * card.parameters)
+    return "everything", card.parameters
+
+
+def _adapted(targets: str | tuple[str, ...], card: ModelCard) -> int:
+    """Inputs and outputs of the linear maps that get an adapter."""
+    if targets == "all-linear":
+        return outline(card).widths
+    ends = (targets,) if isinstance(targets, str) else tuple(targets)
+    return sum(width for name, width in outline(card).linears if name.endswith(ends))
+
+
+def _with_training(
+    work: Workload,
+    options: TrainingSettings,
+    *,
+    train: list[int],
+    held: list[int],
+    virtual: int,
+    data: TrainingData,
+) -> Workload:
+    """With the tokens of training, as training.py plans its steps.
+
+    `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`.
+    """
+    many, mean, longest = len(data.train), fmean(train), max(train) + virtual
+    epochs = min(options.epochs, options.max_tokens / (mean * many))
+    steps = max(1, math.ceil(epochs * many / options.batch_size))
+    tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
+    short = max(1, round(steps * options.search_fraction))
+    looks = tries + math.ceil(steps / max(1, math.ceil(steps / options.looks)))
+    batch = options.batch_size * (mean + virtual)
+    return replace(
+        work,
+        training_tokens=round((steps + tries * short) * batch),
+        watching_tokens=looks * sum(held),
+        tokens_at_once=round(max(longest, min(batch, options.pack_tokens))),
+        watched_at_once=max([*held, min(sum(held), options.pack_tokens)]),
+        searches=many + len(data.validation) if work.passages else 0,
+    )

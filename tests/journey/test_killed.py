@@ -1,0 +1,69 @@
+"""A run that is killed at any moment goes on, and decides the same."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS = 10
+
+
+def decided(folder: Path) -> dict[str, Any]:
+    """The decision without what a clock measures."""
+    found: dict[str, Any] = json.loads((folder / ".sartor" / "decision.json").read_text())
+    measured = {"cost_per_answer", "seconds_per_answer", "training_seconds", "peak_memory_bytes"}
+    for row in found["candidates"]:
+        assert measured <= row.keys()
+    return {
+        "n": found["n"],
+        "best": found["best"],
+        "candidates": [
+            {k: v for k, v in row.items() if k not in {*measured, "reason", "verdict"}}
+            for row in found["candidates"]
+        ],
+    }
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sartor", "run", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.slow
+def test_ten_kills_change_nothing(shop: Path) -> None:
+    whole = shop.with_name("whole")
+    shutil.copytree(shop, whole)
+    began = time.monotonic()
+    assert start(whole).wait() == 0
+    usual = time.monotonic() - began
+    chance = random.Random(5)
+    killed = 0
+    while killed < KILLS:
+        process = start(shop)
+        try:
+            process.wait(chance.uniform(0.1, 0.9) * usual)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+        else:
+            break  # what the earlier ones did was enough to get to the end
+        finally:
+            assert process.stderr is not None
+            process.stderr.close()
+    last = start(shop)
+    _, told = last.communicate()
+    assert last.returncode == 0, told.decode()
+    assert killed > 0
+    assert decided(shop) == decided(whole)

@@ -1,0 +1,164 @@
+"""`sartor run`, whole, on a small shop with thimble."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.journey.small_shop import Sartor, set_config
+
+from sartor.errors import BusyError, ModelError, ProjectError
+from sartor.journey import Project
+from sartor.techniques.lora import LoRA
+
+KEYS = {
+    "name", "technique", "base", "estimate", "cost_per_answer", "seconds_per_answer",
+    "trainable_parameters", "training_seconds", "peak_memory_bytes", "verdict",
+}  # fmt: skip
+
+
+def made(folder: Path) -> dict[str, int]:
+    """Every file a run left, by when it was written."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in sorted((folder / ".sartor").rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def test_a_run_prints_the_decision_and_nothing_else_and_leaves_all_its_files(
+    shop: Path, sartor: Sartor
+) -> None:
+    done = sartor("run", str(shop), "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed == json.loads((shop / ".sartor" / "decision.json").read_text())
+    assert {"winner", "reason", "scorer", "margin", "n", "candidates"} <= printed.keys()
+    assert [row["name"] for row in printed["candidates"]] == ["zero-shot", "rag", "lora"]
+    for row in printed["candidates"]:
+        assert row.keys() >= KEYS
+        assert row["estimate"]["low"] <= row["estimate"]["mean"] <= row["estimate"]["high"]
+        assert row["seconds_per_answer"] > 0
+        assert row["peak_memory_bytes"] > 50_000_000
+    trained = printed["candidates"][2]
+    assert trained["trainable_parameters"] > 0
+    assert trained["training_seconds"] > 0
+    report = json.loads((shop / ".sartor" / "reports" / "rag.json").read_text())
+    assert len(report["predictions"]) == printed["n"]
+    assert all(row["passages"] for row in report["predictions"])
+    page = (shop / "report.html").read_text()
+    assert "corner shop" in page
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_run_does_nothing_and_says_so(shop: Path, sartor: Sartor) -> None:
+    Project.open(shop).run()
+    before = made(shop)
+    again = sartor("run", str(shop))
+    assert again.returncode == 0
+    assert "nothing has changed" in again.stderr
+    assert made(shop) == before
+
+
+def test_a_changed_candidate_runs_anew_and_the_others_do_not(shop: Path) -> None:
+    project = Project.open(shop)
+    project.run()
+    before = made(shop)
+    set_config(shop, "rank = 4", "rank = 8")
+    changed = Project.open(shop)
+    changed.run()
+    after = made(shop)
+    kept = [name for name in before if "customizations/rag" in name or "answers/zero-shot" in name]
+    assert kept
+    assert all(before[name] == after[name] for name in kept)
+    assert any("customizations/lora" in name for name in after.keys() - before.keys())
+    first, second = changed.history()
+    by_name = {entry.candidate: entry for entry in second.entries}
+    assert by_name["lora"].changed == ("rank: 4 -> 8",)
+    assert by_name["lora"].effect is not None
+    assert by_name["lora"].effect.n == len(
+        (shop / ".sartor" / "data" / "validation.jsonl").read_text().splitlines()
+    )
+    assert by_name["rag"].changed == ()
+    assert (first.looks, second.looks) == (1, 2)
+
+
+def test_changed_data_is_read_anew(shop: Path) -> None:
+    Project.open(shop).run()
+    with (shop / "examples.jsonl").open("a") as file:
+        file.write('{"id": "new", "input": "Do you sell bread?", "output": "I don\'t know."}\n')
+    project = Project.open(shop)
+    project.run()
+    assert all(entry.changed == ("data",) for entry in project.history()[1].entries)
+
+
+def test_looking_too_often_at_a_test_part_names_no_winner(shop: Path) -> None:
+    set_config(shop, 'candidates = ["zero-shot", "rag", "lora"]', 'candidates = ["zero-shot"]')
+    set_config(shop, "[techniques.lora]", "[techniques.zero-shot]")
+    text = (shop / "sartor.toml").read_text()
+    for line in ("learning_rates = [0.002]\n", "epochs = 1.0\n", "rank = 4\n"):
+        text = text.replace(line, "")
+    for margin in (0.01, 0.02, 0.03):
+        (shop / "sartor.toml").write_text(f"{text}\n[criteria]\nmax_looks = 2\nmargin = {margin}\n")
+        decision = Project.open(shop).run()
+    assert decision.winner is None
+    assert "looked at 3 times" in decision.reason
+
+
+def test_a_candidate_that_fails_leaves_no_winner_and_is_tried_again(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("the loss became nan at step 3")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LoRA, "fit", fail)
+        decision = Project.open(shop).run()
+    assert decision.winner is None
+    assert "lora failed: the loss became nan" in decision.reason
+    assert Project.open(shop).run().winner is not None
+
+
+def test_two_runs_at_once_are_refused(shop: Path) -> None:
+    project = Project.open(shop)
+    with project.workspace.locked(), pytest.raises(BusyError, match="another process"):
+        Project.open(shop).run()
+
+
+def test_settings_of_a_technique_that_no_candidate_uses_are_refused(shop: Path) -> None:
+    set_config(shop, "[techniques.lora]", "[techniques.loar]")
+    with pytest.raises(ProjectError, match=r"techniques\.loar.*rag"):
+        Project.open(shop).run()
+
+
+def test_a_moved_project_answers_as_before(shop: Path) -> None:
+    project = Project.open(shop)
+    project.run()
+    question = "How much does the Oak Table cost?"
+    before = {name: project.ask(question, name).text for name in ("rag", "lora")}
+    moved = shop.rename(shop.with_name("moved"))
+    after = {name: Project.open(moved).ask(question, name).text for name in ("rag", "lora")}
+    assert after == before
+
+
+def test_the_winner_answers_from_the_terminal_with_what_it_read(shop: Path, sartor: Sartor) -> None:
+    Project.open(shop).run()
+    question = "How much does the Wool Lamp cost?"
+    done = sartor("ask", question, str(shop), "--candidate", "rag", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert any("Wool Lamp" in passage["text"] for passage in answer["passages"])
+    unknown = sartor("ask", question, str(shop), "--candidate", "gpt")
+    assert unknown.returncode == 2
+    assert "rag" in unknown.stderr
+
+
+def test_history_and_report_speak_json(shop: Path, sartor: Sartor) -> None:
+    Project.open(shop).run()
+    history = json.loads(sartor("history", str(shop), "--json").stdout)
+    assert [run["number"] for run in history["runs"]] == [1]
+    (shop / "report.html").unlink()
+    report = json.loads(sartor("report", str(shop), "--json").stdout)
+    assert Path(report["report"]).is_file()
+    assert report["decision"]["scorer"] == "token_f1"

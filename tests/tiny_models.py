@@ -1,0 +1,112 @@
+"""Bases for tests: two layers of many architectures, drawn from a seed, with a tokenizer of their own.
+
+They know nothing, but every rule that holds for a large model holds for them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sartor.models import local
+from sartor.models.language_model import ModelCard
+
+CONTEXT = 256
+"""Tokens."""
+CONTROL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+TEMPLATE = (
+    "{{ '<|begin|>' }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] | trim + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+LINES = (
+    "What color is the lamp? The lamp is green.",
+    "How long is the notice period? The notice period is four weeks.",
+    "Answer the question from the passages, as briefly as you can.",
+    "If they do not hold the answer, say: I don't know.",
+)
+WINDOW = 16
+"""Tokens that the sliding layers of some architectures see."""
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
+GPT2 |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+NEO = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}
+NEO |= {"window_size": WINDOW, **dict.fromkeys(("resid_dropout", "embed_dropout"), 0.0)}
+LINEAR = {"num_hidden_layers": 4, "linear_num_value_heads": 2, "linear_num_key_heads": 2}
+LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "qwen2": ("qwen2", {}),
+    "mistral": ("mistral", {"sliding_window": WINDOW}),
+    "gemma2": ("gemma2", {"head_dim": 8, "sliding_window": WINDOW}),
+    "gemma3": ("gemma3_text", {"head_dim": 8, "sliding_window": WINDOW}),
+    "gpt2": ("gpt2", GPT2),
+    "gpt_neo": ("gpt_neo", NEO),
+    "bloom": ("bloom", {"n_layer": 2, "n_head": 4}),
+    "mpt": ("mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT}),
+    "gpt_oss": ("gpt_oss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
+    "qwen3_5": ("qwen3_5_text", {"head_dim": 8, **LINEAR}),
+    "mamba": ("mamba", {}),
+}
+"""Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def save(folder: Path, architecture: str = "llama") -> ModelCard:
+    """Write a base to `folder`; its card."""
+    network(architecture).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return local.describe(str(folder))
+
+
+def network(architecture: str = "llama") -> Any:
+    """A causal language model with weights large enough to have opinions, in evaluation mode."""
+    import torch
+
+    local.require_transformers()
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind, differing = ARCHITECTURES[architecture]
+    config = AutoConfig.for_model(kind, **{**SHAPE, "vocab_size": len(tokenizer()), **differing})
+    made = AutoModelForCausalLM.from_config(config).float().eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+    return made
+
+
+@cache
+def tokenizer() -> Any:
+    """Byte pairs of a few lines, with control tokens and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(CONTROL), initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(LINES, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token=CONTROL[0],
+        bos_token=CONTROL[1],
+        eos_token=CONTROL[2],
+        additional_special_tokens=list(CONTROL[3:]),
+    )
+    fast.chat_template = TEMPLATE
+    return fast
