@@ -56,7 +56,9 @@ def journey(folder: Path, project: Path, candidates: str) -> dict[str, Any]:
 
 def show(row: dict[str, Any]) -> None:
     """One folder, for people."""
-    scores = "  ".join(f"{name} {mean:.3f}" for name, (mean, *_) in row.get("estimates", {}).items())
+    scores = "  ".join(
+        f"{name} {mean:.3f}" for name, (mean, *_) in row.get("estimates", {}).items()
+    )
     told = row.get("winner") or row.get("error") or "no winner"
     print(f"{row['folder']:18} {row['minutes']:5.1f} min  {told:12} {scores}", file=sys.stderr)
 

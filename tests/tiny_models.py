@@ -1,4 +1,4 @@
-"""Bases for tests: two layers of many architectures, drawn from a seed, with a tokenizer of their own.
+"""Bases for tests: two layers of many architectures, drawn from a seed, with their own tokenizer.
 
 They know nothing, but every rule that holds for a large model holds for them.
 """
@@ -28,18 +28,30 @@ LINES = (
 )
 WINDOW = 16
 """Tokens that the sliding layers of some architectures see."""
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
+GPT2: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
 GPT2 |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-NEO = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}
+NEO: dict[str, Any] = {
+    "num_layers": 2,
+    "num_heads": 4,
+    "attention_types": [[["global", "local"], 1]],
+}
 NEO |= {"window_size": WINDOW, **dict.fromkeys(("resid_dropout", "embed_dropout"), 0.0)}
-LINEAR = {"num_hidden_layers": 4, "linear_num_value_heads": 2, "linear_num_key_heads": 2}
+LINEAR: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "linear_num_value_heads": 2,
+    "linear_num_key_heads": 2,
+}
 LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+DEEP: dict[str, Any] = {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
+DEEP |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
+DEEP |= {"head_dim": 8, "activation_sparsity_pattern": None, "vocab_size_per_layer_input": 360}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "qwen2": ("qwen2", {}),
     "mistral": ("mistral", {"sliding_window": WINDOW}),
-    "gemma2": ("gemma2", {"head_dim": 8, "sliding_window": WINDOW}),
+    "gemma2": ("gemma2", {"head_dim": 8, "sliding_window": WINDOW, "attn_logit_softcapping": 1.0}),
     "gemma3": ("gemma3_text", {"head_dim": 8, "sliding_window": WINDOW}),
+    "gemma3n": ("gemma3n_text", DEEP),
     "gpt2": ("gpt2", GPT2),
     "gpt_neo": ("gpt_neo", NEO),
     "bloom": ("bloom", {"n_layer": 2, "n_head": 4}),
@@ -94,8 +106,8 @@ def tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=list(CONTROL), initial_alphabet=alphabet, show_progress=False

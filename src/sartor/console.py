@@ -115,7 +115,7 @@ class _Line:
     def __init__(self, what: str, total: float, unit: str, done: float) -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.note = ""
-        self.first, self.began = done, time.monotonic()
+        self.first, self.began, self.shown = done, time.monotonic(), -1.0
         self.told = self.began
 
     def advance(self, amount: float = 1, note: str = "") -> None:
@@ -125,7 +125,9 @@ class _Line:
             self.tell()
 
     def tell(self) -> None:
-        self.told = time.monotonic()
+        if self.shown == self.done > self.first:
+            return
+        self.told, self.shown = time.monotonic(), self.done
         spent = self.told - self.began
         rate = (self.done - self.first) / spent if spent > 0 else 0.0
         left = (self.total - self.done) / rate if rate else 0.0

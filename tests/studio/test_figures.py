@@ -74,3 +74,9 @@ def test_memory_and_parameters_have_units() -> None:
         "12.6 M",
         "1.54 B",
     ]
+
+
+def test_a_currency_shows_its_sign_or_keeps_its_code_apart() -> None:
+    assert figures.money(2.5, "USD") == "$2.50"
+    assert figures.money(2.5, "\u20ac") == "\u20ac2.50"
+    assert figures.cost_per_thousand(0.00025, "CHF") == "CHF\u00a00.25"

@@ -79,7 +79,7 @@ def _weight_files(path: Path) -> list[Path]:
         return [usual] if usual.is_file() else sorted(path.glob("*.safetensors"))
     try:
         named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index}: not an index of weights. Copy or download it again.") from error
     missing = sorted(file for file in named if not (path / file).is_file())
     if missing:

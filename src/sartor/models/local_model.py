@@ -36,11 +36,10 @@ class LocalModel:
 
     def prompt_tokens(self, conversation: Conversation) -> int:
         """Tokens of a prompt, virtual ones included."""
-        return len(chat.encode(self.tokenizer, conversation)) + self._virtual_tokens
+        return self._read(chat.encode(self.tokenizer, conversation))
 
-    @property
-    def _virtual_tokens(self) -> int:
-        return 0 if self.virtual is None else len(self.virtual)
+    def _read(self, prompt: Sequence[int]) -> int:
+        return len(prompt) + (0 if self.virtual is None else len(self.virtual))
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
@@ -73,17 +72,16 @@ class LocalModel:
             if ready.startswith(sent) and not ready.endswith("�") and ready != sent:
                 yield ready[len(sent) :]
                 sent = ready
-        completion = written.completion(len(prompt), time.perf_counter() - began)
+        completion = written.completion(self._read(prompt), time.perf_counter() - began)
         if completion.text.startswith(sent) and completion.text != sent:
             yield completion.text[len(sent) :]
         yield completion
 
     def _encode(self, conversation: Conversation) -> list[int]:
         prompt = chat.encode(self.tokenizer, conversation)
-        room = self.card.context - self._virtual_tokens - len(prompt)
-        if room < 1:
+        if self._read(prompt) >= self.card.context:
             raise PromptTooLongError(
-                f"the prompt has {len(prompt) + self._virtual_tokens} tokens, but {self.card.name} "
+                f"the prompt has {self._read(prompt)} tokens, but {self.card.name} "
                 f"reads at most {self.card.context}, its answer included. Shorten the request, use "
                 "fewer passages or examples, or choose a base with a longer context."
             )
@@ -94,7 +92,8 @@ class LocalModel:
     ) -> Iterator[list[int]]:
         batch: list[int] = []
         for i in order:  # ascending length, so the newest is the longest
-            size = (len(prompts[i]) + sampling.max_new_tokens) * (len(batch) + 1)
+            longest = min(len(prompts[i]) + sampling.max_new_tokens, self.card.context)
+            size = longest * (len(batch) + 1)
             if batch and (size > BATCH_TOKENS or generation.must_go_alone(self.network)):
                 yield batch
                 batch = []
@@ -109,16 +108,19 @@ class LocalModel:
             for row, token in step.tokens:
                 written[row].add(token)
         seconds = (time.perf_counter() - began) / len(prompts)
-        return [w.completion(len(p), seconds) for w, p in zip(written, prompts, strict=True)]
+        return [
+            w.completion(self._read(prompt), seconds)
+            for w, prompt in zip(written, prompts, strict=True)
+        ]
 
     def _steps(
         self, prompts: list[list[int]], sampling: Sampling, written: list[_Written]
     ) -> Iterator[generation.Step]:
-        rooms = [self.card.context - self._virtual_tokens - len(prompt) for prompt in prompts]
+        rooms = [self.card.context - self._read(prompt) for prompt in prompts]
         return generation.steps(
             self.network,
             prompts,
-            max_new_tokens=[max(1, min(sampling.max_new_tokens, room)) for room in rooms],
+            max_new_tokens=[min(sampling.max_new_tokens, room) for room in rooms],
             ends=self._ends,
             temperature=sampling.temperature,
             seed=sampling.seed,

@@ -44,8 +44,8 @@ def outline(card: ModelCard) -> Outline:
             f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
             f"model of its configuration ({type(error).__name__}: {error}). Give another base."
         ) from error
-    heads = config.num_attention_heads
-    dimension = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_attention_heads", None) or 0
+    dimension = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
     shared = getattr(config, "num_key_value_heads", None) or heads
     return Outline(
         layers=config.num_hidden_layers,
@@ -80,7 +80,7 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
     config = copy.deepcopy(config)
     if layers is not None:
         config.num_hidden_layers = layers
-        if getattr(config, "layer_types", None):
+        if len(getattr(config, "layer_types", None) or ()) > layers:
             config.layer_types = config.layer_types[:layers]
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(

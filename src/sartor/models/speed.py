@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sartor.errors import MissingExtraError
 from sartor.models import local
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import configuration, empty_network
@@ -63,53 +65,56 @@ def measure(card: ModelCard) -> Speed:
     import psutil
 
     config = configuration(card)
-    import peft  # noqa: F401  (a run imports it too)
-
+    try:
+        import peft  # noqa: F401  (a run imports it too, and its memory counts)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("an estimate", "peft", "local") from error
     resident = psutil.Process().memory_info().rss
     try:
-        seconds, how = _timed(card, config)
+        seconds, how = (
+            _timed(card, config),
+            f"timed on 1 and 2 of {config.num_hidden_layers} layers",
+        )
     except Exception as error:  # an architecture may refuse in any way; `how` tells
         seconds, rate = _counted(card)
-        how = f"counted from its parameters at {rate:.0f} GFLOP/s; not timed: {error}"
+        reason = str(error).split("\n")[0]
+        how = f"counted from its parameters at {rate:.0f} GFLOP/s; not timed: {reason}"
     prompt, new, training, adapter = (1 / each for each in seconds)
     return Speed(prompt, new, training, adapter, resident, how)
 
 
-def _timed(card: ModelCard, config: Any) -> tuple[Seconds, str]:
-    """Seconds a token, from copies with one and two layers; ValueError for what does not suit."""
+def _timed(card: ModelCard, config: Any) -> Seconds:
+    """From copies with one and two layers; ValueError for a model that this does not suit."""
     import torch
 
-    layers = config.num_hidden_layers
+    _refuse_unlike(card, config)
+    small = copy.deepcopy(config)
+    small.vocab_size = min(config.vocab_size, LARGEST_HEAD // config.hidden_size)
+    small.pad_token_id = None  # it may lie beyond the vocabulary's cut
+    length = min(PROMPT, card.context // 2)
+
+    def seconds(work: Callable[[Any, int], float], dtype: torch.dtype) -> float:
+        one, two = (work(_filled(card, small, n, dtype), length) for n in (1, 2))
+        layer = min(max(two - one, 0.1 * two), 0.5 * two)  # noise must not make it nothing, or all
+        rest = max(0.0, one - layer) * config.vocab_size / small.vocab_size
+        return config.num_hidden_layers * layer + rest
+
+    running = local.inference_dtype(card)
+    frozen = torch.bfloat16 if local.has_bf16() else torch.float32
+    answering = seconds(_read, running), seconds(_write, running)
+    return (*answering, seconds(_train, torch.float32), seconds(_adapt, frozen))
+
+
+def _refuse_unlike(card: ModelCard, config: Any) -> None:
     one, two = (_parameters(empty_network(card, config, n)) for n in (1, 2))
     if two - one > LARGEST:
         raise ValueError(f"a layer has {two - one:,} parameters")
-    if abs((one + (layers - 1) * (two - one)) / card.parameters - 1) > ALIKE:
+    if abs((one + (config.num_hidden_layers - 1) * (two - one)) / card.parameters - 1) > ALIKE:
         raise ValueError("its layers differ")
-    config = copy.deepcopy(config)
-    whole, config.vocab_size = (
-        config.vocab_size,
-        min(config.vocab_size, LARGEST_HEAD // config.hidden_size),
-    )
-    config.pad_token_id = None  # it may lie beyond the vocabulary's cut
-    running = local.inference_dtype(card)
-    frozen = torch.bfloat16 if local.has_bf16() else torch.float32
-    works = ((_read, running), (_write, running), (_train, torch.float32), (_adapt, frozen))
-    found = []
-    for work, dtype in works:
-        first, second = (work(_filled(card, config, n, dtype)) for n in (1, 2))
-        found.append(_extended(first, second, layers, whole / config.vocab_size))
-    prompt, new, training, adapter = found
-    return (prompt, new, training, adapter), f"timed on 1 and 2 of its {layers} layers"
 
 
 def _parameters(network: Any) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def _extended(one: float, two: float, layers: int, vocabulary: float) -> float:
-    """The time of all layers and of the rest, from that with one and with two of them."""
-    layer = min(max(two - one, 0.1 * two), 0.5 * two)  # noise must not make it nothing, or all
-    return layers * layer + vocabulary * max(0.0, one - layer)
 
 
 def _filled(card: ModelCard, config: Any, layers: int, dtype: torch.dtype) -> Any:
@@ -123,20 +128,20 @@ def _filled(card: ModelCard, config: Any, layers: int, dtype: torch.dtype) -> An
     return network
 
 
-def _read(network: Any) -> float:
+def _read(network: Any, length: int) -> float:
     import torch
 
-    ids = torch.zeros(ROWS, PROMPT, dtype=torch.long, device=network.device)
+    ids = torch.zeros(ROWS, length, dtype=torch.long, device=network.device)
     with torch.inference_mode():
-        return _fastest(lambda: network(input_ids=ids, logits_to_keep=1)) / (ROWS * PROMPT)
+        return _fastest(lambda: network(input_ids=ids, logits_to_keep=1)) / (ROWS * length)
 
 
-def _write(network: Any) -> float:
+def _write(network: Any, length: int) -> float:
     """A token for each of `BATCH` answers, behind prompts that were read already."""
     import torch
 
-    ids = torch.zeros(BATCH, PROMPT, dtype=torch.long, device=network.device)
-    mask = torch.ones(BATCH, 4 * PROMPT, dtype=torch.long, device=network.device)
+    ids = torch.zeros(BATCH, length, dtype=torch.long, device=network.device)
+    mask = torch.ones(BATCH, 2 * length, dtype=torch.long, device=network.device)
     with torch.inference_mode():
         cache = network(input_ids=ids[:1], use_cache=True).past_key_values
         cache.batch_repeat_interleave(BATCH)
@@ -148,31 +153,34 @@ def _write(network: Any) -> float:
                 use_cache=True, logits_to_keep=1,
             ).logits.argmax(-1).tolist()  # fmt: skip
 
-        return _fastest(work, most=PROMPT) / BATCH
+        return _fastest(work, most=length // 2) / BATCH
 
 
-def _train(network: Any) -> float:
+def _train(network: Any, length: int) -> float:
     import torch
 
     half = torch.autocast(network.device.type, torch.bfloat16, enabled=local.has_bf16())
-    ids = torch.zeros(ROWS, PROMPT, dtype=torch.long, device=network.device)
-    labels = ids[:, : PROMPT // 4].flatten()
+    ids = torch.zeros(ROWS, length, dtype=torch.long, device=network.device)
+    labels = ids[:, : length // 4].flatten()
 
     def work() -> None:
         with half:
-            out = network(input_ids=ids, use_cache=False, logits_to_keep=PROMPT // 4)
+            out = network(input_ids=ids, use_cache=False, logits_to_keep=length // 4)
         logits = out.logits.flatten(0, 1).float()  # (scored tokens, vocabulary)
         torch.nn.functional.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
 
-    return _fastest(work) / (ROWS * PROMPT)
+    return _fastest(work) / (ROWS * length)
 
 
-def _adapt(network: Any) -> float:
+def _adapt(network: Any, length: int) -> float:
     import peft
 
     adapter = peft.LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    return _train(peft.get_peft_model(network, adapter))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as weights.py does: PEFT's own, of transformers
+        adapted = peft.get_peft_model(network, adapter)
+    return _train(adapted, length)
 
 
 def _fastest(work: Callable[[], object], most: int = 1000) -> float:

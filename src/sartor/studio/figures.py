@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 NOTHING = "\u2014"
+SIGNS = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "INR": "\u20b9"}
 MINUS = "\u2212"
 SPACE = "\u00a0"
 """Keeps a number and its unit on one line."""
@@ -52,14 +53,20 @@ def money(value: float | None, currency: str) -> str:
     sign = MINUS if value < 0 else ""
     size = abs(value)
     amount = f"{size:.2f}" if 1 <= size < 100 else significant(size)
-    return f"{sign}{currency}{amount}"
+    return f"{sign}{_before_amount(currency)}{amount}"
+
+
+def _before_amount(currency: str) -> str:
+    """The sign of a currency where it has a common one, else its code and a space that stays."""
+    sign = SIGNS.get(currency.upper(), currency)
+    return f"{sign}\u00a0" if sign[-1:].isalpha() else sign
 
 
 def cost_per_thousand(cost_per_answer: float | None, currency: str) -> str:
     """What 1,000 answers cost; two digits below 1, so that a column's numbers are alike."""
     cost = math.nan if cost_per_answer is None else cost_per_answer * 1000
     if 0 < cost < 1:
-        return currency + significant(cost, 2, zeros=True)
+        return _before_amount(currency) + significant(cost, 2, zeros=True)
     return money(cost, currency)
 
 

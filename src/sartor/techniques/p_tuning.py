@@ -46,6 +46,11 @@ class PTuning(TrainingSettings):
                 f"p-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
                 "(10 to 100 is usual)"
             )
+        if self.encoder_hidden < 1:
+            raise SettingError(
+                f"p-tuning: encoder_hidden is {self.encoder_hidden}; it must be 1 or more "
+                "(128 to 1024 is usual)"
+            )
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train the prompt encoder; keep the virtual tokens."""

@@ -146,7 +146,9 @@ class FewShot:
                 f"few-shot: none of {len(train)} training examples is shorter than "
                 f"{self.max_characters} characters. Raise max_characters or leave few-shot out."
             )
-        return short if self.selection == "similar" else _varied(short, self.examples)
+        if self.selection == "similar":
+            return short
+        return _varied(short, self.examples + 1)  # one more, for an example that is one of them
 
     def _shown(self, pool: Sequence[Example], data: TrainingData, base: ModelCard) -> TrainingData:
         """The data with examples before each request, as many as will be shown in service."""

@@ -62,15 +62,21 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.learning_rates or min(self.learning_rates) <= 0:
+        what = getattr(self, "name", "training")
+        if not self.learning_rates or not all(0 < r < math.inf for r in self.learning_rates):
             raise SettingError(
-                f"learning_rates is {list(self.learning_rates)}; give one or more positive numbers"
+                f"{what}: learning_rates is {list(self.learning_rates)}; give one or more positive "
+                "numbers (1e-4 to 1e-2 is usual)"
             )
         for name in ("epochs", "max_tokens", "batch_size", "pack_tokens", "looks", "patience"):
-            if getattr(self, name) <= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}; it must be more than 0")
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{what}: {name} is {getattr(self, name)}; it must be above 0")
         if not 0 < self.search_fraction <= 1:
-            raise SettingError(f"search_fraction is {self.search_fraction}; it lies in (0, 1]")
+            raise SettingError(
+                f"{what}: search_fraction is {self.search_fraction}; it lies in (0, 1]"
+            )
+        if not self.weight_decay >= 0:
+            raise SettingError(f"{what}: weight_decay is {self.weight_decay}; it must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ def peft_errors(what: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to")  # PEFT sets it right
             yield
     except ModuleNotFoundError as error:
         raise MissingExtraError(what, "peft", "local") from error

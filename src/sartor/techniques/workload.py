@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, pstdev
 from typing import Any, Literal
 
 from sartor.data.records import TrainingData
@@ -18,6 +18,7 @@ from sartor.models import chat
 from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
+from sartor.models.speed import BATCH
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.training import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.techniques.wrapping import innermost
@@ -36,6 +37,8 @@ class Workload:
 
     prompt_tokens: float
     """Of a request as the model reads it, virtual tokens included; the mean."""
+    padded_tokens: float
+    """The same with the padding to the longest of its batch."""
     longest_prompt: int
     shared_tokens: int
     """What all prompts begin with; a batch computes it once."""
@@ -61,11 +64,13 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     """Count the work of `technique`, which may have others inside, on a sample of `data`."""
     drawn = Drawn(technique, card, data, tokenizer)
     few = random.Random(0).sample(data.train, min(SAMPLE, len(data.train)))
+    few.sort(key=lambda example: sum(len(message.content) for message in example.input))
     prompts = [drawn.prompt(example) for example in few]
     answers = [len(chat.encode_answer(tokenizer, example.targets[0])) for example in few]
     trains, trainable = _trained(technique, card)
     work = Workload(
         prompt_tokens=fmean(map(len, prompts)) + drawn.virtual,
+        padded_tokens=_padded([len(prompt) for prompt in prompts]) + drawn.virtual,
         longest_prompt=max(map(len, prompts)) + drawn.virtual,
         shared_tokens=drawn.virtual + (common_prefix(prompts) if len(prompts) > 1 else 0),
         answer_tokens=fmean(answers),
@@ -84,6 +89,12 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         virtual=drawn.virtual,
         data=data,
     )
+
+
+def _padded(lengths: list[int]) -> float:
+    """The mean length, where those that are asked together are as long as their longest."""
+    batches = [lengths[start : start + BATCH] for start in range(0, len(lengths), BATCH)]
+    return sum(max(batch) * len(batch) for batch in batches) / len(lengths)
 
 
 def _trained(technique: Any, card: ModelCard) -> tuple[Trains, int]:
@@ -130,11 +141,12 @@ def _with_training(
     short = max(1, round(steps * options.search_fraction))
     looks = tries + math.ceil(steps / max(1, math.ceil(steps / options.looks)))
     batch = options.batch_size * (mean + virtual)
+    largest = batch + 2 * pstdev(train) * options.batch_size**0.5
     return replace(
         work,
         training_tokens=round((steps + tries * short) * batch),
         watching_tokens=looks * sum(held),
-        tokens_at_once=round(max(longest, min(batch, options.pack_tokens))),
+        tokens_at_once=round(max(longest, min(largest, options.pack_tokens))),
         watched_at_once=max([*held, min(sum(held), options.pack_tokens)]),
         searches=many + len(data.validation) if work.passages else 0,
     )

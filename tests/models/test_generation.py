@@ -1,0 +1,137 @@
+"""Generation against transformers' own, one prompt at a time, and against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from tests import tiny_models
+
+from sartor.models import generation
+
+ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name != "mamba"]
+HEAD = [5, 9, 33, 71, 18, 26, 44, 80, 13, 61]
+ALIKE = [[*HEAD, 7, 7], HEAD + list(range(20, 31)), [*HEAD, 3, 50, 60], HEAD + list(range(40, 60))]
+RAGGED = [[5, 9, 33], list(range(20, 50)), [8], list(range(100, 111))]
+END = 2
+NEW = 12
+
+
+def together(network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
+    """What is written after each prompt, its end token included."""
+    rows: list[list[int]] = [[] for _ in prompts]
+    options = {"max_new_tokens": NEW, "ends": frozenset({END}), **options}
+    if generation.must_go_alone(network) and len(prompts) > 1:
+        return [together(network, [prompt], **options)[0] for prompt in prompts]
+    for step in generation.steps(network, prompts, **options):
+        for row, token in step.tokens:
+            rows[row].append(token)
+    return rows
+
+
+def theirs(network: Any, prompt: Sequence[int], **inputs: Any) -> list[int]:
+    """transformers' greedy answer."""
+    ids = torch.tensor([list(prompt)])
+    given = inputs or {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with torch.no_grad():
+        written = network.generate(
+            **given, max_new_tokens=NEW, do_sample=False, eos_token_id=END, pad_token_id=0
+        )[0].tolist()
+    answer = written if inputs else written[len(prompt) :]
+    return answer[: answer.index(END) + 1] if END in answer else list(answer)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("prompts", [ALIKE, RAGGED], ids=["alike", "ragged"])
+@pytest.mark.parametrize("share", [True, False])
+def test_greedy_answers_are_those_of_transformers(
+    architecture: str, prompts: list[list[int]], share: bool
+) -> None:
+    network = tiny_models.network(architecture)
+    found = together(network, prompts, share=share)
+    assert found == [theirs(network, prompt) for prompt in prompts]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt2", "bloom", "qwen3_5"])
+@pytest.mark.parametrize("prompts", [ALIKE, RAGGED], ids=["alike", "ragged"])
+def test_virtual_tokens_stand_before_every_prompt(
+    architecture: str, prompts: list[list[int]]
+) -> None:
+    network = tiny_models.network(architecture)
+    virtual = torch.randn(5, 32, generator=torch.Generator().manual_seed(2))
+    embed = network.get_input_embeddings()
+    expected = []
+    for prompt in prompts:
+        with torch.no_grad():
+            embedded = torch.cat([virtual, embed(torch.tensor(prompt))])[None]
+        mask = torch.ones(1, embedded.shape[1], dtype=torch.long)
+        expected.append(theirs(network, prompt, inputs_embeds=embedded, attention_mask=mask))
+    assert together(network, prompts, virtual=virtual) == expected
+
+
+def test_what_prompts_share_is_computed_once() -> None:
+    network = tiny_models.network()
+    shapes: list[tuple[int, ...]] = []
+    embed = network.model.embed_tokens
+    embed.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+    together(network, ALIKE, max_new_tokens=1)
+    assert shapes == [(1, len(HEAD), 32), (4, 20, 32)]
+    shapes.clear()
+    together(network, ALIKE, max_new_tokens=1, share=False)
+    assert shapes == [(4, len(HEAD) + 20, 32)]
+
+
+def test_a_common_beginning_leaves_each_prompt_a_token_of_its_own() -> None:
+    assert generation.common_prefix([[1, 2, 3], [1, 2, 4, 5]]) == 2
+    assert generation.common_prefix([[1, 2, 3], [1, 2, 3, 4]]) == 2
+    assert generation.common_prefix([[1], [1]]) == 0
+    assert generation.common_prefix([[1, 2], [3]]) == 0
+
+
+def test_rows_end_by_themselves_at_their_end_token_their_limit_or_when_stopped() -> None:
+    network = tiny_models.network()
+    whole = together(network, RAGGED, ends=frozenset())
+    assert {len(row) for row in whole} == {NEW}
+    limits = [1, 5, 12, 3]
+    cut = [row[:limit] for row, limit in zip(whole, limits, strict=True)]
+    assert together(network, RAGGED, ends=frozenset(), max_new_tokens=limits) == cut
+    end = whole[1][4]
+    ended = [row[: row.index(end) + 1] if end in row else row for row in whole]
+    assert together(network, RAGGED, ends=frozenset({end})) == ended
+    stopped = together(network, RAGGED, ends=frozenset(), stopped=lambda row: row == 2)
+    assert stopped == [row[:1] if i == 2 else row for i, row in enumerate(whole)]
+
+
+def test_a_seed_repeats_a_sampled_answer_and_another_gives_another() -> None:
+    network = tiny_models.network()
+    sampled = [together(network, ALIKE, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    assert sampled[0] != together(network, ALIKE)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-12, 1e-40])
+def test_a_temperature_near_nothing_is_greedy(temperature: float) -> None:
+    network = tiny_models.network()
+    assert together(network, RAGGED, temperature=temperature) == together(network, RAGGED)
+
+
+def test_sampling_follows_the_models_chances() -> None:
+    """A hundred first tokens, against the chances of the five likeliest."""
+    network = tiny_models.network()
+    with torch.no_grad():
+        chances = torch.softmax(network(input_ids=torch.tensor([RAGGED[0]])).logits[0, -1], -1)
+    drawn = [
+        row[0]
+        for seed in range(20)
+        for row in together(
+            network, [RAGGED[0]] * 20, temperature=1.0, seed=1000 * seed, max_new_tokens=1
+        )
+    ]
+    for token in chances.topk(5).indices.tolist():
+        expected = float(chances[token])
+        error = (expected * (1 - expected) / len(drawn)) ** 0.5
+        assert abs(drawn.count(token) / len(drawn) - expected) < 4 * error

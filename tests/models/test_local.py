@@ -1,0 +1,200 @@
+"""Which folders are base models, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests import tiny_models
+
+from sartor.errors import ModelError
+from sartor.models import local
+from sartor.models.language_model import ModelCard
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_models.save(folder)
+    return folder
+
+
+@pytest.fixture
+def base(whole: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(whole, tmp_path / "base"))
+
+
+def test_a_folder_is_described_without_loading_it(base: Path) -> None:
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n")
+    card = local.describe(str(base))
+    network = tiny_models.network()
+    assert card.name == str(base)
+    assert card.architecture == "LlamaForCausalLM"
+    assert card.parameters == sum(p.numel() for p in network.parameters())
+    assert card.context == tiny_models.CONTEXT
+    assert card.license == "apache-2.0"
+    assert not card.trust_remote_code
+
+
+def test_the_revision_follows_the_content_and_not_the_place(base: Path, whole: Path) -> None:
+    first = local.describe(str(base)).revision
+    assert first == local.describe(str(whole)).revision
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    second = local.describe(str(base)).revision
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.weight"][0, 0] += 1
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    assert len({first, second, local.describe(str(base)).revision}) == 3
+
+
+def in_shards(base: Path) -> None:
+    network = tiny_models.network()
+    (base / "model.safetensors").unlink()
+    network.save_pretrained(base, max_shard_size="50KB")
+    assert len(list(base.glob("*.safetensors"))) > 2
+
+
+def test_shards_are_counted_together_and_strays_not(base: Path) -> None:
+    parameters = local.describe(str(base)).parameters
+    in_shards(base)
+    shutil.copy(next(base.glob("model-00001*")), base / "consolidated.safetensors")
+    assert local.describe(str(base)).parameters == parameters
+    assert local.load_network(local.describe(str(base)), torch.float32).device.type
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def pickled(base: Path) -> None:
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+
+
+def no_shard(base: Path) -> None:
+    in_shards(base)
+    next(base.glob("model-00002*")).unlink()
+
+
+def no_index(base: Path) -> None:
+    in_shards(base)
+    (base / "model.safetensors.index.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda b: (b / "config.json").unlink(), "holds no config.json, so it is not a model"),
+        (
+            lambda b: (b / "model.safetensors").unlink(),
+            "holds no weights; sartor reads safetensors",
+        ),
+        (pickled, "only pytorch_model.bin; sartor reads safetensors only"),
+        (pickled, "model.save_pretrained"),
+        (lambda b: (b / "model.safetensors").write_bytes(b""), "not a safetensors file. Copy or"),
+        (
+            lambda b: (b / "model.safetensors").write_bytes(b"version https://git-lfs" * 9),
+            "not a saf",
+        ),
+        (
+            lambda b: (b / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0[]"),
+            "not a safetensors",
+        ),
+        (no_shard, r"holds only some of the model's weights: model-00002.* is missing \(1 of"),
+        (no_index, "not an index of weights"),
+        (lambda b: (b / "config.json").write_text("{"), "cannot read its configuration"),
+        (
+            lambda b: (b / "config.json").write_text('{"model_type": "unheard"}'),
+            "cannot read its conf",
+        ),
+    ],
+)
+def test_what_is_not_a_whole_model_is_refused_with_advice(
+    spoil: Callable[[Path], object], said: str, base: Path
+) -> None:
+    spoil(base)
+    with pytest.raises(ModelError, match=said):
+        local.describe(str(base))
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./missing", "~/missing-model"])
+def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
+    with pytest.raises(ModelError, match="give such a folder, a Hugging Face id, or 'thimble'"):
+        local.describe(name)
+
+
+def test_a_file_is_no_model(base: Path) -> None:
+    with pytest.raises(ModelError, match="is not a folder with a model"):
+        local.describe(str(base / "config.json"))
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="is neither 'thimble', nor a folder, nor a model that"):
+        local.describe("nobody/nothing")
+
+
+def loaded(base: Path) -> ModelCard:
+    card = local.describe(str(base))
+    local.load_network(card, torch.float32)
+    local.load_tokenizer(card)
+    return card
+
+
+def without_a_weight(base: Path) -> None:
+    weights = load_file(base / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+
+
+def another_shape(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "intermediate_size": 128}))
+
+
+def encoder_and_decoder(base: Path) -> None:
+    (base / "config.json").write_text('{"model_type": "t5", "architectures": ["T5Model"]}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda b: truncate(b / "model.safetensors"), "could not load a causal language model"),
+        (without_a_weight, "1 are missing, such as model.layers.1.mlp.up_proj.weight"),
+        (another_shape, "could not load a causal language model"),
+        (encoder_and_decoder, "could not load a causal language model"),
+        (lambda b: (b / "tokenizer.json").write_text("{}"), "no tokenizer could be loaded"),
+    ],
+)
+def test_what_cannot_be_loaded_is_an_error_of_the_model(
+    spoil: Callable[[Path], object], said: str, base: Path
+) -> None:
+    spoil(base)
+    with pytest.raises(ModelError, match=said):
+        loaded(base)
+
+
+def test_an_architecture_without_a_cache_is_refused(tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path, "mamba")
+    with pytest.raises(ModelError, match="a MambaForCausalLM keeps no cache of keys and values"):
+        local.load_network(card, torch.float32)
+
+
+def test_small_models_answer_in_float32_on_a_cpu(whole: Path) -> None:
+    if local.device().type == "cpu":
+        assert local.inference_dtype(local.describe(str(whole))) == torch.float32
+    assert local.stored_dtype(local.describe(str(whole))) == torch.float32
+
+
+def test_thimble_is_there_and_whole() -> None:
+    card = loaded(local.THIMBLE)
+    assert local.describe("thimble").name == "thimble"
+    assert local.describe("thimble").revision == card.revision
+    assert card.architecture == "LlamaForCausalLM"
+    assert 1_000_000 < card.parameters < 20_000_000
+    assert card.context >= 512
