@@ -1,4 +1,4 @@
-"""The journey on every folder of real data: `python benchmarks/domains.py [--data DIR] [--only NAME]`.
+"""The journey on every folder of real data: `python benchmarks/domains.py [--only NAME]`.
 
 Each folder has `documents/` and `examples.jsonl`. For each a project is made as a user would make
 it, run, and its decision read back. The table goes to stderr, JSON to stdout. Without the data

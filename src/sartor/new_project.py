@@ -38,7 +38,7 @@ candidates = [
 {candidates}
 ]
 
-[criteria]                    # what the winner must be; written before the first run
+{techniques}[criteria]                    # what the winner must be; written before the first run
 scorer = "token_f1"           # exact_match, token_f1, rouge_l, groundedness, answered, abstention
 margin = 0.03                 # losing no more than this to the best is good enough
 # max_seconds = 2.0           # an answer
@@ -50,6 +50,24 @@ currency = "USD"
 machine_per_hour = 0.10       # of the machine that answers
 expected_requests = 100_000   # what training is spread over
 """
+
+SMALL: dict[str, str] = {
+    "rag": """\
+top_k = 2                     # passages a request; thimble reads two better than more
+""",
+    "p-tuning": """\
+max_tokens = 100_000          # trained on at most so many, for each candidate
+""",
+    "lora": """\
+max_tokens = 250_000
+learning_rates = [0.003, 0.006]   # the better one on validation trains; larger models want less
+""",
+    "full": """\
+max_tokens = 250_000
+learning_rates = [0.0005, 0.0012]
+""",
+}
+"""Settings that suit thimble and a laptop; other bases begin with the techniques' own."""
 
 
 def create(
@@ -102,7 +120,13 @@ def _filled(
         examples=_quoted(examples),
         base=_quoted(base),
         candidates="\n".join(f"    {_quoted(candidate)}," for candidate in candidates),
+        techniques=_techniques(candidates) if base == "thimble" else "",
     )
+
+
+def _techniques(candidates: Sequence[str]) -> str:
+    used = {part.strip() for candidate in candidates for part in candidate.split("+")}
+    return "".join(f"[techniques.{name}]\n{SMALL[name]}\n" for name in SMALL if name in used)
 
 
 def _quoted(value: str | list[str]) -> str:

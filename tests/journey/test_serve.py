@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
 from sartor.journey import Project
 
@@ -43,15 +44,10 @@ def test_the_openai_client_talks_to_what_was_evaluated(shop: Path) -> None:
     expected = project.ask(question, "rag")
     with served(shop, "--candidate", "rag") as url, OpenAI(base_url=url, api_key="none") as client:
         [model] = client.models.list().data
-        asked = [{"role": "user", "content": question}]
-        answer = client.chat.completions.create(model=model.id, messages=asked)  # type: ignore[arg-type]
-        pieces = client.chat.completions.create(
-            model=model.id,
-            messages=asked,  # type: ignore[arg-type]
-            stream=True,
-        )
-        streamed = "".join(
-            piece.choices[0].delta.content or "" for piece in pieces if piece.choices
-        )
+        asked: list[ChatCompletionMessageParam] = [{"role": "user", "content": question}]
+        answer = client.chat.completions.create(model=model.id, messages=asked)
+        pieces = client.chat.completions.create(model=model.id, messages=asked, stream=True)
+        chunks = [piece for piece in pieces if piece.choices]
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert answer.choices[0].message.content == expected.text == streamed
     assert "Iron Clock" in str(answer.model_dump()["citations"])

@@ -97,7 +97,7 @@ def _timed(card: ModelCard, config: Any) -> Seconds:
         one, two = (work(_filled(card, small, n, dtype), length) for n in (1, 2))
         layer = min(max(two - one, 0.1 * two), 0.5 * two)  # noise must not make it nothing, or all
         rest = max(0.0, one - layer) * config.vocab_size / small.vocab_size
-        return config.num_hidden_layers * layer + rest
+        return float(config.num_hidden_layers * layer + rest)
 
     running = local.inference_dtype(card)
     frozen = torch.bfloat16 if local.has_bf16() else torch.float32

@@ -35,6 +35,11 @@ SHAPES_A_STEP, SHAPES, SHAPE = 16, 1024, 1 << 19
 so many, each so many bytes and the model's width for each token. Only in bfloat16 on a CPU; the
 environment variables `CACHES` set how many are kept."""
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+INSTEAD = {
+    "adapter": ", or a smaller pack_tokens",
+    "everything": ", or a technique that trains less, such as lora",
+}
+"""What helps where training needs too much, besides a smaller base."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says how much memory a container may use."""
 
@@ -67,7 +72,8 @@ def estimate(
         "training": _training(workload, card, shape),
     }
     peak = round(beside + max(parts.values()))
-    why = _too_long(workload, card) or _too_much(peak, max(parts, key=lambda part: parts[part]))
+    doing = max(parts, key=lambda part: parts[part])
+    why = _too_long(workload, card) or _too_much(peak, doing, workload)
     return Estimated(
         seconds_to_customize=_customize_seconds(workload, speed),
         seconds_to_answer=answers * each,
@@ -157,14 +163,14 @@ def _too_long(workload: Workload, card: ModelCard) -> str:
     )
 
 
-def _too_much(peak: int, doing: str) -> str:
+def _too_much(peak: int, doing: str, workload: Workload) -> str:
     there = memory()
     if peak <= there:
         return ""
+    instead = INSTEAD[workload.trains] if doing == "training" else ""
     return (
         f"{doing} needs about {peak / 1e9:.1f} GB of memory, and this machine has "
-        f"{there / 1e9:.1f} GB. Choose a smaller base"
-        + (", or a technique that trains less, such as lora." if doing == "training" else ".")
+        f"{there / 1e9:.1f} GB. Choose a smaller base{instead}."
     )
 
 

@@ -36,7 +36,7 @@ class PTuning(TrainingSettings):
     """How many; each takes a place in the context of every request. 10 to 100 is usual."""
     encoder_hidden: int = 256
     """Width of the prompt encoder; it costs training time and memory only."""
-    learning_rates: tuple[float, ...] = (1e-3, 5e-3)
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2)
     system: str = weights.INSTRUCTION
 
     def __post_init__(self) -> None:

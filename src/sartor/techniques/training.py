@@ -48,12 +48,12 @@ class TrainingSettings:
     """At most so many passes over the training examples."""
     max_tokens: int = 1_000_000
     """At most so many tokens are trained on (prompts included), however many epochs that is."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Examples an optimizer step."""
-    pack_tokens: int = 8192
+    pack_tokens: int = 4096
     """Tokens put through the model at once; bounds memory, changes no result."""
     weight_decay: float = 0.0
-    search_fraction: float = 0.2
+    search_fraction: float = 0.15
     """Part of the steps that each learning rate is tried for."""
     looks: int = 10
     """How often the loss on validation is measured in a whole run."""
