@@ -49,6 +49,10 @@ def reading(model: LocalModel, data: Path, count: int) -> dict[str, float]:
     }
 
 
+SIZES = {"retrieved": 512, "said": 400, "stated": 512}
+"""Tokens of a conversation, about; of the others, 200."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prepared", type=Path, required=True)
@@ -62,7 +66,7 @@ def main() -> None:
     results: dict[str, float] = {}
     for name, make in SKILLS.items():
         rng = random.Random(SEED)
-        made = [make(rng, data.words, 200) for _ in range(args.count)]
+        made = [make(rng, data.words, SIZES.get(name, 200)) for _ in range(args.count)]
         prompts = [tuple(Message(r, c) for r, c in turns[:-1]) for turns in made]  # type: ignore[arg-type]
         answers = model.generate(prompts, Sampling(max_new_tokens=64))
         right = [a.text == turns[-1][1].strip() for a, turns in zip(answers, made, strict=True)]
