@@ -26,7 +26,7 @@ RETRIEVAL = 170 << 20
 KEPT, KEPT_IN_FLOAT32, KEPT_OF_ATTENTION = 3.0, 4.5, 8.0
 """Bytes that training holds for the way back: for each input and output of a linear map, and for
 each key that a head looks at. Counted on Llama's shape; Gemma's takes a third more."""
-LOGIT, WATCHED_LOGIT = 14.0, 10.0
+LOGIT, WATCHED_LOGIT = 14.0, 15.0
 """Bytes for each logit of an answer's token, with and without the way back."""
 LONGEST_KEPT = 512
 """Keys; for longer examples torch's own kernel keeps no attention (packed_attention.py)."""
@@ -67,12 +67,11 @@ def estimate(
     rows = _rows(workload, new_tokens)
     each = _answer_seconds(workload, speed, rows, new_tokens)
     beside = speed.resident_bytes + (RETRIEVAL if workload.passages else 0)
-    parts = {
-        "answering": _answering(workload, card, shape, rows, new_tokens),
-        "training": _training(workload, card, shape),
-    }
-    peak = round(beside + max(parts.values()))
-    doing = max(parts, key=lambda part: parts[part])
+    answering = _answering(workload, card, shape, rows, new_tokens)
+    held, left = _held(workload, card), _packs(workload, shape)
+    doing = "answering" if answering > held + left else "training"
+    # what training held is given back before answering; what its packs took is too scattered
+    peak = round(beside + max(answering, held) + left)
     why = _too_long(workload, card) or _too_much(peak, doing, workload)
     return Estimated(
         seconds_to_customize=_customize_seconds(workload, speed),
@@ -123,26 +122,33 @@ def _answering(
     return size * (card.parameters + cache + reading)
 
 
-def _training(workload: Workload, card: ModelCard, shape: Outline) -> float:
-    """Bytes of weights, of the copies and moments of what is trained, and of the largest pack."""
+def _held(workload: Workload, card: ModelCard) -> float:
+    """Bytes of weights while training, and of the copies and moments of what is trained."""
     if workload.trains == "nothing":
         return 0.0
     half = local.has_bf16()
-    values = workload.trainable_parameters
+    state = (4 + 4 + 8) * workload.trainable_parameters  # the first, the best, Adam's two moments
     if workload.trains == "everything":
-        weights = card.parameters * (4 + 2 * half)  # and what autocast makes of them
-    else:
-        weights = card.parameters * (2 if half else 4) + 4 * values
-    state = (4 + 4 + 8) * values  # at the beginning, at its best, and Adam's two moments
+        return card.parameters * (4 + 2 * half) + state  # and what autocast makes of them
+    return card.parameters * (2 if half else 4) + 4 * workload.trainable_parameters + state
+
+
+def _packs(workload: Workload, shape: Outline) -> float:
+    """Bytes that the largest pack takes, the largest of validation, and what both leave behind."""
+    if workload.trains == "nothing":
+        return 0.0
     scored = workload.answer_tokens / (workload.answer_tokens + workload.prompt_tokens)
     looked_at = min(workload.prompt_tokens + workload.answer_tokens, LONGEST_KEPT)
-    kept = shape.widths * (KEPT if half else KEPT_IN_FLOAT32)
+    kept = shape.widths * (KEPT if local.has_bf16() else KEPT_IN_FLOAT32)
     kept += shape.layers * shape.heads * looked_at * KEPT_OF_ATTENTION
     kept += scored * shape.vocabulary * LOGIT
-    pack = max(workload.tokens_at_once * kept, 4 * values)  # gradients come as it goes
+    gradients = 4 * workload.trainable_parameters  # made as the pack's own memory is freed
     watched = 2 * shape.widths / shape.layers + scored * shape.vocabulary * WATCHED_LOGIT
-    # what a pack has freed is too scattered to be used again for the large logits of validation
-    return weights + state + pack + workload.watched_at_once * watched + _shapes(workload, shape)
+    return (
+        max(workload.tokens_at_once * kept, gradients)
+        + workload.watched_at_once * watched
+        + _shapes(workload, shape)
+    )
 
 
 def _shapes(workload: Workload, shape: Outline) -> float:
