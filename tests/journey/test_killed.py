@@ -45,7 +45,9 @@ def test_ten_kills_change_nothing(shop: Path) -> None:
     whole = shop.with_name("whole")
     shutil.copytree(shop, whole)
     began = time.monotonic()
-    assert start(whole).wait() == 0
+    unbroken = start(whole)
+    _, told = unbroken.communicate()
+    assert unbroken.returncode == 0, told.decode()
     usual = time.monotonic() - began
     chance = random.Random(5)
     killed = 0

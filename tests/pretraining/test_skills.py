@@ -7,7 +7,19 @@ import re
 
 import pytest
 
-from skills import ABSTENTION, ATTRIBUTES, GENERIC, SKILLS, Turn, Words, conversation, made_up, name
+from skills import (
+    ABSTENTION,
+    ATTRIBUTES,
+    GENERIC,
+    LATE_WEIGHTS,
+    SKILLS,
+    WEIGHTS,
+    Turn,
+    Words,
+    conversation,
+    made_up,
+    name,
+)
 
 DRAWS = range(60)
 SIZE = 300
@@ -61,10 +73,17 @@ def test_the_same_seed_makes_the_same_task(skill: str, words: Words) -> None:
     assert SKILLS[skill](random.Random(6), words, SIZE) != once
 
 
-def test_conversations_are_drawn_by_seed(words: Words) -> None:
-    once, again = ([conversation(random.Random(i), words, SIZE) for i in DRAWS] for _ in range(2))
+@pytest.mark.parametrize("late", [False, True])
+def test_conversations_are_drawn_by_seed(late: bool, words: Words) -> None:
+    once, again = (
+        [conversation(random.Random(i), words, SIZE, late) for i in range(150)] for _ in range(2)
+    )
     assert once == again
-    assert {skill for skill, _ in once} == set(SKILLS)
+    assert {skill for skill, _ in once} == set(LATE_WEIGHTS if late else WEIGHTS)
+
+
+def test_every_skill_is_drawn_in_some_phase() -> None:
+    assert {*WEIGHTS, *LATE_WEIGHTS} == set(SKILLS)
 
 
 @pytest.mark.parametrize("skill", SKILLS)
