@@ -56,11 +56,12 @@ SMALL: dict[str, str] = {
 top_k = 2                     # passages a request; thimble reads two better than more
 """,
     "p-tuning": """\
-max_tokens = 100_000          # trained on at most so many, for each candidate
+max_tokens = 150_000          # trained on at most so many, for each candidate
+learning_rates = [0.01]       # the best on validation trains, where there are several
 """,
     "lora": """\
 max_tokens = 250_000
-learning_rates = [0.003, 0.006]   # the better one on validation trains; larger models want less
+learning_rates = [0.003, 0.006]   # larger models want less
 """,
     "full": """\
 max_tokens = 250_000

@@ -3,10 +3,14 @@
 The encoder (an embedding for each virtual token, and a multilayer perceptron over them) is only
 needed while training; what is kept and served are the virtual tokens it ends with, in PEFT's own
 format. Liu et al. 2021, arXiv:2103.10385, section 3.2; the perceptron as in PEFT's `PromptEncoder`.
+The virtual tokens begin as answers of the training part, as Lester et al. 2021, arXiv:2104.08691,
+section 3.2, begin with those that the task may give: small models hardly learn from random ones.
 """
 
 from __future__ import annotations
 
+import random
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,8 +19,10 @@ from pydantic.dataclasses import dataclass
 from sartor.data.files import digest, write_json
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
+from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
+from sartor.techniques.prompt import varied
 from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 from sartor.techniques.training import TrainingSettings
@@ -32,8 +38,8 @@ class PTuning(TrainingSettings):
     """Virtual tokens, trained through a prompt encoder and served as embeddings."""
 
     name: ClassVar[str] = "p-tuning"
-    virtual_tokens: int = 20
-    """How many; each takes a place in the context of every request. 10 to 100 is usual."""
+    virtual_tokens: int = 100
+    """How many; each takes a place in the context of every request. 20 to 100 is usual."""
     encoder_hidden: int = 256
     """Width of the prompt encoder; it costs training time and memory only."""
     learning_rates: tuple[float, ...] = (3e-3, 1e-2)
@@ -44,7 +50,7 @@ class PTuning(TrainingSettings):
         if self.virtual_tokens < 1:
             raise SettingError(
                 f"p-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
-                "(10 to 100 is usual)"
+                "(20 to 100 is usual)"
             )
         if self.encoder_hidden < 1:
             raise SettingError(
@@ -59,7 +65,7 @@ class PTuning(TrainingSettings):
         def prepare(network: Any) -> weights.Prepared:
             _refuse_deep_embeddings(network)
             network.requires_grad_(False)
-            encoder = self._encoder(network)
+            encoder = self._encoder(network, self._first(base, data))
             return weights.Prepared(
                 dict(encoder.named_parameters()),
                 lambda folder: self._save(encoder, base, folder),
@@ -78,14 +84,23 @@ class PTuning(TrainingSettings):
             digest(base.revision, settings_of(self), fitted.digest),
         )
 
-    def _encoder(self, network: Any) -> torch.nn.Module:
+    def _first(self, base: ModelCard, data: TrainingData) -> list[int]:
+        """The tokens that the virtual ones begin as: training answers, of all kinds in turn."""
+        tokenizer = local.load_tokenizer(base)
+        examples = list(data.train)
+        random.Random(self.seed).shuffle(examples)
+        tokens: list[int] = []
+        for example in varied(examples, self.virtual_tokens):
+            tokens += chat.encode_answer(tokenizer, example.targets[0])
+        return list(islice(cycle(tokens), self.virtual_tokens))
+
+    def _encoder(self, network: Any, first: list[int]) -> torch.nn.Module:
         import torch
 
-        embed = network.get_input_embeddings()
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randint(len(embed.weight), (self.virtual_tokens,), generator=generator)
         with torch.no_grad():  # (virtual tokens, hidden)
-            tokens = embed(drawn.to(network.device)).float()
+            embed = network.get_input_embeddings()
+            at = torch.tensor(first, dtype=torch.long, device=network.device)
+            tokens = embed(at).float()
         width, hidden = self.encoder_hidden, tokens.shape[1]
 
         class PromptEncoder(torch.nn.Module):
@@ -95,12 +110,15 @@ class PTuning(TrainingSettings):
                 super().__init__()
                 self.tokens = torch.nn.Parameter(tokens)
                 self.scale = float(tokens.std())
+                last = torch.nn.Linear(width, hidden)
+                torch.nn.init.zeros_(last.weight)  # at first they are not moved
+                torch.nn.init.zeros_(last.bias)
                 self.perceptron = torch.nn.Sequential(
                     torch.nn.Linear(hidden, width),
                     torch.nn.ReLU(),
                     torch.nn.Linear(width, width),
                     torch.nn.ReLU(),
-                    torch.nn.Linear(width, hidden),
+                    last,
                 )
 
             def forward(self) -> torch.Tensor:
@@ -132,8 +150,6 @@ class PTuning(TrainingSettings):
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the virtual tokens before every request."""
         from safetensors.torch import load_file
-
-        from sartor.models import local
 
         network = local.load_network(customization.base, local.inference_dtype(customization.base))
         kept = load_file(Path(customization.directory) / KEPT)["prompt_embeddings"]

@@ -148,7 +148,7 @@ class FewShot:
             )
         if self.selection == "similar":
             return short
-        return _varied(short, self.examples + 1)  # one more, for an example that is one of them
+        return varied(short, self.examples + 1)  # one more, for an example that is one of them
 
     def _shown(self, pool: Sequence[Example], data: TrainingData, base: ModelCard) -> TrainingData:
         """The data with examples before each request, as many as will be shown in service."""
@@ -168,7 +168,7 @@ def _characters(example: Example) -> int:
     return sum(len(m.content) for m in example.input) + len(example.targets[0])
 
 
-def _varied(examples: Sequence[Example], count: int) -> list[Example]:
+def varied(examples: Sequence[Example], count: int) -> list[Example]:
     """The first of each tag in turn, so that a few examples show many kinds of request."""
     by_tag: dict[tuple[str, ...], list[Example]] = {}
     for example in examples:
