@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sartor.data.records import Conversation, Example, Message
-from sartor.errors import DataError, ModelError
+from sartor.errors import DataError, ModelError, PromptTooLongError
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Prediction
 from sartor.models.language_model import Completion, Sampling
@@ -29,6 +29,7 @@ class Counting:
     """Echoes; remembers its batches, and fails after some."""
 
     fails_after: int = 99
+    longest: int = 10**6
     batches: list[list[str]] = field(default_factory=list)
 
     def generate(
@@ -37,6 +38,8 @@ class Counting:
         if len(self.batches) == self.fails_after:
             raise UnpluggedError
         asked = [conversation[-1].content for conversation in conversations]
+        if any(len(text) > self.longest for text in asked):
+            raise PromptTooLongError("the prompt has 9000 tokens")
         self.batches.append(asked)
         return [Completion(f"{text}\u2028!", "stop", 1, 1, 0.1) for text in asked]
 
@@ -64,6 +67,24 @@ def test_batches_hold_requests_of_like_length(tmp_path: Path) -> None:
     lengths = [len(text) for batch in model.batches for text in batch]
     assert lengths == sorted(lengths, reverse=True)
     assert [len(batch) for batch in model.batches] == [3, 3, 3, 1]
+
+
+def test_a_prompt_without_room_is_unanswered_and_no_other(tmp_path: Path) -> None:
+    lengths = sorted(len(example.input[0].content) for example in EXAMPLES)
+    model = Counting(longest=lengths[-3])
+    for _ in range(2):  # a second time from the file
+        made = ask(model, tmp_path / "answers.jsonl")
+        without = [p for p in made if p.completion.finish == "no_room"]
+        assert without == [p for p in made if len(p.example.input[0].content) > model.longest]
+        assert len(without) in {1, 2}
+        assert all(p.completion.text == "" for p in without)
+    assert model.answered == len(EXAMPLES) - len(without)
+
+
+def test_where_no_prompt_has_room_the_candidate_fails(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(PromptTooLongError, match="prompts leave no room"):
+            ask(Counting(longest=0), tmp_path / "answers.jsonl")
 
 
 def test_a_second_time_nothing_is_generated(tmp_path: Path) -> None:

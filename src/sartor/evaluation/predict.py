@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sartor import progress
 from sartor.data.files import digest, from_json, to_json, write_text
 from sartor.data.records import Example
-from sartor.errors import DataError, ModelError
+from sartor.errors import DataError, ModelError, PromptTooLongError
 from sartor.evaluation.records import Prediction
 from sartor.models.language_model import Completion, LanguageModel, Sampling
 
@@ -53,7 +53,8 @@ def predict(
     """The model's answer to each example, in the order of the examples.
 
     `path` keeps the answers; `what` names the work for people; `key` is the digest of whatever
-    else the answers depend on (the customization). What the model raises is passed on as it is.
+    else the answers depend on (the customization). A prompt that leaves no room for an answer has
+    an empty one; PromptTooLongError where all do. What else the model raises is passed on.
     """
     _refuse_repeated(examples)
     header = Header(_digest_of(examples, sampling, key))
@@ -68,6 +69,15 @@ def predict(
             _append(file, answers)
             made.update((answer.id, answer.completion) for answer in answers)
             task.advance(len(group))
+    without = sum(completion.finish == "no_room" for completion in made.values())
+    if without:
+        said = f"{what}: {without} of {len(made)} prompts leave no room for an answer"
+        if without == len(made):
+            raise PromptTooLongError(
+                f"{said} in the model's context. Use fewer passages or examples, or choose a base "
+                "with a longer context."
+            )
+        progress.say(f"{said} in the model's context; they count as unanswered")
     return [Prediction(example, made[example.id]) for example in examples]
 
 
@@ -89,7 +99,12 @@ def _length(example: Example) -> int:
 
 
 def _ask(model: LanguageModel, examples: Sequence[Example], sampling: Sampling) -> list[Answer]:
-    completions = model.generate([example.input for example in examples], sampling)
+    try:
+        completions = model.generate([example.input for example in examples], sampling)
+    except PromptTooLongError:
+        if len(examples) > 1:
+            return [answer for example in examples for answer in _ask(model, [example], sampling)]
+        completions = [Completion("", "no_room", prompt_tokens=0, new_tokens=0, seconds=0.0)]
     if len(completions) != len(examples):
         raise ModelError(
             f"the model gave {len(completions)} answers to {len(examples)} requests; expected one "

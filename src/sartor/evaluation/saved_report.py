@@ -31,7 +31,7 @@ from sartor.data.files import from_json, write_json
 from sartor.data.records import Example, Message, Passage
 from sartor.errors import DataError
 from sartor.evaluation.records import Estimate, Measured, Prediction, Report, Score
-from sartor.models.language_model import Completion
+from sartor.models.language_model import Completion, Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SavedPrediction:
     input: tuple[Message, ...]
     targets: tuple[str, ...]
     output: str
-    finish: Literal["stop", "length"]
+    finish: Finish
     passages: tuple[Passage, ...]
     scores: dict[str, float]
     explanations: dict[str, str]

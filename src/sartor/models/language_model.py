@@ -40,12 +40,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
+Finish = Literal["stop", "length", "no_room"]
+"""Why an answer ended: the model ended it; it grew too long; the prompt left it no room at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """An answer, what it cost, and what it was given to read."""
 
     text: str
-    finish: Literal["stop", "length"]
+    finish: Finish
     prompt_tokens: int
     new_tokens: int
     seconds: float

@@ -203,7 +203,7 @@ def require_transformers() -> None:
 def _bound_waiting() -> None:
     """Threads look out for work for some microseconds, then sleep; for libgomp, before torch loads.
 
-    Its own default slows a model tenfold where another process works too; sleeping at once, by half.
+    Its own default slows a model tenfold beside another busy process; sleeping at once, by half.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from markupsafe import escape
 
 from sartor.data.records import Conversation, Example, Passage
+from sartor.models.language_model import Finish
 from sartor.studio.choosing import Answered, answered_by, chosen, value
 from sartor.studio.standing import Standing
 
@@ -65,7 +66,7 @@ class Answer:
     explanation: str
     read: tuple[int, ...]
     """Numbers of the passages it was given, best first."""
-    unfinished: bool
+    finish: Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _answers(
                 value(one, example.id),
                 _cut(score.explanation, "id").text if score else "",
                 tuple(n for p in completion.passages if (n := numbers[p]) <= _MOST_PASSAGES),
-                completion.finish == "length",
+                completion.finish,
             )
 
 
