@@ -6,7 +6,6 @@ same; a run that was killed goes on where it was. How a step works is its room's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from sartor import __version__, outcome, project
 from sartor.data import prepared_files
 from sartor.data.collect import collect
-from sartor.data.files import digest, from_json
+from sartor.data.files import digest, read_json
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
@@ -97,7 +96,7 @@ class Project:
                 f"there is no candidate {candidate!r} that was run; there are: "
                 f"{', '.join(sorted(p.stem for p in made.parent.glob('*.json'))) or 'none'}."
             )
-        return from_json(Release, made.read_text("utf-8"))
+        return read_json(made, Release)
 
     def model(self, candidate: str | None = None) -> LanguageModel:
         """The winner as it was evaluated, whole: prompt, index and weights."""
@@ -229,5 +228,4 @@ def _told(error: Exception) -> str:
 
 def last_decision(one: Project) -> dict[str, Any]:
     """decision.json as it stands."""
-    found: dict[str, Any] = json.loads(one.workspace.decision.read_text("utf-8"))
-    return found
+    return read_json(one.workspace.decision, dict[str, Any])

@@ -18,14 +18,16 @@ from statistics import fmean
 from typing import Any
 
 from sartor import __version__
-from sartor.data.files import digest, from_json, write_json
+from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation, Example, Split, TrainingData
+from sartor.errors import ModelError
 from sartor.evaluation.cost import cost_per_answer
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
+from sartor.models.local import describe
 from sartor.models.memory import PeakMemory
 from sartor.project import Candidate, Cost
 from sartor.techniques.registry import build
@@ -101,7 +103,7 @@ class Trial:
             made = self.technique.fit(base, data, folder)
             inside = str(folder.relative_to(workspace.project))
             write_json(record, replace(made, directory=inside))
-        return from_json(Customization, record.read_text("utf-8"))
+        return read_json(record, Customization)
 
     def evaluate(
         self, made: Customization, split: Split, asked: Asked, workspace: Workspace
@@ -137,8 +139,20 @@ def rebuild(recipe: dict[str, Any], made: Customization, project: Path) -> Langu
 
 
 def located(made: Customization, project: Path) -> Customization:
-    """The customization with its folder as it lies in this project, on this machine."""
-    return replace(made, directory=str(project / made.directory))
+    """The customization with its folder and its base as they lie on this machine.
+
+    Raises ModelError where the base is gone, or is another than it was made from.
+    """
+    made = replace(made, directory=str(project / made.directory))
+    if Path(made.base.path).exists():
+        return made
+    base = describe(made.base.name, trust_remote_code=made.base.trust_remote_code)
+    if base.revision != made.base.revision:
+        raise ModelError(
+            f"base {base.name!r} at {base.path} is not the one that this was made from: its "
+            f"weights have digest {base.revision[:12]}, not {made.base.revision[:12]}. Run again."
+        )
+    return replace(made, base=base)
 
 
 def _seeded(
@@ -187,6 +201,13 @@ class _Later:
         return self.model.generate(conversations, sampling)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """measured.json."""
+
+    peak_memory: int
+
+
 class _Memory:
     """The most memory that answering took, over all sittings."""
 
@@ -199,7 +220,7 @@ class _Memory:
     def __enter__(self) -> _Memory:
         self._watch.__enter__()
         if self.path.is_file():
-            self.peak = from_json(dict[str, int], self.path.read_text("utf-8"))["peak_memory"]
+            self.peak = read_json(self.path, _Answering).peak_memory
         else:
             _ = self.model.model  # a sitting that was killed left no figure: measure at least this
         return self
@@ -208,4 +229,4 @@ class _Memory:
         self._watch.__exit__(*failure)
         if "model" in vars(self.model):
             self.peak = max(self.peak, self._watch.peak)
-            write_json(self.path, {"peak_memory": self.peak})
+            write_json(self.path, _Answering(self.peak))

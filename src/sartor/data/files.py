@@ -37,6 +37,23 @@ def from_json(kind: type[T], text: str) -> T:
     return value
 
 
+def read_json(path: Path, kind: type[T]) -> T:
+    """What `write_json` wrote; DataError where it was changed by hand or broken."""
+    try:
+        return from_json(kind, path.read_text("utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise _changed(str(path), kind, error) from error
+
+
+def _changed(where: str, kind: type[Any], error: ValueError) -> DataError:
+    found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    name = getattr(kind, "__name__", str(kind))
+    return DataError(
+        f"{where}: not a {name} as sartor wrote it ({found}). The file was changed by hand or is "
+        "broken: delete it and run again."
+    )
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON of all parts; bytes are taken as they are."""
     total = hashlib.sha256()
@@ -77,13 +94,10 @@ def write_rows(path: Path, rows: Iterable[Any]) -> None:
 def read_rows(path: Path, kind: type[T]) -> list[T]:
     """The rows of a file that sartor wrote; DataError naming the line where it is broken."""
     rows = []
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                rows.append(from_json(kind, line))
-            except ValidationError as error:
-                raise DataError(
-                    f"{path}:{number}: not a {kind.__name__} row ({error.errors()[0]['msg']}). "
-                    "The file was changed by hand or is broken: delete it and run again."
-                ) from error
+                rows.append(from_json(kind, line.decode()))
+            except (ValidationError, UnicodeDecodeError) as error:
+                raise _changed(f"{path}:{number}", kind, error) from error
     return rows

@@ -55,7 +55,8 @@ class FullFineTuning(TrainingSettings):
         from sartor.models import local
 
         trained = replace(customization.base, path=customization.directory)
-        network = local.load_network(trained, local.inference_dtype(customization.base))
+        with weights.reading(customization):
+            network = local.load_network(trained, local.inference_dtype(customization.base))
         return weights.answering(customization, network, system=self.system)
 
 

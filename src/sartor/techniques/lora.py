@@ -86,6 +86,6 @@ class LoRA(TrainingSettings):
         network = local.load_network(customization.base, local.inference_dtype(customization.base))
         with weights.peft_errors(self.name):
             import peft
-
+        with weights.reading(customization):
             adapted = peft.PeftModel.from_pretrained(network, customization.directory)
         return weights.answering(customization, adapted.merge_and_unload(), system=self.system)

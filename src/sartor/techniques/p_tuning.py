@@ -152,7 +152,8 @@ class PTuning(TrainingSettings):
         from safetensors.torch import load_file
 
         network = local.load_network(customization.base, local.inference_dtype(customization.base))
-        kept = load_file(Path(customization.directory) / KEPT)["prompt_embeddings"]
+        with weights.reading(customization):
+            kept = load_file(Path(customization.directory) / KEPT)["prompt_embeddings"]
         virtual = kept.to(network.device, network.dtype)
         return weights.answering(customization, network, system=self.system, virtual=virtual)
 

@@ -134,9 +134,9 @@ class FewShot:
 
     def load(self, customization: Customization) -> LanguageModel:
         """The technique inside, behind the shown examples."""
-        directory = Path(customization.directory)
-        pool = read_rows(directory / "examples.jsonl", Example)
-        return Shown(load_inner(self.inner, directory), Shots(pool, self.examples, self.selection))
+        pool = read_rows(Path(customization.directory) / "examples.jsonl", Example)
+        shots = Shots(pool, self.examples, self.selection)
+        return Shown(load_inner(self.inner, customization), shots)
 
     def _pool(self, train: Sequence[Example]) -> list[Example]:
         bare = [replace(e, input=with_request(e.input, asked(e.input))) for e in train]

@@ -95,9 +95,9 @@ class Rag:
 
     def load(self, customization: Customization) -> LanguageModel:
         """The technique inside, behind the index."""
-        directory = Path(customization.directory)
-        retriever = HybridRetriever(directory / "index")
-        return Retrieving(load_inner(self.inner, directory), retriever, self.top_k, self.system)
+        retriever = HybridRetriever(Path(customization.directory) / "index")
+        inner = load_inner(self.inner, customization)
+        return Retrieving(inner, retriever, self.top_k, self.system)
 
     def _with_passages(
         self, data: TrainingData, retriever: HybridRetriever, base: ModelCard

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.data.files import digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
-from sartor.errors import MissingExtraError, TrainingError
+from sartor.errors import MissingExtraError, ModelError, TrainingError
 from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INSTRUCTION", "Fitted", "Prepared", "answering", "customization", "fit", "peft_errors",
+    "reading",
 ]  # fmt: skip
 
 
@@ -164,6 +165,23 @@ def answering(
 ) -> LanguageModel:
     """The trained network behind the system prompt it was trained with."""
     return Prompted(LocalModel(made.base, network, virtual), system)
+
+
+@contextmanager
+def reading(made: Customization) -> Iterator[None]:
+    """While what was trained is read back: ModelError where its files are broken or gone."""
+    from safetensors import SafetensorError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of libraries to each other
+            yield
+    except (ModelError, OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        found = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{made.technique}: what was trained cannot be read from {made.directory} ({found}). "
+            "Delete that folder and run again."
+        ) from error
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sartor.data.files import digest, from_json, write_json, write_text
+from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import Conversation, Message, Passage, TrainingData
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
@@ -31,7 +32,7 @@ def save_inner(
     record, made_of = directory / INNER / "customization.json", directory / INNER / "made_of"
     key = digest(base, settings_of(technique), data)
     if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
-        return from_json(Customization, record.read_text("utf-8"))
+        return read_json(record, Customization)
     record.unlink(missing_ok=True)
     customization = technique.fit(base, data, directory / INNER)
     write_text(made_of, key)
@@ -39,13 +40,11 @@ def save_inner(
     return customization
 
 
-def load_inner(technique: Technique, directory: Path) -> LanguageModel:
-    """The model inside, wherever the folder has been moved to since."""
-    from dataclasses import replace
-
-    record = (directory / INNER / "customization.json").read_text("utf-8")
-    customization = from_json(Customization, record)
-    return technique.load(replace(customization, directory=str(directory / INNER)))
+def load_inner(technique: Technique, outer: Customization) -> LanguageModel:
+    """The model inside, wherever its folder and its base have been moved to since."""
+    folder = Path(outer.directory) / INNER
+    inner = read_json(folder / "customization.json", Customization)
+    return technique.load(replace(inner, base=outer.base, directory=str(folder)))
 
 
 def innermost(wrapped: Any) -> Any:
