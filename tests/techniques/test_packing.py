@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -39,6 +39,16 @@ def examples(seed: int = 5) -> list[Encoded]:
     ]
 
 
+def kin(seed: int = 5) -> list[Encoded]:
+    """Examples that begin alike, some for longer than others."""
+    generator = torch.Generator().manual_seed(seed)
+    beginning = torch.randint(6, 300, (90,), generator=generator).tolist()
+    return [
+        Encoded(e.id, (*beginning[:shared], *e.tokens), shared + e.prompt)
+        for shared, e in zip((90, 40, 90, 40), examples(seed), strict=True)
+    ]
+
+
 def plain_loss(
     network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -69,10 +79,13 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize("made", [examples, kin])
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])
-def test_the_loss_and_its_gradient_are_those_of_each_example_alone(architecture: str) -> None:
+def test_the_loss_and_its_gradient_are_those_of_each_example_alone(
+    architecture: str, made: Callable[[], list[Encoded]]
+) -> None:
     network = tiny_models.network(architecture)
-    pack = examples()
+    pack = made()
     expected = plain_loss(network, pack)
     expected_gradient = gradients(network, expected)
     assert use_packed_attention(network) == (architecture in PACKED)
@@ -97,14 +110,17 @@ def test_virtual_tokens_stand_before_every_example(architecture: str) -> None:
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize("made", [examples, kin])
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "gemma2"])
-def test_bfloat16_is_as_near_as_bfloat16_can_be(architecture: str) -> None:
+def test_bfloat16_is_as_near_as_bfloat16_can_be(
+    architecture: str, made: Callable[[], list[Encoded]]
+) -> None:
     network = tiny_models.network(architecture)
-    expected = plain_loss(network, examples())
+    expected = plain_loss(network, made())
     expected_gradient = gradients(network, expected)
     half = tiny_models.network(architecture).to(torch.bfloat16)
     assert use_packed_attention(half)
-    loss, _ = answer_loss(half, examples())
+    loss, _ = answer_loss(half, made())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-2)
     assert distance(gradients(half, loss).float(), expected_gradient) < 5e-2
 

@@ -1,26 +1,25 @@
 """Attention over each example of a pack by itself, as an implementation that transformers can use.
 
-A pack is one row of many examples; `segments` are their lengths. Whether a model gives in a pack
+A pack is one row of many examples; `spans` say what sees what. Whether a model gives in a pack
 what it gives alone is tried on a few tokens before it is believed: architectures differ in what
 they hand to their attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
 from sartor.progress import say
+from sartor.techniques.sharing import Row, Span
 
 if TYPE_CHECKING:
     import torch
 
 ATTENTION = "sartor_packed"
 BLOCK = 192
-"""Queries at a time in `_blocked`; each sees only the keys up to its end."""
-LONGEST_BLOCKED = 512
-"""Tokens; beyond, the scores that `_blocked` keeps for the backward pass outweigh what it saves."""
+"""Queries at a time; each sees only the keys up to its end."""
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 
@@ -52,8 +51,9 @@ def use_packed_attention(network: Any) -> bool:
     return False
 
 
+BEGINNING = (5, 3, 4)
 TRIED = ((3, 5, 4), (4, 3, 5, 6, 3))
-"""Two small examples."""
+"""Two small examples, and what both begin with."""
 
 
 def _alone(network: Any) -> torch.Tensor:
@@ -62,16 +62,21 @@ def _alone(network: Any) -> torch.Tensor:
 
     network.eval()
     with torch.no_grad():
-        ids = [torch.tensor([tokens], device=network.device) for tokens in TRIED]
-        return torch.cat([network(input_ids=one, use_cache=False).logits[0] for one in ids])
+        ids = [torch.tensor([BEGINNING + tokens], device=network.device) for tokens in TRIED]
+        own = [network(input_ids=one, use_cache=False).logits[0] for one in ids]
+        return torch.cat([own[0], own[1][len(BEGINNING) :]])
 
 
 def _same(alone: torch.Tensor, network: Any) -> bool:
     import torch
 
-    segments = [len(tokens) for tokens in TRIED]
-    ids = torch.tensor([token for tokens in TRIED for token in tokens], device=network.device)
-    positions = torch.cat([torch.arange(length) for length in segments]).to(network.device)
+    shared = (0, len(BEGINNING))
+    spans = [Span(*shared)]
+    for tokens in TRIED:
+        spans.append(Span(spans[-1].end, spans[-1].end + len(tokens), (shared,)))
+    row = Row((*BEGINNING, *TRIED[0], *TRIED[1]), tuple(spans), (), ())
+    ids = torch.tensor(row.tokens, device=network.device)
+    positions = torch.tensor(row.positions, device=network.device)
     try:
         with torch.no_grad():
             packed = network(
@@ -79,7 +84,7 @@ def _same(alone: torch.Tensor, network: Any) -> bool:
                 position_ids=positions[None],
                 use_cache=False,
                 logits_to_keep=torch.arange(len(ids), device=network.device),
-                segments=segments,
+                spans=row.spans,
             ).logits[0]
     except (TypeError, ValueError, RuntimeError):  # it takes no such thing; the caller says so
         return False
@@ -98,10 +103,10 @@ def _attend(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    segments: Sequence[int] | None = None,
+    spans: Sequence[Span] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each segment of a row; query is (1, heads, tokens, dimension)."""
+    """Causal attention within each example of a row; query is (1, heads, tokens, dimension)."""
     import torch
 
     kind = query.device.type
@@ -109,60 +114,73 @@ def _attend(
         query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
-    lengths = list(segments or [query.shape[2]])
-    split: Callable[..., Any] = torch.split
+    spans = spans or (Span(0, query.shape[2]),)
     # torch's own kernel reaches a fifth of the speed of matrix products in bfloat16 on a CPU
-    slow = kind == "cpu" and query.dtype == torch.bfloat16
+    if kind == "cpu" and query.dtype == torch.bfloat16 and softcap is None and not dropout:
+        from sartor.techniques.blocked_attention import blocked_attention
+
+        return blocked_attention(query[0], key[0], value[0], spans, scaling, sliding_window), None
     parts = []
-    for q, k, v in zip(*(split(t, lengths, 2) for t in (query, key, value)), strict=True):
-        if softcap is not None or (slow and q.shape[2] <= LONGEST_BLOCKED):
-            parts.append(_blocked(q, k, v, scaling, dropout, sliding_window, softcap))
+    for span in spans:
+        q, k, v = query[:, :, span.start : span.end], _seen(key, span), _seen(value, span)
+        if softcap is not None:
+            parts.append(_capped(q, k, v, scaling, dropout, sliding_window, softcap))
         else:
             parts.append(_fused(q, k, v, scaling, dropout, sliding_window))
     return torch.cat(parts, 2).transpose(1, 2), None  # (1, tokens, heads, dimension)
+
+
+def _seen(keys: torch.Tensor, span: Span) -> torch.Tensor:
+    """Those that a span sees: of the spans before it, and its own."""
+    import torch
+
+    own = keys[:, :, span.start : span.end]
+    before = [keys[:, :, start:end] for start, end in span.before]
+    return torch.cat([*before, own], 2) if before else own
 
 
 def _fused(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     scaling: float, dropout: float, window: int | None,
 ) -> torch.Tensor:  # fmt: skip
-    """torch's own kernel, over one segment."""
+    """torch's own kernel, over one span."""
     import torch
 
-    length = query.shape[2]
+    length, seen = query.shape[2], key.shape[2]
     mask = None
-    if window is not None and length > window:
-        mask = _hidden(0, length, 0, window, query.device).logical_not()
+    if length != seen or (window is not None and seen > window):
+        mask = hidden(seen - length, seen, 0, window, query.device).logical_not()
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling,
         dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1],
     )  # fmt: skip
 
 
-def _blocked(
+def _capped(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    scaling: float, dropout: float, window: int | None, softcap: float | None,
+    scaling: float, dropout: float, window: int | None, softcap: float,
 ) -> torch.Tensor:  # fmt: skip
-    """The same as plain matrix products, some queries at a time."""
+    """With scores bounded by a hyperbolic tangent, as plain matrix products."""
     import torch
 
     groups = query.shape[1] // key.shape[1]
     q, k, v = query[0], key[0].repeat_interleave(groups, 0), value[0].repeat_interleave(groups, 0)
+    offset = k.shape[1] - q.shape[1]
     parts = []
     for start in range(0, q.shape[1], BLOCK):
         end = min(start + BLOCK, q.shape[1])
-        first = 0 if window is None else max(0, start - window + 1)
-        scores = torch.bmm(q[:, start:end] * scaling, k[:, first:end].transpose(1, 2))
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
-        hidden = _hidden(start, end, first, window, q.device)
-        chances = torch.softmax(scores.masked_fill(hidden, float("-inf")), -1)
+        first = 0 if window is None else max(0, offset + start - window + 1)
+        last = offset + end
+        scores = torch.bmm(q[:, start:end] * scaling, k[:, first:last].transpose(1, 2))
+        scores = softcap * torch.tanh(scores / softcap)
+        unseen = hidden(offset + start, last, first, window, q.device)
+        chances = torch.softmax(scores.masked_fill(unseen, float("-inf")), -1)
         chances = torch.nn.functional.dropout(chances, dropout)
-        parts.append(torch.bmm(chances, v[:, first:end]))  # (heads, queries, dimension)
+        parts.append(torch.bmm(chances, v[:, first:last]))  # (heads, queries, dimension)
     return torch.cat(parts, 1)[None]
 
 
-def _hidden(
+def hidden(
     start: int, end: int, first: int, window: int | None, device: torch.device
 ) -> torch.Tensor:
     """Which of the keys `first` to `end` each query from `start` to `end` must not see."""
@@ -170,5 +188,5 @@ def _hidden(
 
     queries, keys = torch.arange(start, end, device=device), torch.arange(first, end, device=device)
     distance = queries[:, None] - keys
-    hidden = distance < 0
-    return hidden if window is None else hidden | (distance >= window)
+    unseen = distance < 0
+    return unseen if window is None else unseen | (distance >= window)

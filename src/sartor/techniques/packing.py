@@ -1,8 +1,9 @@
 """Examples as tokens, packed: many in one row, none seeing another, scored at their answers only.
 
-A pack is one row without padding. Attention runs over each example by itself (block-diagonal and
-causal), positions restart, and the vocabulary head sees only the positions whose next token belongs
-to an answer. Models that do not run packs are given padded batches instead (packed_attention.py).
+A pack is one row without padding, in which what examples begin with stands once (sharing.py).
+Attention runs over each example by itself, positions are its own, and the vocabulary head sees only
+those whose next token belongs to an answer. Models that do not run packs are given padded batches
+instead (packed_attention.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.progress import say
 from sartor.techniques.packed_attention import is_packed
+from sartor.techniques.sharing import laid_out
 
 if TYPE_CHECKING:
     import torch
@@ -87,44 +89,28 @@ def answer_loss(
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
 
 
-def _inputs(
-    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
-) -> tuple[str, list[torch.Tensor]]:
-    """What the model is given for each example, and what it calls that: tokens, or embeddings."""
-    import torch
-
-    rows = [torch.tensor(example.tokens, device=network.device) for example in pack]
-    if virtual is None:
-        return "input_ids", rows  # (tokens,)
-    embedded = network.get_input_embeddings()(torch.cat(rows)).split([len(row) for row in rows])
-    virtual = virtual.to(embedded[0].dtype)
-    return "inputs_embeds", [torch.cat([virtual, row]) for row in embedded]  # (tokens, hidden)
-
-
 def _packed(
     network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (answer tokens, vocabulary) and labels (answer tokens) of one row of all examples."""
     import torch
 
-    name, rows = _inputs(network, pack, virtual)
-    segments = [len(row) for row in rows]
-    extra = 0 if virtual is None else len(virtual)
-    scored: list[int] = []
-    start = 0
-    for example, length in zip(pack, segments, strict=True):
-        first = start + extra + example.prompt - 1  # the position that predicts the first token
-        scored += range(first, start + length - 1)
-        start += length
-    positions = torch.cat([torch.arange(length) for length in segments])[None]
+    row = laid_out(pack, 0 if virtual is None else len(virtual))
+    place = network.device
+    tokens = torch.tensor(row.tokens, device=place)
+    if virtual is None:
+        given = {"input_ids": tokens[None]}
+    else:
+        embedded = network.get_input_embeddings()(tokens)
+        given = {"inputs_embeds": torch.cat([virtual.to(embedded.dtype), embedded])[None]}
     logits = network(
-        **{name: torch.cat(rows)[None]},
-        position_ids=positions.to(network.device),
+        **given,
+        position_ids=torch.tensor(row.positions, device=place)[None],
         use_cache=False,
-        logits_to_keep=torch.tensor(scored, device=network.device),
-        segments=segments,
+        logits_to_keep=torch.tensor(row.scored, device=place),
+        spans=row.spans,
     ).logits[0]
-    return logits, _labels(network, pack)
+    return logits, torch.tensor(row.labels, device=place)
 
 
 def _padded(
@@ -133,7 +119,13 @@ def _padded(
     """The same from a right-padded batch, for models that run no packs."""
     import torch
 
-    name, rows = _inputs(network, pack, virtual)
+    rows = [torch.tensor(example.tokens, device=network.device) for example in pack]
+    name = "input_ids"
+    if virtual is not None:
+        name, embed = "inputs_embeds", network.get_input_embeddings()
+        embedded = embed(torch.cat(rows)).split([len(row) for row in rows])
+        virtual = virtual.to(embedded[0].dtype)
+        rows = [torch.cat([virtual, row]) for row in embedded]  # (tokens, hidden)
     inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (examples, longest, ...)
     lengths = torch.tensor([len(row) for row in rows], device=network.device)
     mask = torch.arange(inputs.shape[1], device=network.device) < lengths[:, None]
@@ -143,11 +135,5 @@ def _padded(
         logits[row, extra + example.prompt - 1 : len(rows[row]) - 1]
         for row, example in enumerate(pack)
     ]
-    return torch.cat(kept), _labels(network, pack)
-
-
-def _labels(network: Any, pack: Sequence[Encoded]) -> torch.Tensor:
-    import torch
-
     labels = [token for example in pack for token in example.tokens[example.prompt :]]
-    return torch.tensor(labels, device=network.device)
+    return torch.cat(kept), torch.tensor(labels, device=network.device)

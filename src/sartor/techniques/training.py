@@ -181,8 +181,11 @@ class _Run:
         self.options = options
         self.directory = directory
         self.what = what
+        from sartor.techniques.fused import use_fused  # imports torch
+
         directory.mkdir(parents=True, exist_ok=True)
         use_packed_attention(trainable.network)
+        use_fused(trainable.network)
         self.train = encode(trainable.tokenizer, data.train, trainable.context)
         held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
         self.validation = encode(trainable.tokenizer, held, trainable.context)

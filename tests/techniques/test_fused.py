@@ -1,0 +1,125 @@
+"""Layers with gradients derived by hand, and blocked attention, against torch's own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import peft
+import pytest
+import torch
+from tests import tiny_models
+
+from sartor.techniques.blocked_attention import blocked_attention
+from sartor.techniques.fused import use_fused
+from sartor.techniques.packed_attention import hidden
+from sartor.techniques.sharing import Span
+from sartor.techniques.weights import peft_errors
+
+SPANS = (Span(0, 4), Span(4, 11, ((0, 4),)), Span(11, 13, ((0, 4), (4, 11))), Span(13, 16))
+
+
+def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None) -> torch.Tensor:
+    groups = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(groups, 0), v.repeat_interleave(groups, 0)
+    parts = []
+    for span in spans:
+        places = [*(p for s, e in span.before for p in range(s, e)), *range(span.start, span.end)]
+        scores = q[:, span.start : span.end] @ k[:, places].transpose(1, 2) * scaling
+        unseen = hidden(span.offset, len(places), 0, window, q.device)
+        parts.append(scores.masked_fill(unseen, float("-inf")).softmax(-1) @ v[:, places])
+    return torch.cat(parts, 1).transpose(0, 1)[None]
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
+@pytest.mark.parametrize("block", [2, 192])
+def test_blocked_attention_and_its_gradient(
+    block: int, heads: tuple[int, int], window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sartor.techniques.blocked_attention.BLOCK", block)
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (
+        torch.randn(n, 16, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        for n in (heads[0], heads[1], heads[1])
+    )
+    made = blocked_attention(q, k, v, SPANS, 0.4, window)
+    expected = plain(q, k, v, SPANS, 0.4, window)
+    assert torch.allclose(made, expected)
+    weights = torch.randn(made.shape, generator=generator, dtype=torch.float64)
+    own = torch.autograd.grad((made * weights).sum(), (q, k, v))
+    other = torch.autograd.grad((expected * weights).sum(), (q, k, v))
+    for one, another in zip(own, other, strict=True):
+        assert torch.allclose(one, another)
+
+
+def adapt(network: Any, **settings: Any) -> None:
+    with peft_errors("lora"):
+        peft.get_peft_model(
+            network,
+            peft.LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM", **settings),
+        )
+
+
+def adapted(architecture: str, dtype: torch.dtype = torch.float32) -> Any:
+    torch.manual_seed(2)
+    network = tiny_models.network(architecture).to(dtype)
+    adapt(network, r=4, lora_alpha=12)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+def gradients(network: Any) -> tuple[float, torch.Tensor]:
+    ids = torch.randint(6, 300, (2, 12), generator=torch.Generator().manual_seed(3))
+    loss = network(input_ids=ids, labels=ids).loss
+    loss.backward()
+    found = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+    return loss.item(), torch.cat(found)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral", "gemma2", "gpt2", "bloom"])
+@pytest.mark.parametrize("trained", ["adapters", "all"])
+def test_gradients_are_those_of_the_modules_own(architecture: str, trained: str) -> None:
+    network = tiny_models.network(architecture) if trained == "all" else adapted(architecture)
+    other = copy.deepcopy(network)
+    replaced = use_fused(network)
+    if architecture in {"llama", "qwen2", "mistral"}:
+        assert replaced > 4
+    own, expected = gradients(network), gradients(other)
+    assert own[0] == pytest.approx(expected[0], rel=1e-6)
+    assert float((own[1] - expected[1]).norm() / expected[1].norm()) < 1e-5
+
+
+def test_in_bfloat16_gradients_differ_by_rounding_alone() -> None:
+    reference = gradients(adapted("llama"))[1]
+    network = adapted("llama", torch.bfloat16)
+    assert use_fused(network) > 4
+    own = gradients(network)[1]
+    assert float((own - reference).norm() / reference.norm()) < 2e-2
+    assert own.dtype == torch.float32
+
+
+def test_what_computes_something_else_keeps_its_own() -> None:
+    network = adapted("llama")
+    layer = network.model.layers[0]
+    own = type(layer.input_layernorm)
+
+    class TwiceRMSNorm(own):  # type: ignore[valid-type, misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)  # type: ignore[no-any-return]
+
+    layer.input_layernorm.__class__ = TwiceRMSNorm
+    use_fused(network)
+    assert "forward" not in vars(layer.input_layernorm)
+    assert "forward" in vars(layer.post_attention_layernorm)
+
+
+@pytest.mark.parametrize("setting", [{"lora_dropout": 0.1}, {"use_dora": True}])
+def test_other_adapters_keep_their_own(setting: dict[str, Any]) -> None:
+    network = tiny_models.network("llama")
+    adapt(network, **setting)
+    use_fused(network)
+    projection = network.model.layers[0].self_attn.q_proj
+    assert "forward" not in vars(projection)
