@@ -15,6 +15,7 @@ from sartor.evaluation.sampling import sampling_for
 from sartor.journey import Project, choose, collected_and_prepared
 from sartor.models.language_model import ModelCard
 from sartor.progress import say, task
+from sartor.project import refuse_impossible
 from sartor.trial import Trial
 
 FEW = 100
@@ -76,6 +77,7 @@ def check(one: Project) -> Checkup:
     del scorers  # only that they are there
     card = choose(one)
     prepared = collected_and_prepared(one)
+    refuse_impossible(one.file, prepared.counts["documents"])
     criteria = one.file.criteria
     pairs = max(1, len(trials) - 1)
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth

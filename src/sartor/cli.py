@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +16,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sartor.errors import SartorError
+from sartor.errors import ProjectError, SartorError
 
 THE_USERS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+DISK = "Free some space or check the folder's rights, and run again: what was done is kept."
+ADVICE = {
+    **dict.fromkeys(THE_USERS_DISK, DISK),
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.ENOTDIR: "A part of that path is a file; give another.",
+    errno.ELOOP: "Its links lead in a circle; mend one, or give another path.",
+    errno.EISDIR: "That is a folder where a file belongs; move it away.",
+}
 
 
 class Verbs(TyperGroup):
@@ -33,13 +42,22 @@ class Verbs(TyperGroup):
             _tell("\nstopped; what was done is kept. The same command goes on from there.")
             raise SystemExit(130) from error
         except OSError as error:
-            if error.errno not in THE_USERS_DISK:
+            if error.filename is None and error.errno not in THE_USERS_DISK:
                 raise
-            _tell(
-                f"error: {error.filename or 'a file'}: {error.strerror}. Free some space or check "
-                "the folder's rights, and run again: what was done is kept."
-            )
+            advice = ADVICE.get(error.errno or 0, "Check that path, and run again.")
+            _tell(f"error: {error.filename or 'a file'}: {error.strerror}. {advice}")
             raise SystemExit(2) from error
+
+
+def _reachable(path: Any) -> Any:
+    """One or several paths as they were given, once it is sure that they can be."""
+    for one in path if isinstance(path, list | tuple) else [path] if path else []:
+        try:
+            one.expanduser().resolve()
+        except (RuntimeError, OSError) as error:  # which of them depends on Python's version
+            why = getattr(error, "strerror", None) or str(error).rstrip(".")
+            raise ProjectError(f"{one}: {why}. Give another path.") from error
+    return path
 
 
 app = typer.Typer(
@@ -51,7 +69,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ProjectFolder = Annotated[Path, typer.Argument(help="Folder that holds a sartor.toml.")]
+ProjectFolder = Annotated[
+    Path, typer.Argument(help="Folder that holds a sartor.toml.", callback=_reachable)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 HERE = Path()
 KEY = "SARTOR_API_KEY"
@@ -59,13 +79,17 @@ KEY = "SARTOR_API_KEY"
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to make.", callback=_reachable)
+    ],
     use_case: Annotated[str | None, typer.Option(help="A starter: ecommerce.")] = None,
     documents: Annotated[
-        list[Path] | None, typer.Option(help="Folder or file of documents; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Folder or file of documents; may be repeated.", callback=_reachable),
     ] = None,
     examples: Annotated[
-        list[Path] | None, typer.Option(help="JSONL or CSV of examples; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="JSONL or CSV of examples; may be repeated.", callback=_reachable),
     ] = None,
     base: Annotated[str, typer.Option(help="thimble, a folder, or a Hugging Face id.")] = "thimble",
     candidates: Annotated[
@@ -80,18 +104,18 @@ def init(
     sartor init support --documents handbook/ --examples questions.jsonl
     """
     from sartor.new_project import create
-    from sartor.project import CANDIDATES
 
-    chosen = [part.strip() for part in candidates.split(",")] if candidates else CANDIDATES
+    chosen = [part.strip() for part in candidates.split(",")] if candidates else None
     path = create(
         folder,
         use_case=use_case,
         documents=documents or (),
         examples=examples or (),
         base=base,
-        candidates=[name for name in chosen if name],
+        candidates=[name for name in chosen if name] if chosen else None,
     )
-    _tell(f"wrote {path}\nnext: sartor check {folder}, then sartor run {folder}")
+    named = _quoted(folder)
+    _tell(f"wrote {path}\nnext: sartor check {named}, then sartor run {named}")
     _print(as_json, {"project": str(path)})
 
 
@@ -141,7 +165,7 @@ def history(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
     if runs:
         print_history(runs)
     else:
-        _tell(f"{folder} has not been run yet: sartor run {folder}")
+        _tell(f"{folder} has not been run yet: sartor run {_quoted(folder)}")
     _print(as_json, {"runs": [json.loads(to_json(one)) for one in runs]})
 
 
@@ -165,7 +189,7 @@ def ask(
     answer = Project.open(folder).ask(question, candidate)
     if as_json:
         return _print(True, asdict(answer))
-    print(answer.text)
+    _write(answer.text)
     for number, passage in enumerate(answer.passages, 1):
         _tell(f"[{number}] {passage.title or passage.document_id} ({passage.document_id})")
     return None
@@ -183,7 +207,7 @@ def serve(
     """Serve the winner behind an OpenAI-compatible interface, until Ctrl-C."""
     from sartor.journey import Project
     from sartor.models.language_model import Sampling
-    from sartor.serving.server import listen
+    from sartor.serving.address import listen
     from sartor.serving.server import serve as serve_model
 
     project = Project.open(folder)
@@ -206,7 +230,9 @@ def serve(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")] = Path("demo"),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to make.", callback=_reachable)
+    ] = Path("demo"),
     as_json: Json = False,
 ) -> None:
     """Make the starter project of a shop, run it and write its report."""
@@ -217,7 +243,8 @@ def demo(
     if not (folder / FILE).exists():
         create(folder, use_case="ecommerce")
     _run(Project.open(folder), as_json)
-    _tell(f"serve the winner: sartor serve {folder}\nask it once: sartor ask '...' {folder}")
+    named = _quoted(folder)
+    _tell(f"serve the winner: sartor serve {named}\nask it once: sartor ask '...' {named}")
 
 
 def _run(project: Any, as_json: bool) -> None:
@@ -248,11 +275,41 @@ def _tell(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def _quoted(folder: Path) -> str:
+    """As a shell takes it for one path, and for no option."""
+    named = str(folder)
+    return shlex.quote(f"./{named}" if named.startswith("-") else named)
+
+
 def _print(as_json: bool, value: Any) -> None:
     if as_json:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        _write(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _write(text: str) -> None:
+    """To standard output, for programs; a pipe that was closed is the caller's own doing."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
+        raise SartorError(
+            f"standard output cannot be written: {error.strerror}. Send it elsewhere; what this "
+            "command did in the project is kept."
+        ) from error
+
+
+def _refuse_undecodable(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:  # Python hands on stray bytes as lone surrogates
+            _tell(f"error: the argument {os.fsencode(word)!r} is not UTF-8. Write it in UTF-8.")
+            raise SystemExit(2) from None
 
 
 def main() -> None:
     """Run the command line."""
+    _refuse_undecodable(sys.argv[1:])
     app()

@@ -17,7 +17,7 @@ from sartor.data.files import digest, read_json
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
-from sartor.errors import ModelError, ProjectError, ServingError
+from sartor.errors import DataError, ModelError, ProjectError, SartorError
 from sartor.evaluation import history
 from sartor.evaluation.records import Decision
 from sartor.evaluation.scorer import Scorer
@@ -25,8 +25,17 @@ from sartor.models.language_model import Completion, LanguageModel, ModelCard, S
 from sartor.outcome import Made, Outcome
 from sartor.progress import say
 from sartor.project import ProjectFile
-from sartor.serving.release import Release, Releases
-from sartor.trial import Asked, Trial, Tried, rebuild
+from sartor.serving.release import Release, Releases, find_candidate
+from sartor.trial import (
+    Asked,
+    Training,
+    Trial,
+    Tried,
+    card_of,
+    rebuild,
+    refuse_broken,
+    source_digest,
+)
 from sartor.workspace import Workspace, complete, is_current, reopen
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -90,13 +99,7 @@ class Project:
         """What is served: the winner, or any other candidate by name."""
         if candidate is None:
             return self.releases.current()
-        made = self.workspace.folder("candidates", f"{candidate}.json")
-        if not made.is_file():
-            raise ServingError(
-                f"there is no candidate {candidate!r} that was run; there are: "
-                f"{', '.join(sorted(p.stem for p in made.parent.glob('*.json'))) or 'none'}."
-            )
-        return read_json(made, Release)
+        return find_candidate(self.workspace.folder("candidates"), candidate)
 
     def model(self, candidate: str | None = None) -> LanguageModel:
         """The winner as it was evaluated, whole: prompt, index and weights."""
@@ -118,14 +121,15 @@ def run(one: Project) -> Outcome:
         trials = one.trials()
         scorers = one.scorers()
         data_key, card = _data_key(one), choose(one)
-        key = _key(one, data_key, card)
-        if is_current(one.workspace.root, key):
+        key = _key(one, data_key, card, scorers)
+        if is_current(one.workspace.root, key) and (unchanged := _unchanged(one, trials)):
             say("nothing has changed since the last run: nothing to do")
-            return outcome.kept(one.workspace, one.file)
+            return unchanged
         reopen(one.workspace.root)
         prepared = _prepared(one, data_key)
+        project.refuse_impossible(one.file, prepared.counts["documents"])
         asked = _asked(one, card, prepared, scorers)
-        tried, failures = _try_all(one, trials, card, prepared, asked, data_key)
+        tried, failures = _try_all(one, trials, card, prepared, asked)
         made = Made(key, data_key, tuple(failures), asked.sampling)
         decided = outcome.leave(one.workspace, one.file, prepared, tried, made)
         if not failures:
@@ -133,16 +137,24 @@ def run(one: Project) -> Outcome:
         return decided
 
 
+def _unchanged(one: Project, trials: Sequence[Trial]) -> Outcome | None:
+    """The last run's outcome; None where what it left is not whole."""
+    try:
+        found = outcome.kept(one.workspace, one.file)
+        if found.decision.winner:
+            one.releases.current()
+        for trial in trials:
+            refuse_broken(one.release(trial.name).customization, one.folder)
+    except SartorError as error:
+        say(f"what the last run left is not whole, and is made again: {error}")
+        return None
+    return found
+
+
 def choose(one: Project) -> ModelCard:
     """The base model's card; nothing is loaded."""
-    from sartor.models.local import describe
-
     chosen = one.file.model
-    base = chosen.base
-    inside = one.folder / base
-    if not Path(base).is_absolute() and inside.is_dir() and base != "thimble":
-        base = str(inside)
-    return describe(base, trust_remote_code=chosen.trust_remote_code)
+    return card_of(chosen.base, one.folder, trust_remote_code=chosen.trust_remote_code)
 
 
 def _data_key(one: Project) -> str:
@@ -152,17 +164,24 @@ def _data_key(one: Project) -> str:
     return digest(__version__, files, data.model_dump(), one.file.project.seed)
 
 
-def _key(one: Project, data_key: str, card: ModelCard) -> str:
+def _key(one: Project, data_key: str, card: ModelCard, scorers: Sequence[Scorer]) -> str:
     file = one.file.model_dump(exclude={"data", "project"})
-    return digest(__version__, data_key, card.revision, file)
+    own = [source_digest(scorer) for scorer in scorers]
+    own += [source_digest(trial.technique) for trial in one.trials()]
+    return digest(__version__, data_key, card.revision, file, own)
 
 
 def _prepared(one: Project, data_key: str) -> Prepared:
     """Collect and prepare, unless that was done from the same files and settings."""
     folder = one.workspace.folder("data")
     if is_current(folder, data_key):
-        say("data: unchanged")
-        return prepared_files.load(folder)
+        try:
+            found = prepared_files.load(folder)
+        except DataError as error:
+            say(f"data: made again: {error}")
+        else:
+            say("data: unchanged")
+            return found
     reopen(folder)
     prepared = collected_and_prepared(one)
     prepared_files.save(prepared, folder)
@@ -198,17 +217,17 @@ def _asked(one: Project, card: ModelCard, prepared: Prepared, scorers: Sequence[
 
 
 def _try_all(
-    one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared, asked: Asked,
-    data_key: str,
-) -> tuple[list[Tried], list[str]]:  # fmt: skip
+    one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared, asked: Asked
+) -> tuple[list[Tried], list[str]]:
     """Every candidate customized and evaluated; those that failed, and why."""
     tried, failures = [], []
+    training = Training.of(prepared.split.training)
     for number, trial in enumerate(trials, 1):
         say(f"candidate {number} of {len(trials)}: {trial.name}")
         try:
-            made = trial.customize(card, prepared.split.training, data_key, one.workspace)
+            made = trial.customize(card, training, one.workspace)
             tried.append(trial.evaluate(made, prepared.split, asked, one.workspace))
-        except (ModelError, MemoryError, RuntimeError) as error:
+        except (ModelError, DataError, MemoryError, RuntimeError) as error:
             failures.append(f"{trial.name} failed: {_told(error)}")
             say(failures[-1])
     return tried, failures
@@ -216,9 +235,9 @@ def _try_all(
 
 def _told(error: Exception) -> str:
     """The failure in a sentence; what is not a known way to fail is a fault of ours, and raised."""
-    if isinstance(error, ModelError):
+    if isinstance(error, SartorError) and not isinstance(error.__cause__, OSError):
         return str(error)
-    if type(error).__name__ in OUT_OF_MEMORY:
+    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):
         return (
             "out of memory. Lower pack_tokens or [evaluate] batch_size, take a smaller base, or "
             "leave this candidate out."

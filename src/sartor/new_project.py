@@ -11,7 +11,7 @@ from sartor import starters
 from sartor.data.files import write_text
 from sartor.data.sources import find
 from sartor.errors import ProjectError
-from sartor.project import CANDIDATES, FILE, parse
+from sartor.project import BARE, CANDIDATES, FILE, parse
 from sartor.techniques.registry import build
 
 TEMPLATE = """\
@@ -78,14 +78,15 @@ def create(
     documents: Sequence[Path] = (),
     examples: Sequence[Path] = (),
     base: str = "thimble",
-    candidates: Sequence[str] = CANDIDATES,
+    candidates: Sequence[str] | None = None,
 ) -> Path:
     """Write the project and return its file; nothing that is there already is touched."""
     path = folder / FILE
     if path.exists():
         raise ProjectError(f"{path} is there already. Change it, or choose another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise ProjectError(f"{folder} is a file, and a project needs a folder. Give another path.")
+    _refuse_file(folder)
+    if candidates is None:
+        candidates = CANDIDATES if use_case or documents else sorted(BARE, key=CANDIDATES.index)
     for candidate in candidates:
         build(candidate)
     if use_case:
@@ -110,6 +111,14 @@ def create(
     parse(tomllib.loads(text), str(path))
     write_text(path, text)
     return path
+
+
+def _refuse_file(folder: Path) -> None:
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ProjectError(
+                f"{path} is a file, and a project needs a folder. Give another path."
+            )
 
 
 def _filled(
@@ -145,5 +154,8 @@ def _named(path: Path, folder: Path, option: str) -> str:
 
 def _base(base: str) -> str:
     """A folder by its whole path, for the project may lie elsewhere; any other name as it is."""
-    path = Path(base).expanduser()
+    try:
+        path = Path(base).expanduser()
+    except RuntimeError:  # nobody's home: told by its key when the file is read
+        return base
     return str(path.resolve()) if base != "thimble" and path.is_dir() else base

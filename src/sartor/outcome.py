@@ -6,15 +6,18 @@ candidates/<candidate>.json  releases/  ../report.html
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from sartor import __version__
 from sartor.data import prepared_files
-from sartor.data.files import digest, write_json, write_text
+from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
 from sartor.errors import ModelError, ProjectError
 from sartor.evaluation import history, report
@@ -74,7 +77,7 @@ def leave(
     told = decision_json(decision, reports)
     write_json(workspace.decision, told)
     earlier = history.read(workspace.root / "history.jsonl")
-    run = _run(workspace, tried, decision, made, earlier, (at, test, looks, seed))
+    run = _run(workspace, tried, decision, made, earlier, file, (at, test, looks))
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), made.sampling, at)
     page = _page(workspace, file, prepared, reports, run)
@@ -86,8 +89,10 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     runs = history.read(workspace.root / "history.jsonl")
     if not runs or not workspace.decision.is_file():
         raise ProjectError(
-            f"{workspace.project} has no decision yet. Make one: sartor run {workspace.project}"
+            f"{workspace.project} has no decision yet. Make one: "
+            f"sartor run {quote(str(workspace.project))}"
         )
+    read_json(workspace.decision, dict[str, Any])
     names = [entry.candidate for entry in runs[-1].entries]
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
@@ -120,10 +125,11 @@ def _run(
     decision: Decision,
     made: Made,
     earlier: Sequence[history.Run],
-    around: tuple[str, str, int, int],
+    file: ProjectFile,
+    around: tuple[str, str, int],
 ) -> history.Run:
     """The run as the history has it; a run that was interrupted here keeps its number."""
-    at, test, looks, seed = around
+    at, test, looks = around
     card = tried[0].customization.base
     base = f"{card.name} {card.revision[:12]}"
     again = earlier and earlier[-1].key == made.key
@@ -139,28 +145,32 @@ def _run(
         looks=looks,
         decision=decision,
         entries=tuple(
-            _entry(workspace, one, decision.criteria, before, (made.data, base), seed)
+            _entry(workspace, one, decision, before, (made, base), file.project.seed)
             for one in tried
         ),
         failures=made.failures,
+        config=(workspace.project / FILE).read_text("utf-8-sig"),
+        currency=file.cost.currency,
     )
 
 
 def _entry(
     workspace: Workspace,
     one: Tried,
-    criteria: Criteria,
+    decision: Decision,
     before: Sequence[history.Run],
-    made_of: tuple[str, str],
+    made_of: tuple[Made, str],
     seed: int,
 ) -> history.Entry:
     """The candidate in this run, and what changing it did on validation."""
+    (made, base), criteria = made_of, decision.criteria
+    settings = {**one.trial.settings, "max_new_tokens": made.sampling.max_new_tokens}
     last = history.last_of(before, one.trial.name)
     changed, effect = history.changes(None, {}, True, True), None
     if last:
         run, entry = last
-        same_data, same_base = run.data == made_of[0], run.base == made_of[1]
-        changed = history.changes(entry, one.trial.settings, same_data, same_base)
+        same_data, same_base = run.data == made.data, run.base == base
+        changed = history.changes(entry, settings, same_data, same_base)
         if changed:
             effect = history.effect(
                 workspace.root, entry, one.validation, criteria.scorer, criteria.margin, seed
@@ -169,7 +179,7 @@ def _entry(
     return history.Entry(
         candidate=one.trial.name,
         technique=measured.technique,
-        settings=one.trial.settings,
+        settings=settings,
         digest=one.customization.digest,
         notes=one.customization.notes,
         validation=one.validation.estimates.get(criteria.scorer),
@@ -191,7 +201,8 @@ def _release(
 ) -> None:
     """Make the winner what is served; keep how to load every other candidate as well."""
     for one in tried:
-        name, settings = one.trial.name, {**one.trial.recipe, "sampling": asdict(sampling)}
+        name, recipe = one.trial.name, {**one.trial.recipe, "sampling": asdict(sampling)}
+        settings = json.loads(to_json(recipe))  # as it is read back, to be compared with that
         write_json(
             workspace.folder("candidates", f"{name}.json"),
             Release(0, name, settings, one.customization, decision, at),
@@ -220,11 +231,11 @@ def _page(
         dropped=prepared.dropped,
         warnings=(*run.failures, *prepared.warnings),
         personal_data=prepared.personal_data,
-        commands=(f"sartor run {folder.name}", f"sartor serve {folder.name}"),
+        commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
         digests={"data": run.data, "test part": run.test, "base": run.base, "run": run.key},
         versions=_versions(),
-        config_text=(folder / FILE).read_text("utf-8"),
-        currency=file.cost.currency,
+        config_text=run.config,
+        currency=run.currency,
     )
     write_text(folder / PAGE, render(page))
     return folder / PAGE

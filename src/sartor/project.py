@@ -6,25 +6,52 @@ Techniques' own settings stay plain here; techniques/registry.py gives them to t
 from __future__ import annotations
 
 import difflib
+import shlex
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
-from sartor.errors import ProjectError
+from sartor.errors import ProjectError, SettingError
 
 FILE = "sartor.toml"
 CANDIDATES = ("zero-shot", "few-shot", "rag", "p-tuning", "lora", "full", "rag+lora")
 """What is tried when the project does not say."""
+BARE = frozenset(CANDIDATES) - {"rag", "rag+lora"}
+"""Techniques that put no passages before the model."""
+LARGEST_SEED = 2**31 - 1
+"""What numpy, torch and Python's own generators all take."""
+LARGEST = 2**63 - 1
+"""TOML 1.0.0, "Integer": what a file may hold."""
+NAME = "begins with a letter or digit, then has letters (a to z), digits, spaces and . _ + -"
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _at_home(path: str) -> str:
+    try:
+        Path(path).expanduser()
+    except RuntimeError as error:
+        user = Path(path).parts[0]
+        raise ValueError(f"{user} is nobody's home folder here; write the path out") from error
+    return path
+
+
+Place = Annotated[str, AfterValidator(_at_home)]
+"""A path or a name; a `~` in it means somebody's home folder."""
+Paths = Annotated[tuple[Place, ...], BeforeValidator(_listed)]
 """One path, or a list of them."""
 
 
@@ -39,7 +66,7 @@ class About(Section):
 
     name: str = ""
     """Shown in reports; the folder's name when empty."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Decides the split, the order of training and every resample."""
 
 
@@ -61,7 +88,7 @@ class Data(Section):
 class Model(Section):
     """[model]"""
 
-    base: str = "thimble"
+    base: Place = "thimble"
     """`thimble`, a folder, or a Hugging Face id."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Only for a model you trust."""
@@ -143,20 +170,22 @@ def read(folder: Path) -> ProjectFile:
     """The settings of the project in `folder`; ProjectError says what is wrong and where."""
     path = folder / FILE
     if not path.is_file():
+        named = shlex.quote(str(folder))
         raise ProjectError(
-            f"{folder} holds no {FILE}. Make a project with `sartor init {folder} "
+            f"{folder} holds no {FILE}. Make a project with `sartor init {named} "
             "--documents FOLDER --examples FILE.jsonl`, or name the folder that holds one."
         )
     try:
-        text = path.read_text("utf-8")
-        plain = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        plain = tomllib.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path}: not valid TOML: {error}") from error
     return parse(plain, str(path))
 
 
 def parse(plain: dict[str, Any], where: str) -> ProjectFile:
     """The settings from plain values; `where` is named in errors."""
+    for said in _wrong_numbers(plain, []):
+        raise ProjectError(f"{where}: {said}")
     plain = {key: _copied(value) for key, value in plain.items()}
     customize = plain.get("customize", {})
     if isinstance(customize, dict):
@@ -178,13 +207,72 @@ def _copied(value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else value
 
 
+def _wrong_numbers(value: Any, path: list[str]) -> Iterator[str]:
+    """What is said of numbers that nothing can be reckoned with, in techniques' settings too."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _wrong_numbers(inside, [*path, key])
+    elif isinstance(value, list):
+        for number, inside in enumerate(value):
+            yield from _wrong_numbers(inside, [*path, str(number)])
+    elif isinstance(value, float) and not isfinite(value):
+        yield f"{_place(path)} is {value}; give a finite number, or leave the key out"
+    elif isinstance(value, int) and path[-1] == "seed" and not 0 <= value <= LARGEST_SEED:
+        yield f"{_place(path)} is {_short(value)}; a seed lies between 0 and {LARGEST_SEED}"
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield f"{_place(path)} is {_short(value)}; whole numbers go up to {LARGEST}"
+
+
+def _short(value: int) -> str:
+    return str(value) if abs(value) < 10**40 else "a number of more than 40 digits"
+
+
 def _candidate(entry: Any) -> Any:
     """`"lora"` means a candidate of that name; a table without a name takes its technique's."""
     if isinstance(entry, str):
-        return {"name": entry, "technique": entry}
-    if isinstance(entry, dict) and "technique" in entry:
-        return {"name": entry["technique"], **entry}
+        return {"name": _usual_name(entry), "technique": entry}
+    if isinstance(entry, dict) and isinstance(entry.get("technique"), str):
+        return {"name": _usual_name(entry["technique"]), **entry}
     return entry
+
+
+def _usual_name(technique: str) -> str:
+    """The technique's own; of `package.module:Class` the class."""
+    return "+".join(part.strip().rpartition(":")[2] for part in technique.split("+"))
+
+
+def parts(technique: str) -> tuple[str, ...]:
+    """The techniques that `rag+lora` joins, outermost first; SettingError where that is none."""
+    found = tuple(part.strip() for part in technique.split("+"))
+    if not all(found):
+        raise SettingError(
+            f"technique {technique!r}: a part is empty. Name one on each side of every '+', "
+            "such as 'rag+lora'."
+        )
+    for part in found:
+        if found.count(part) > 1:
+            raise SettingError(
+                f"technique {technique!r}: {part} is in it {found.count(part)} times. "
+                "Name each technique once."
+            )
+    return found
+
+
+def refuse_impossible(file: ProjectFile, documents: int) -> None:
+    """ProjectError where a run with so many documents would end without a decision."""
+    retrieving = [c for c in file.customize.candidates if "rag" in parts(c.technique)]
+    if retrieving and not documents:
+        raise ProjectError(
+            f"{retrieving[0].name}: there are no passages to index. Retrieval needs documents: "
+            "name some under [data] documents, or leave rag out of [customize] candidates."
+        )
+    bare = all(BARE.issuperset(parts(c.technique)) for c in file.customize.candidates)
+    if file.criteria.scorer == "groundedness" and bare:
+        raise ProjectError(
+            "[criteria] scorer is 'groundedness', which judges answers made with passages, and no "
+            "candidate retrieves any. Add 'rag' to [customize] candidates, or choose another "
+            "scorer, such as 'token_f1'."
+        )
 
 
 def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
@@ -193,6 +281,11 @@ def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
             f"{where}: [customize] candidates is empty. "
             f"Name at least one, such as {CANDIDATES[0]!r}."
         )
+    for candidate in candidates:
+        try:
+            parts(candidate.technique)
+        except SettingError as error:
+            raise ProjectError(f"{where}: [customize] candidates: {error}") from error
     names = [candidate.name.lower() for candidate in candidates]
     for name in names:
         if names.count(name) > 1:
@@ -204,7 +297,7 @@ def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
 
 def _told(error: Any) -> str:
     path = [str(part) for part in error["loc"]]
-    place = f"[{path[0]}]" + (f" {'.'.join(path[1:])}" if path[1:] else "")
+    place = _place(path)
     if error["type"] == "extra_forbidden":
         known = _known(path[:-1])
         near = difflib.get_close_matches(path[-1], known, 1)
@@ -213,8 +306,16 @@ def _told(error: Any) -> str:
         return f"{section}unknown key {path[-1]!r}; {hint}"
     if error["type"] == "missing":
         return f"{place} is missing"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{place} is {error['input']!r}: a name {NAME}; 80 characters at most"
+    if error["type"] == "value_error":
+        return f"{place} is {error['input']!r}: {error['ctx']['error']}"
     said = error["msg"].lower().replace("tuple", "list").split(" or instance of")[0]
     return f"{place} is {error['input']!r}: {said.replace('dictionary', 'table')}"
+
+
+def _place(path: Sequence[str]) -> str:
+    return f"[{path[0]}]" + (f" {'.'.join(path[1:])}" if path[1:] else "")
 
 
 def _known(path: Sequence[str]) -> list[str]:

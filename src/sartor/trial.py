@@ -1,15 +1,18 @@
 """A trial: one candidate customized, asked, and scored. Each part is kept, and not made twice.
 
-    customizations/<candidate>-<key>/     what `fit` made; customization.json last
+    customizations/<candidate>-<key>/     what `fit` made; files.json and customization.json last
     answers/<candidate>-<digest>/         test.jsonl, validation.jsonl, measured.json
     validation/<candidate>-<digest>.json  the report on validation, for the history
 
 A folder is named by the digest of what it was made from, so a changed candidate makes new ones, and
-going back to earlier settings finds the old.
+going back to earlier settings finds the old. Of the data a customization is made from what its
+technique reads: documents only where it reads documents.
 """
 
 from __future__ import annotations
 
+import inspect
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +23,7 @@ from typing import Any
 from sartor import __version__
 from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation, Example, Split, TrainingData
-from sartor.errors import ModelError
+from sartor.errors import DataError, ModelError
 from sartor.evaluation.cost import cost_per_answer
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Measured, Prediction, Report
@@ -29,11 +32,16 @@ from sartor.evaluation.scorer import Scorer
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.local import describe
 from sartor.models.memory import PeakMemory
+from sartor.progress import say
 from sartor.project import Candidate, Cost
 from sartor.techniques.registry import build
 from sartor.techniques.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
 from sartor.workspace import Workspace
+
+RECORD = "customization.json"
+FILES = "files.json"
+"""Sizes of all that `fit` wrote."""
 
 
 @dataclass(frozen=True)
@@ -91,25 +99,35 @@ class Trial:
         """Every setting of the technique, defaults included."""
         return settings_of(self.technique)
 
-    def customize(
-        self, base: ModelCard, data: TrainingData, data_key: str, workspace: Workspace
-    ) -> Customization:
+    def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""
-        key = digest(__version__, self.recipe["technique"], self.settings, base.revision, data_key)
+        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        key = digest(__version__, made_of, base.revision, training.read_by(self.technique))
         folder = workspace.folder("customizations", f"{self.name}-{key[:12]}")
-        record = folder / "customization.json"
-        if not record.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            made = self.technique.fit(base, data, folder)
-            inside = str(folder.relative_to(workspace.project))
-            write_json(record, replace(made, directory=inside))
-        return read_json(record, Customization)
+        record = folder / RECORD
+        if record.is_file():
+            try:
+                made = read_json(record, Customization)
+                refuse_broken(made, workspace.project)
+            except DataError as error:
+                say(f"{self.name}: made again: {error}")
+                shutil.rmtree(folder)
+            else:
+                return replace(made, base=base)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = self.technique.fit(base, training.data, folder)
+        made = replace(made, directory=str(folder.relative_to(workspace.project)))
+        write_json(folder / FILES, _sizes(folder))
+        write_json(record, made)
+        return made
 
     def evaluate(
         self, made: Customization, split: Split, asked: Asked, workspace: Workspace
     ) -> Tried:
         """Ask it the validation and the test part, and score both."""
-        name = f"{self.name}-{made.digest[:12]}"
+        examples = (*split.training.validation, *split.test)
+        key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
+        name = f"{self.name}-{key[:12]}"
         folder = workspace.folder("answers", name)
         model = _Later(self.technique, made, workspace.project)
         with _Memory(folder / "measured.json", model) as memory:
@@ -132,6 +150,64 @@ class Trial:
         return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
 
 
+@dataclass(frozen=True)
+class Training:
+    """What techniques may learn from, with digests of its parts."""
+
+    data: TrainingData
+    examples: str
+    documents: str
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Training:
+        return cls(data, digest(data.train, data.validation), digest(data.documents))
+
+    def read_by(self, technique: Any) -> tuple[str, str]:
+        """Digests of what a technique, and those inside it, are made from."""
+        while technique is not None:
+            if getattr(technique, "reads_documents", True):
+                return self.examples, self.documents
+            technique = getattr(technique, "inner", None)
+        return self.examples, ""
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file, by its path inside."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def refuse_broken(made: Customization, project: Path) -> None:
+    """DataError where files that `fit` wrote are gone or have changed in size."""
+    folder = project / made.directory
+    if not (folder / FILES).is_file():
+        raise DataError(f"{folder} is gone, or not whole")
+    found = _sizes(folder)
+    for name, size in read_json(folder / FILES, dict[str, int]).items():
+        if found.get(name) != size:
+            now = f"has {found[name]} bytes, not {size}" if name in found else "is gone"
+            raise DataError(f"{folder / name} {now}")
+
+
+def source_digest(own: object) -> str:
+    """Of the file that a class of the user's was written in; empty for sartor's own."""
+    kind = type(own)
+    if kind.__module__.partition(".")[0] == "sartor":
+        return ""
+    try:
+        return digest(Path(inspect.getfile(kind)).read_bytes())
+    except (TypeError, OSError):  # made in a session, not in a file
+        return ""
+
+
+def card_of(base: str, project: Path, *, trust_remote_code: bool) -> ModelCard:
+    """A base's card by the name written in the project: one inside it goes where it goes."""
+    inside = project / base
+    if base != "thimble" and not Path(base).is_absolute() and inside.is_dir():
+        return replace(describe(str(inside), trust_remote_code=trust_remote_code), name=base)
+    return describe(base, trust_remote_code=trust_remote_code)
+
+
 def rebuild(recipe: dict[str, Any], made: Customization, project: Path) -> LanguageModel:
     """The model of a recipe and what was made by it."""
     technique = build(recipe["technique"], recipe["settings"], recipe["defaults"])
@@ -146,7 +222,8 @@ def located(made: Customization, project: Path) -> Customization:
     made = replace(made, directory=str(project / made.directory))
     if Path(made.base.path).exists():
         return made
-    base = describe(made.base.name, trust_remote_code=made.base.trust_remote_code)
+    trusted = made.base.trust_remote_code
+    base = card_of(made.base.name, project, trust_remote_code=trusted)
     if base.revision != made.base.revision:
         raise ModelError(
             f"base {base.name!r} at {base.path} is not the one that this was made from: its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 
 from sartor.errors import DataError
 from sartor.evaluation.compare import compare
+from sartor.evaluation.paired import Paired
 from sartor.evaluation.records import Report
 
 Planted = Callable[..., Report]
@@ -55,3 +57,29 @@ def test_turned_round_it_says_the_opposite(planted: Planted) -> None:
 def test_candidates_without_a_common_example_are_refused(planted: Planted) -> None:
     with pytest.raises(DataError, match="share no example with a planted score"):
         compare(planted("a", [0.5, None]), planted("b", [None, 0.5]), "planted", 0.05, 0)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05, 0.1])
+def test_as_many_more_groups_as_it_says_do_settle_it(gap: float) -> None:
+    """Eight examples a group, all of a group alike: it is groups that are counted."""
+    random = Random(4)
+    few = [random.random() * 0.5 + 0.25 for _ in range(12)]
+
+    def paired(times: int) -> Paired:
+        groups = [g for g in range(12 * times) for _ in range(8)]
+        second = [few[g % 12] for g in groups]
+        first = [v - gap + (0.1 if g % 2 else -0.1) for v, g in zip(second, groups, strict=True)]
+        return Paired(tuple(first), tuple(second), tuple(groups))
+
+    def settled(one: Paired) -> bool:
+        interval = one.interval()
+        return interval.low > -0.03 or interval.high < 0
+
+    start = paired(1)
+    assert not settled(start)
+    more = start.label_more(0.03)
+    assert more
+    times = -(-(start.n + more) // start.n)
+    assert settled(paired(times))
+    if times > 3:
+        assert not settled(paired(times // 3))

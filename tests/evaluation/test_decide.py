@@ -117,7 +117,10 @@ def test_with_few_examples_it_says_how_many_more_would_settle_it(planted: Plante
     assert (decision.winner, verdicts(decision)["cheap"]) == ("dear", "cannot tell")
     more = row(decision, "cheap").label_more
     assert more
-    assert f"About {more:,} more test examples would settle it." in decision.reason
+    assert (
+        f"About {more:,} more test examples, on other documents, would settle it."
+        in decision.reason
+    )
     assert "cheap costs less but could not be shown to be good enough" in decision.reason
     settled = decide(
         [

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.journey.small_shop import COLORS, CONFIG, WORDS, Sartor
+from tests.journey.small_shop import Sartor, write
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A project of 60 products, one question on each."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    names = [f"{a} {b}" for a in ("Oak", "Iron", "Wool", "Glass") for b in WORDS]
-    prices = [f"${7 + 3 * i}" for i in range(len(names))]
-    rows = [f"{n},{p},{COLORS[i % 5]}" for i, (n, p) in enumerate(zip(names, prices, strict=True))]
-    (folder / "products.csv").write_text("\n".join(["name,price,color", *rows]) + "\n")
-    with (folder / "examples.jsonl").open("w") as file:
-        for i, (name, price) in enumerate(zip(names, prices, strict=True)):
-            row = {"id": f"q{i}", "input": f"How much does the {name} cost?", "output": price}
-            file.write(json.dumps(row) + "\n")
-    (folder / "sartor.toml").write_text(CONFIG)
-    return folder
+    return write(tmp_path / "shop")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,21 @@ WORDS = (
     "Table", "Lamp", "Chair", "Shelf", "Bowl", "Clock", "Mirror", "Stool", "Tray", "Vase", "Bench",
     "Basket", "Rug", "Frame", "Jar",
 )  # fmt: skip
+
+
+def write(folder: Path) -> Path:
+    """A project of 60 products, one question on each."""
+    folder.mkdir()
+    names = [f"{a} {b}" for a in ("Oak", "Iron", "Wool", "Glass") for b in WORDS]
+    prices = [f"${7 + 3 * i}" for i in range(len(names))]
+    rows = [f"{n},{p},{COLORS[i % 5]}" for i, (n, p) in enumerate(zip(names, prices, strict=True))]
+    (folder / "products.csv").write_text("\n".join(["name,price,color", *rows]) + "\n")
+    with (folder / "examples.jsonl").open("w") as file:
+        for i, (name, price) in enumerate(zip(names, prices, strict=True)):
+            row = {"id": f"q{i}", "input": f"How much does the {name} cost?", "output": price}
+            file.write(json.dumps(row) + "\n")
+    (folder / "sartor.toml").write_text(CONFIG)
+    return folder
 
 
 def set_config(folder: Path, before: str, after: str) -> None:

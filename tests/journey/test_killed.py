@@ -24,9 +24,10 @@ def decided(folder: Path) -> dict[str, Any]:
         assert measured <= row.keys()
     return {
         "n": found["n"],
+        "winner": found["winner"],
         "best": found["best"],
         "candidates": [
-            {k: v for k, v in row.items() if k not in {*measured, "reason", "verdict"}}
+            {k: v for k, v in row.items() if k not in {*measured, "reason"}}
             for row in found["candidates"]
         ],
     }

@@ -167,6 +167,25 @@ def test_nothing_to_index_and_no_index_are_told_apart(tmp_path: Path) -> None:
         HybridRetriever(tmp_path / "none").search(["notice"], 1)
 
 
+@pytest.mark.parametrize("pattern", ["data/*.lance", "_indices/*/part_0_docs.lance"])
+@pytest.mark.parametrize("length", [None, 0, 40])
+def test_files_that_are_gone_or_cut_short_are_told_with_what_to_delete(
+    tmp_path: Path, pattern: str, length: int | None
+) -> None:
+    made = tmp_path / "customizations" / "few-shot+rag-123"
+    directory = made / "inner" / "index"
+    HybridRetriever(directory).index(PASSAGES)
+    [file] = (directory / "passages.lance").glob(pattern)
+    content = file.read_bytes()
+    file.unlink()
+    if length is not None:
+        file.write_bytes(content[:length])
+    with pytest.raises(DataError) as caught:
+        HybridRetriever(directory).search(["notice"], 2)
+    assert f"the index of passages in {directory} is broken" in str(caught.value)
+    assert f"Delete {made} and run again" in str(caught.value)
+
+
 def test_rankings_are_fused_by_reciprocal_rank() -> None:
     fused = dict(reciprocal_rank([["a", "b", "c"], ["b", "d"]]))
     k = RANK_CONSTANT

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from sartor.data.records import Conversation, Passage
 from sartor.models.scripted import ScriptedModel
-from sartor.serving.server import listen
+from sartor.serving.address import listen
 
 HANDBOOK = Passage("handbook", 10, 42, "The notice period is four weeks.", title="Staff handbook")
 

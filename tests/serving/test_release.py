@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sartor.data.files import write_json
 from sartor.errors import ServingError
 from sartor.models.language_model import ModelCard
-from sartor.serving.release import Release, Releases
+from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques.technique import Customization
 
 BASE = ModelCard("thimble", "/models/thimble", "abc", "llama", 12_000_000, 2048)
@@ -89,5 +90,37 @@ def test_a_broken_release_is_named_by_file(releases: Releases) -> None:
 def test_a_broken_pointer_is_named_by_file(releases: Releases) -> None:
     make(releases, "a")
     (releases.folder / "current").write_text("latest")
-    with pytest.raises(ServingError, match=r"does not hold a release's number.*there are: 1"):
+    with pytest.raises(
+        ServingError, match=r"does not hold a release's number.*there are: 1.*sartor run"
+    ):
         releases.current()
+
+
+@pytest.mark.parametrize("pointer", ["latest", "7", "", "9" * 400])
+def test_a_broken_pointer_does_not_stop_the_next_release(releases: Releases, pointer: str) -> None:
+    make(releases, "a")
+    (releases.folder / "current").write_text(pointer)
+    assert make(releases, "a").version == 2
+    assert releases.current().version == 2
+
+
+def test_a_folder_in_a_releases_place_is_told_and_passed_over(releases: Releases) -> None:
+    (releases.folder / "1" / "release.json").mkdir(parents=True)
+    (releases.folder / "current").write_text("1")
+    with pytest.raises(ServingError, match=r"1/release\.json is not a release.*sartor run"):
+        releases.current()
+    assert releases.all() == ()
+    assert make(releases, "a").version == 2
+
+
+def test_a_candidate_is_found_by_its_name_and_not_by_a_path(releases: Releases) -> None:
+    folder = releases.folder.parent / "candidates"
+    with pytest.raises(ServingError, match=r"there are: none\. Run `sartor run` first"):
+        find_candidate(folder, "lora")
+    kept = Release(0, "v1.5", {}, LORA, "decided", "2026-01-01")
+    write_json(folder / "v1.5.json", kept)
+    write_json(folder.parent / "else.json", kept)
+    assert find_candidate(folder, "v1.5") == kept
+    for other in ("../else", "../../x", "a" * 300, ""):
+        with pytest.raises(ServingError, match=r"there are: v1\.5\."):
+            find_candidate(folder, other)

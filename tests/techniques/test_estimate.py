@@ -166,3 +166,10 @@ def test_a_container_has_no_more_memory_than_it_is_given(
         (tmp_path / "memory.max").write_text(said)
         monkeypatch.setattr(estimating, "LIMITS", (str(tmp_path / "memory.max"),))
         assert estimating.memory() == min(expected, whole)
+
+
+def test_room_for_an_answer_is_bounded_by_the_context(card: ModelCard, there: None) -> None:
+    most = card.context - PROMPTED.longest_prompt
+    bounded, whole = (estimate(PROMPTED, card, SPEED, 10, room) for room in (most, 100_000_000))
+    assert whole == bounded
+    assert whole.fits

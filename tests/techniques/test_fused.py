@@ -34,9 +34,15 @@ def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
 @pytest.mark.parametrize("block", [2, 192])
+@pytest.mark.parametrize("kept", [5, 1024])
 def test_blocked_attention_and_its_gradient(
-    block: int, heads: tuple[int, int], window: int | None, monkeypatch: pytest.MonkeyPatch
+    kept: int,
+    block: int,
+    heads: tuple[int, int],
+    window: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sartor.techniques.blocked_attention.KEPT", kept)
     monkeypatch.setattr("sartor.techniques.blocked_attention.BLOCK", block)
     generator = torch.Generator().manual_seed(1)
     q, k, v = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,19 @@ from sartor.techniques.prompt import FewShot, ZeroShot
 from sartor.techniques.rag import Rag
 from sartor.techniques.registry import TECHNIQUES, build
 from sartor.techniques.settings import settings_of
+
+
+class NoDataclass:
+    name = "plain"
+
+    def fit(self) -> None: ...
+
+    def load(self) -> None: ...
+
+
+@dataclass
+class Demanding(NoDataclass):
+    wanted: int
 
 
 def test_every_name_builds_its_technique() -> None:
@@ -61,7 +74,16 @@ def test_settings_are_shown_with_those_inside() -> None:
         ("lora+rag", {}, "'lora+rag': lora takes no technique inside it. Put the one that changes"),
         ("nowhere.at_all:Name", {}, "'nowhere.at_all:Name' cannot be imported: No module named"),
         ("sartor.techniques.lora:Lora", {}, "Expected 'package.module:Class'"),
-        ("", {}, "unknown technique ''; known: zero-shot"),
+        ("", {}, "technique '': a part is empty"),
+        ("rag+", {}, "technique 'rag+': a part is empty. Name one on each side of every '+'"),
+        ("rag++lora", {}, "technique 'rag++lora': a part is empty"),
+        ("rag+few-shot+rag", {}, "rag is in it 2 times"),
+        ("json:JSONDecoder", {}, "technique 'json:JSONDecoder' has no `name`. A technique is a"),
+        ("json:loads", {}, "technique 'json:loads' has no `name`"),
+        (":x", {}, "technique ':x' cannot be imported: Empty module name. Expected"),
+        (".x:y", {}, "technique '.x:y' cannot be imported"),
+        ("tests.techniques.test_registry:NoDataclass", {}, "is no dataclass"),
+        ("tests.techniques.test_registry:Demanding", {}, "it cannot be made with the settings []"),
     ],
 )
 def test_a_mistake_is_told_with_what_was_expected(

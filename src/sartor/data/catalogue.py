@@ -54,7 +54,7 @@ class Parsed:
 def catalogue(records: Sequence[Fields]) -> list[Parsed]:
     """One `Parsed` a record, from its fields in order."""
     id_field = _id_field(records)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     parsed = []
     for row, fields in enumerate(records, 1):
         key = next((flat(clean(value)) for name, value in fields if name == id_field), "")
@@ -133,10 +133,12 @@ def _id_field(rows: Sequence[Fields]) -> str:
     return ""
 
 
-def _unused(key: str, taken: set[str]) -> str:
-    unique, number = key, 1
+def _unused(key: str, taken: dict[str, int]) -> str:
+    """The key, or the first of key-2, key-3, ... that is free; `taken` has the last one tried."""
+    unique, number = key, taken.get(key, 1)
     while unique in taken:
         number += 1
         unique = f"{key}-{number}"
-    taken.add(unique)
+    taken[key] = number
+    taken.setdefault(unique, 1)
     return unique

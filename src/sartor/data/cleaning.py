@@ -12,16 +12,17 @@ from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff\u200b\u00ad]")
 _SPACES = re.compile(r"[^\S\n]+")
-_LINE_ENDS = re.compile(r" *\n *")
-_TRAILING = re.compile(r"[^\S\n]+\n")
+_LINE_ENDS = re.compile(r"(?<! ) *\n *")  # tried where a run begins, not at each of its spaces
+_TRAILING = re.compile(r"(?<![^\S\n])[^\S\n]+\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
+_MOST_MARKS = 30  # on one letter: Unicode's Stream-Safe Text Format, UAX #15, section 13
 _WORD = re.compile(r"\w+(?:[.,]\d+)*")
 
 
 def clean(text: str) -> str:
     """Text as a person would type it; indentation and line breaks are kept."""
     text = _CONTROL.sub("", _mended(text.replace("\r\n", "\n").replace("\r", "\n")))
-    text = unicodedata.normalize("NFC", text.replace("\u00a0", " "))
+    text = unicodedata.normalize("NFC", _with_few_marks(text.replace("\u00a0", " ")))
     return _BLANK_LINES.sub("\n\n", _TRAILING.sub("\n", text)).strip()
 
 
@@ -38,12 +39,23 @@ def reflowed(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers ("1,496.5" is one), without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", _with_few_marks(text)).casefold())
 
 
 def normalized(text: str) -> str:
     """What two texts have in common that differ in case, punctuation and spacing only."""
     return " ".join(words(text)) or flat(text)
+
+
+def _with_few_marks(text: str) -> str:
+    """Accents past the thirtieth of one letter go: to sort n of them takes time of n * n."""
+    return text if text.isascii() else _many_marks().sub(r"\1", text)
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    marks = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code)))
+    return re.compile(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+")
 
 
 def _mended(text: str) -> str:

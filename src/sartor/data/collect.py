@@ -20,6 +20,7 @@ from sartor.data.files import digest
 from sartor.data.formats import Contents, read
 from sartor.data.records import Document, Dropped, Example
 from sartor.data.sources import SourceFile, find
+from sartor.data.tables import BrokenTable
 from sartor.errors import DataError
 from sartor.progress import task
 
@@ -77,7 +78,7 @@ def collect(root: Path, documents: Sequence[str], examples: Sequence[str]) -> Co
         for file in kept:
             reading.add(file)
             progress.advance()
-        found_examples = read_examples(example_files)
+        told = read_examples(example_files)
         progress.advance(len(example_files))
     reading.check(bool(documents))
     for file in document_files:
@@ -86,7 +87,9 @@ def collect(root: Path, documents: Sequence[str], examples: Sequence[str]) -> Co
                 file, "is a file of examples: as a document it would give the answers away"
             )
     named, notes = _with_unique_ids(reading.found)
-    return Collected(named, found_examples, tuple(reading.dropped), tuple(reading.notes + notes))
+    return Collected(
+        named, told.examples, tuple(reading.dropped), (*reading.notes, *notes, *told.notes)
+    )
 
 
 @dataclass(slots=True)
@@ -99,11 +102,13 @@ class _Reading:
 
     def add(self, file: SourceFile) -> None:
         try:
+            if file.misnamed:
+                raise Unreadable(file.misnamed)
             contents = read(file.path)
         except Unreadable as reason:
-            if file.direct:
+            if file.direct or isinstance(reason, BrokenTable):
                 raise DataError(
-                    f"{file.source} {reason}. Convert it, or take it out of documents."
+                    f"{file.source} {reason}. Mend or convert it, or take it out of documents."
                 ) from reason
             self.drop(file, str(reason))
         else:
@@ -118,7 +123,7 @@ class _Reading:
             self.dropped.append(Dropped(source, "document", row.reason, source))
 
     def drop(self, file: SourceFile, reason: str) -> None:
-        stem = PurePosixPath(file.within).stem
+        stem = PurePosixPath(file.source).stem
         self.dropped.append(Dropped(stem, "document", reason, file.source))
 
     def check(self, expected: bool) -> None:

@@ -9,6 +9,7 @@ import codecs
 import re
 from dataclasses import dataclass
 
+_ASCII = '<meta charset="x"/>'  # a file that declares its encoding is ASCII that far
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -37,7 +38,7 @@ def _decode(data: bytes, declared: str) -> Decoded:
     try:
         return Decoded(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return _as_declared(data, declared) or _as_windows_1252(data)
+        return _as_declared(data, declared) or _as_windows_1252(data, declared)
 
 
 def refuse_binary(data: bytes) -> None:
@@ -59,19 +60,25 @@ def _strictly(data: bytes, encoding: str) -> str:
 
 
 def _as_declared(data: bytes, declared: str) -> Decoded | None:
+    """None where the file lies: it names what is no encoding, or one it could not be named in."""
     try:
-        if declared and codecs.lookup(declared).name != "utf-8":
+        if declared and _ASCII.encode().decode(declared) == _ASCII:
             return Decoded(data.decode(declared))
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):  # of codecs; "undefined" raises no UnicodeDecodeError
         return None
     return None
 
 
-def _as_windows_1252(data: bytes) -> Decoded:
+def _as_windows_1252(data: bytes, declared: str) -> Decoded:
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError as error:
         raise Unreadable(f"is neither UTF-8 nor Windows-1252 text (byte {error.start})") from error
     if len(_CONTROL.findall(text)) > len(text) // 100:
         raise Unreadable("is binary (it is full of control characters)")
-    return Decoded(text, "is not UTF-8; read as Windows-1252 (cp1252)")
+    named = f" nor, as it declares, {declared}" if _is_other(declared) else ""
+    return Decoded(text, f"is not UTF-8{named}; read as Windows-1252 (cp1252)")
+
+
+def _is_other(declared: str) -> bool:
+    return declared.lower().replace("_", "-") not in ("", "utf-8", "utf8")

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from sartor.data.cleaning import clean
+from sartor.data.json_values import Unwieldy, parsed
 from sartor.data.records import Conversation, Example, Message, Role
 
 QUESTIONS = ("input", "question", "prompt", "instruction")
@@ -70,7 +71,7 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
     turns = row["messages"]
     if isinstance(turns, str):
-        turns = _from_cell(turns)
+        turns = _from_cell(turns, "messages")
     if not isinstance(turns, list) or not turns:
         raise BadRow("messages: expected a list of {role, content}")
     messages = [_message(turn, number) for number, turn in enumerate(turns, 1)]
@@ -110,7 +111,7 @@ def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if isinstance(value, dict) and "text" in value:  # SQuAD: {"text": [...], "answer_start": [...]}
         value = value["text"]
     if isinstance(value, str) and name in FURTHER_ANSWERS and value.lstrip().startswith("["):
-        value = _from_cell(value)
+        value = _from_cell(value, name)
     if isinstance(value, list):
         if not value:
             raise BadRow(f"{name}: is an empty list; expected at least one answer")
@@ -148,7 +149,7 @@ def _names(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """Ids or tags: a list, one alone, or a CSV cell ("a; b" or a JSON list)."""
     value = row.get(name)
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _from_cell(value)
+        value = _from_cell(value, name)
     elif isinstance(value, str) and name in ("document_ids", "tags"):
         value = re.split(r"\s*[;|]\s*", value.strip())
     several = value if isinstance(value, list) else [value]
@@ -166,11 +167,14 @@ def _truth(row: Mapping[str, Any], name: str) -> bool:
     raise BadRow(f"{name}: is {json.dumps(value)[:60]}; expected true or false")
 
 
-def _from_cell(cell: str) -> Any:
+def _from_cell(cell: str, name: str) -> Any:
+    """The JSON in a cell, or the cell as it is."""
     try:
-        return json.loads(cell)
-    except (json.JSONDecodeError, RecursionError):
+        return parsed(cell)
+    except json.JSONDecodeError:
         return cell
+    except Unwieldy as reason:
+        raise BadRow(f"{name}: {reason}") from reason
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -24,15 +24,24 @@ _READERS: dict[str, Callable[[str], Iterator[Row | BrokenRow]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ExamplesRead:
+    """The examples of all files, and what had to be guessed to read them."""
+
+    examples: tuple[Example, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Bad:
     source: str
     reason: str
 
 
-def read_examples(files: Sequence[SourceFile]) -> tuple[Example, ...]:
+def read_examples(files: Sequence[SourceFile]) -> ExamplesRead:
     """All examples of all files, in order; DataError where a line is none, or ids repeat."""
     readable = [file for file in files if file.direct or file.path.suffix.lower() in _READERS]
-    rows = [(file, row) for file in readable for row in _rows(file)]
+    notes: list[str] = []
+    rows = [(file, row) for file in readable for row in _rows(file, notes)]
     results = [_result(file, row) for file, row in rows]
     bad = [result for result in results if isinstance(result, _Bad)]
     if bad:
@@ -41,10 +50,13 @@ def read_examples(files: Sequence[SourceFile]) -> tuple[Example, ...]:
     _refuse_empty(files, examples)
     examples = _with_default_ids(examples)
     _refuse_repeated(examples)
-    return tuple(examples)
+    return ExamplesRead(tuple(examples), tuple(notes))
 
 
-def _rows(file: SourceFile) -> Iterator[Row | BrokenRow]:
+def _rows(file: SourceFile, notes: list[str]) -> Iterator[Row | BrokenRow]:
+    """The file's rows; what had to be guessed is added to `notes`."""
+    if file.misnamed:
+        raise DataError(f"examples: {file.source} {file.misnamed}.")
     reader = _READERS.get(file.path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -52,13 +64,16 @@ def _rows(file: SourceFile) -> Iterator[Row | BrokenRow]:
             f"Expected {' '.join(_READERS)}: save it as one of these."
         )
     try:
-        return reader(decode(file.path.read_bytes()).text)
+        decoded = decode(file.path.read_bytes())
     except Unreadable as reason:
         raise DataError(f"examples: {file.source} {reason}. Save it as UTF-8.") from reason
     except OSError as error:
         raise DataError(
             f"examples: {file.source} cannot be opened ({error.strerror}). Check its rights."
         ) from error
+    if decoded.note:
+        notes.append(f"{file.source} {decoded.note}")
+    return reader(decoded.text)
 
 
 def _result(file: SourceFile, row: Row | BrokenRow) -> Example | _Bad:

@@ -6,6 +6,7 @@ the new one, never half. Lines end with "\\n" only (others belong to the text).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,19 +66,21 @@ def digest(*parts: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write atomically and durably; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(
             f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # moved, never made, or not ours to remove
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from sartor.data.files import from_json, read_rows, write_json, write_rows
+from sartor.data.files import read_json, read_rows, write_json, write_rows
 from sartor.data.prepare import Prepared
 from sartor.data.records import Document, Dropped, Example, Split, TrainingData
 from sartor.errors import DataError
@@ -42,16 +40,16 @@ def save(prepared: Prepared, folder: Path) -> None:
 def load(folder: Path) -> Prepared:
     """Read what `save` wrote; DataError where it was changed by hand."""
     try:
-        told = from_json(_Told, (folder / "prepared.json").read_text("utf-8"))
+        told = read_json(folder / "prepared.json", _Told)
         training = TrainingData(
             tuple(read_rows(folder / "documents.jsonl", Document)),
             tuple(read_rows(folder / "train.jsonl", Example)),
             tuple(read_rows(folder / "validation.jsonl", Example)),
         )
         test = tuple(read_rows(folder / "test.jsonl", Example))
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise DataError(
-            f"{folder} is not as sartor left it ({error}). Delete the folder and run again."
+            f"{folder} is not as sartor left it ({error.strerror}: {error.filename}). Delete the folder and run again."
         ) from error
     return Prepared(
         Split(training, test), told.dropped, told.warnings, told.personal_data, told.counts

@@ -7,8 +7,10 @@ Cards must pass Luhn's check (ISO/IEC 7812-1), accounts the IBAN's (ISO 13616, m
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b")
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
@@ -37,8 +39,12 @@ def _kinds(text: str) -> Iterator[str]:
     accounts = [match.span() for match in _IBAN.finditer(text) if is_iban(match[0])]
     yield from ("card number" for _ in cards)
     yield from ("IBAN" for _ in accounts)
+    other = sorted(cards + accounts)
+    starts = [start for start, _ in other]
+    ends = list(accumulate((end for _, end in other), max))
     for match in _PHONE.finditer(text):
-        if not any(start <= match.start() < end for start, end in cards + accounts):
+        before = bisect_right(starts, match.start())
+        if not before or ends[before - 1] <= match.start():
             yield "phone number"
 
 

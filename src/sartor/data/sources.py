@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sartor.data.files import digest
+from sartor.data.paths import located, printable
 from sartor.errors import DataError
 
 
@@ -23,11 +24,18 @@ class SourceFile:
 
     path: Path
     source: str
-    """What people call it: relative to the project, or absolute if the entry was."""
+    """What people call it: relative to the project, or absolute if the entry was; printable."""
     within: str
     """Path inside the folder that was named; what tells two files of one name apart."""
     direct: bool
     """Whether it was named itself, rather than found in a folder."""
+
+    @property
+    def misnamed(self) -> str:
+        """What is wrong with its name; empty where nothing is."""
+        if printable(self.within) == self.within:
+            return ""
+        return "has a name that is not UTF-8; rename it"
 
 
 def find(root: Path, entries: Sequence[str], what: str) -> list[SourceFile]:
@@ -42,7 +50,8 @@ def find(root: Path, entries: Sequence[str], what: str) -> list[SourceFile]:
 
 
 def _of_entry(root: Path, entry: str, what: str) -> list[SourceFile]:
-    path = Path(os.path.normpath(root / Path(entry).expanduser()))
+    located(entry, what, root)
+    path = _whole(root, entry)
     if path.is_dir():
         files = [_file(root, entry, file, path, direct=False) for file in _inside(path)]
         if not files:
@@ -52,12 +61,18 @@ def _of_entry(root: Path, entry: str, what: str) -> list[SourceFile]:
         return files
     if path.exists():
         return [_file(root, entry, path, path.parent, direct=True)]
-    matches = list(_matches(root, entry))
+    fixed, pattern = _divided(root, entry)
+    matches = list(_matches(fixed, pattern, entry, what)) if pattern else []
     if not matches:
         raise DataError(
             f"{what}: {entry} does not exist{_nearest(path)}. Paths are relative to {root}."
         )
-    return [_file(root, entry, file, _fixed_part(root, entry), direct=False) for file in matches]
+    return [_file(root, entry, file, fixed, direct=False) for file in matches]
+
+
+def _whole(root: Path, entry: str) -> Path:
+    """The absolute path, its links as they are: files are called what the user calls them."""
+    return Path(os.path.normpath(root / Path(entry).expanduser()))
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -67,43 +82,51 @@ def _inside(folder: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file())
 
 
-def _matches(root: Path, entry: str) -> Iterator[Path]:
-    if not any(mark in entry for mark in "*?["):
-        return
-    fixed = _fixed_part(root, entry)
-    pattern = os.path.relpath(os.path.normpath(root / entry), fixed)
-    for path in sorted(fixed.glob(pattern)):
-        hidden = any(part.startswith(".") for part in path.relative_to(fixed).parts)
+def _matches(folder: Path, pattern: str, entry: str, what: str) -> Iterator[Path]:
+    try:
+        paths = sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise DataError(
+            f"{what}: {entry} is no pattern ({error}). `*` stands for any part of a name, and `**` "
+            'alone between slashes for any folders: "notes/**/*.md".'
+        ) from error
+    for path in paths:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_file() and not hidden:
             yield path
 
 
-def _fixed_part(root: Path, entry: str) -> Path:
-    """The folders of a glob that come before its first wildcard."""
-    path = Path(os.path.normpath(root / entry))
-    wild = next(n for n, part in enumerate(path.parts) if any(mark in part for mark in "*?["))
-    return Path(*path.parts[:wild])
+def _divided(root: Path, entry: str) -> tuple[Path, str]:
+    """The folders of a glob that come before its first wildcard, and the rest, if any."""
+    parts = Path(entry).expanduser().parts
+    wild = next(
+        (n for n, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts)
+    )
+    rest = os.path.normpath(Path(*parts[wild:])) if wild < len(parts) else ""
+    return Path(os.path.normpath(root / Path(*parts[:wild]))), rest
 
 
 def _file(root: Path, entry: str, path: Path, folder: Path, *, direct: bool) -> SourceFile:
     source = path if Path(entry).expanduser().is_absolute() else Path(os.path.relpath(path, root))
-    return SourceFile(path, source.as_posix(), path.relative_to(folder).as_posix(), direct)
+    within = path.relative_to(folder).as_posix()
+    return SourceFile(path, printable(source.as_posix()), within, direct)
 
 
 def _nearest(path: Path) -> str:
-    names = (
-        sorted(sibling.name for sibling in path.parent.iterdir()) if path.parent.is_dir() else []
-    )
+    try:
+        names = sorted(printable(sibling.name) for sibling in path.parent.iterdir())
+    except OSError:  # no folder, or not ours to list: nothing to suggest
+        return ""
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def fingerprint(root: Path, *entries: Sequence[str]) -> str:
+def fingerprint(root: Path, documents: Sequence[str], examples: Sequence[str]) -> str:
     """Digest of every file the entries name, by name and content."""
     return digest(
         [
-            [(file.source, _content(file.path)) for file in find(root, named, "data")]
-            for named in entries
+            [(file.source, _content(file.path)) for file in find(root, named, what)]
+            for what, named in (("documents", documents), ("examples", examples))
             if named
         ]
     )

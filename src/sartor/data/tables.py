@@ -9,15 +9,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sartor.data.catalogue import Fields, Parsed, catalogue, flattened
 from sartor.data.decoding import Unreadable
+from sartor.data.json_values import Unwieldy, parsed
 
 _LARGEST_FIELD = 2**31 - 1  # the C long of every platform
 _DELIMITERS = (",", ";", "\t", "|")
+
+
+class BrokenTable(Unreadable):
+    """A table of which more than single rows is lost: an error wherever the file was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class BrokenRow:
 
     line: int
     reason: str
+    ends_file: bool = False
+    """Whether nothing behind it can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +59,9 @@ def csv_rows(text: str) -> Iterator[Row | BrokenRow]:
     header_line = next((line for line in text.split("\n") if line.strip()), "")
     delimiter = max(_DELIMITERS, key=header_line.count)
     largest = csv.field_size_limit(_LARGEST_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        yield from _csv_rows(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        yield from _csv_rows(reader, text.split("\n"), delimiter)
     finally:
         csv.field_size_limit(largest)
 
@@ -64,7 +73,7 @@ def jsonl_rows(text: str) -> Iterator[Row | BrokenRow]:
             yield _json_row(number, line)
 
 
-def _csv_rows(reader: Any) -> Iterator[Row | BrokenRow]:
+def _csv_rows(reader: Any, lines: list[str], delimiter: str) -> Iterator[Row | BrokenRow]:
     header: list[str] = []
     line = 1
     while True:
@@ -72,9 +81,13 @@ def _csv_rows(reader: Any) -> Iterator[Row | BrokenRow]:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:
-            yield BrokenRow(line, f"is not CSV ({error})")
-            return
+        except csv.Error:
+            broken = _misquoted(line, lines, reader.line_num, delimiter)
+            broken = broken if header else replace(broken, ends_file=True)
+            yield broken
+            if broken.ends_file:
+                return
+            cells = []
         if any(cell.strip() for cell in cells):
             if not header:
                 header = [cell.strip() or f"column {n}" for n, cell in enumerate(cells, 1)]
@@ -89,13 +102,30 @@ def _csv_rows(reader: Any) -> Iterator[Row | BrokenRow]:
         line = reader.line_num + 1
 
 
+def _misquoted(first: int, lines: list[str], last: int, delimiter: str) -> BrokenRow:
+    """What is wrong in lines `first` to `last`: a quote that has no end of its own.
+
+    Where it has run on into other lines, which of these are rows cannot be told.
+    """
+    row = "\n".join(lines[first - 1 : last])
+    end = f"[{re.escape(delimiter)}\n]"
+    quoted = f'"[^"]*+(?:""[^"]*+)*+"(?={end})'
+    sound = re.match(f'(?:(?:{quoted}|(?!")[^{end[1:]}*+){end})*+', row)
+    opened = first + row.count("\n", 0, sound.end() if sound else 0)
+    reason = (
+        "opens a quote that is never closed, or closed inside a field; close it at the field's "
+        'end, and write a quote inside a field as ""'
+    )
+    return BrokenRow(opened, reason, ends_file=last > opened)
+
+
 def _json_row(number: int, line: str) -> Row | BrokenRow:
     try:
-        value = json.loads(line)
+        value = parsed(line)
     except json.JSONDecodeError as error:
         return BrokenRow(number, f"is not JSON ({error.msg} at column {error.colno})")
-    except RecursionError:
-        return BrokenRow(number, "is nested too deeply")
+    except Unwieldy as reason:
+        return BrokenRow(number, str(reason))
     if not isinstance(value, dict):
         return BrokenRow(
             number, f"is a JSON {_kind(value)}; expected an object {{...}} on each line"
@@ -115,6 +145,8 @@ def _records(rows: Iterator[Row | BrokenRow]) -> tuple[list[Parsed], list[Broken
     for row in rows:
         if isinstance(row, Row):
             good.append(flattened(row.values))
+        elif row.ends_file:
+            raise BrokenTable(f"is broken at line {row.line}, which {row.reason}")
         else:
             broken.append(row)
     if not good:

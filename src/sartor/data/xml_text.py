@@ -59,8 +59,10 @@ def _records(root: Element) -> Sequence[Element]:
     for parent in (root, *children(root)):
         kinds = Counter(name_of(child) for child in children(parent))
         for kind, count in kinds.items():
+            if count < 2 or count * 2 <= len(parent):
+                continue
             alike = [child for child in children(parent) if name_of(child) == kind]
-            if count >= 2 and count * 2 > len(parent) and all(map(_is_record, alike)):
+            if all(map(_is_record, alike)):
                 return alike
     return ()
 

@@ -62,6 +62,9 @@ class Run:
     entries: tuple[Entry, ...]
     failures: tuple[str, ...] = ()
     """Candidates that could not be run, and why."""
+    config: str = ""
+    """The project file, as it stood."""
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
+from math import ceil, sqrt
 
 from sartor.evaluation.bootstrap import mean_interval, sign_flip_p, standard_error
-from sartor.evaluation.statistics import Interval, examples_needed, mcnemar, newcombe, tango
+from sartor.evaluation.statistics import (
+    Interval,
+    examples_needed,
+    groups_needed,
+    mcnemar,
+    newcombe,
+    tango,
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,12 @@ class Paired:
             one, other = newcombe(*cells, alpha), tango(*cells, alpha)
             found = Interval(min(one.low, other.low), max(one.high, other.high))
         else:
-            level = sum(self.second) / self.n  # a score can fall to 0 and rise to 1
-            bounds = (min(-level, self.difference), max(1 - level, self.difference))
             found = mean_interval(
-                self._differences, alpha=alpha, groups=self.groups, bounds=bounds, seed=self.seed
+                self._differences,
+                alpha=alpha,
+                groups=self.groups,
+                bounds=self._bounds,
+                seed=self.seed,
             )
         return Interval(min(found.low, self.difference), max(found.high, self.difference))
 
@@ -62,10 +71,31 @@ class Paired:
         return max(error * sqrt(self.n), 1 / sqrt(self.n))
 
     def label_more(self, margin: float, alpha: float = 0.05) -> int | None:
-        """About how many more examples would show it good enough, or else worse (80 % power)."""
-        distance = max(self.difference + margin, -self.difference)
-        needed = examples_needed(distance, self.sd, alpha)
-        return None if needed is None else max(1, needed - self.n)
+        """About how many more examples would show it good enough, or else worse (80 % power).
+
+        Examples of groups not seen yet, where there are groups: more of the same tell little.
+        """
+        low, high = self._bounds
+        ways = (
+            (self.difference + margin, self.difference - low),  # to the margin; to the worst
+            (-self.difference, high - self.difference),  # to no difference; to the best
+        )
+        needed = [self._needed(distance, room, alpha) for distance, room in ways if distance > 0]
+        return max(1, min(needed) - self.n) if needed else None
+
+    def _needed(self, distance: float, room: float, alpha: float) -> int:
+        """Examples whose interval falls short of `distance`, by spread and by what none shows."""
+        by_spread = examples_needed(distance, self.sd, alpha) or 0
+        if self._is_table:
+            return by_spread
+        each = self.n / (len(set(self.groups)) if self.groups else self.n)
+        return max(by_spread, ceil(each * groups_needed(distance, room, alpha)))
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        """A score can fall to 0 and rise to 1."""
+        level = sum(self.second) / self.n
+        return min(-level, self.difference), max(1 - level, self.difference)
 
     @cached_property
     def _differences(self) -> tuple[float, ...]:

@@ -101,7 +101,7 @@ def _label_more(row: Comparison, name: bool = False) -> str:
     if row.label_more is None:
         return ""
     what = row.candidate if name else "it"
-    return f"About {row.label_more:,} more test examples would settle {what}."
+    return f"About {row.label_more:,} more test examples, on other documents, would settle {what}."
 
 
 def _distance(found: Comparison) -> str:

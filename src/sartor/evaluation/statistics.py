@@ -99,6 +99,13 @@ def unseen_share(n: int, alpha: float = 0.05) -> float:
     return 1.0 - (alpha / 2) ** (1 / n) if n else 1.0
 
 
+def groups_needed(distance: float, room: float, alpha: float = 0.05) -> int:
+    """Draws of which `unseen_share` of `room` is less than `distance`; both above 0."""
+    if distance >= room:
+        return 1
+    return math.floor(math.log(alpha / 2) / math.log1p(-distance / room)) + 1
+
+
 def smallest_difference(n: int, sd: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """The true mean difference that n paired examples show with that power; at most 1.
 

@@ -21,6 +21,10 @@ from sartor.retrieval.retriever import Hit
 CANDIDATES = 40
 """Passages taken from each ranking before they are fused."""
 TABLE = "passages"
+MADE = "customizations"
+"""Where runs keep what techniques made, a folder each (trial.py)."""
+BROKEN = (RuntimeError, ValueError, OSError)
+"""What LanceDB raises for files that are gone, cut short or not its own."""
 COLUMNS = ["document_id", "start", "end", "text", "title"]
 
 
@@ -44,11 +48,17 @@ class HybridRetriever:
     def _table(self) -> Any:
         try:
             return self._database.open_table(TABLE)
-        except (ValueError, OSError) as error:
+        except BROKEN as error:
             raise DataError(
-                f"{self.directory} holds no index of passages. Run again to make it; if it was "
-                "moved, move the whole folder."
+                f"{self.directory} holds no index of passages. If it was moved, move the whole "
+                f"folder; else delete {self._made} and run again: that makes it anew."
             ) from error
+
+    @property
+    def _made(self) -> Path:
+        """The folder that a run makes as a whole, with the index somewhere in it."""
+        above = (self.directory, *self.directory.parents)
+        return next((path for path in above if path.parent.name == MADE), self.directory)
 
     def index(self, passages: Sequence[Passage]) -> None:
         """Replace the store's content. DataError when there is nothing to index."""
@@ -86,7 +96,14 @@ class HybridRetriever:
         A query without a word finds nothing.
         """
         vectors = self.encoder.encode([query or " " for query in queries])
-        return [self._one(q, v, top_k) for q, v in zip(queries, vectors, strict=True)]
+        try:
+            return [self._one(q, v, top_k) for q, v in zip(queries, vectors, strict=True)]
+        except BROKEN as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise DataError(
+                f"the index of passages in {self.directory} is broken ({reason}). Delete "
+                f"{self._made} and run again: that makes it anew."
+            ) from error
 
     def _one(self, query: str, vector: Any, top_k: int) -> list[Hit]:
         if not any(character.isalnum() for character in query):

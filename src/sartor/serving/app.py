@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from sartor.models.language_model import Completion, Sampling
 from sartor.serving.engine import Engine
-from sartor.serving.incoming import check_key, read_body, unless_gone
+from sartor.serving.incoming import check_key, read_json_body, unless_gone
 from sartor.serving.interactions import Interaction, InteractionLog
 from sartor.serving.pending import PendingAnswer
 from sartor.serving.refusals import Refusal
@@ -146,7 +146,7 @@ def _openai_routes(service: Service) -> APIRouter:
 
 async def _chat(service: Service, request: Request) -> Response:
     began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
-    asked = read_chat_request(await read_body(request), service.name, service.sampling)
+    asked = read_chat_request(await read_json_body(request), service.name, service.sampling)
     pending = PendingAnswer(service.engine, asked, service.timeout_seconds)
     exchange = Exchange(service, asked, pending, f"chatcmpl-{uuid4().hex}", began, at)
     first: Awaitable[str | Completion] = pending.next() if asked.stream else pending.completion()

@@ -6,7 +6,7 @@
       2/release.json
 
 A release is a record; weights and indexes stay where its customization left them. Loading and
-serving them is for others.
+serving them is for others. Every other candidate of a run is kept as such a record too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sartor.data.files import from_json, write_json, write_text
+from sartor.data.files import from_json, read_json, write_json, write_text
 from sartor.errors import ServingError
 from sartor.techniques.technique import Customization
 
@@ -53,7 +53,7 @@ class Releases:
         decision: str,
     ) -> Release:
         """The next release, made current; the current one if it already is this customization."""
-        current = self.find_current()
+        current = self._find_whole()
         if current and _same(current, candidate, settings, customization):
             return current
         release = Release(
@@ -77,10 +77,17 @@ class Releases:
             version = int(pointer.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise ServingError(
-                f"{pointer} does not hold a release's number. "
-                f"Activate one again; there are: {self._listed()}."
+                f"{pointer} does not hold a release's number (there are: {self._listed()}). "
+                "Run `sartor run`: it makes the winner a release again."
             ) from error
         return self.get(version)
+
+    def _find_whole(self) -> Release | None:
+        """The release that is served, unless it is missing or broken."""
+        try:
+            return self.find_current()
+        except (ServingError, OSError):
+            return None
 
     def current(self) -> Release:
         """The release that is served; ServingError before the first."""
@@ -100,13 +107,16 @@ class Releases:
         """The release of that number."""
         manifest = self._manifest(version)
         if not manifest.exists():
-            raise ServingError(f"there is no release {version}; there are: {self._listed()}.")
+            raise ServingError(
+                f"there is no release {version}; there are: {self._listed()}. "
+                "Run `sartor run`: it makes the winner a release again."
+            )
         try:
             return from_json(Release, manifest.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
+        except (ValidationError, UnicodeDecodeError, OSError) as error:
             raise ServingError(
-                f"{manifest} is not a release that sartor wrote. "
-                "It was changed by hand or is broken: activate another release, or run again."
+                f"{manifest} is not a release that sartor wrote: it was changed by hand or is "
+                "broken. Run `sartor run`: it makes the winner a release again."
             ) from error
 
     def activate(self, version: int) -> Release:
@@ -134,7 +144,7 @@ class Releases:
         return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
     def _versions(self) -> list[int]:
-        return [version for version in self._numbered() if self._manifest(version).exists()]
+        return [version for version in self._numbered() if self._manifest(version).is_file()]
 
     def _listed(self) -> str:
         return ", ".join(map(str, self._versions())) or "none"
@@ -144,6 +154,17 @@ class Releases:
 
     def _point_at(self, version: int) -> None:
         write_text(self.folder / "current", f"{version}\n")
+
+
+def find_candidate(folder: Path, name: str) -> Release:
+    """The candidate of that name, of those that runs left in `folder`; ServingError for others."""
+    there = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    if name not in there:
+        raise ServingError(
+            f"there is no candidate {name!r} that was run; there are: "
+            f"{', '.join(there) or 'none. Run `sartor run` first'}."
+        )
+    return read_json(there[name], Release)
 
 
 def _same(

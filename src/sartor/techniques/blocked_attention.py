@@ -1,8 +1,8 @@
 """Attention over the examples of a pack as blocks of matrix products, forward and backward.
 
 Some queries at a time against the keys that they may see, so the causal half is skipped. What each
-query gave each key is kept for the backward pass, which costs memory by the square of an example's
-length and saves computing it again.
+query gave each key is kept for the backward pass where keys are few, and computed again where they
+are many: kept, it takes memory by the square of an example's length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.techniques.packed_attention import BLOCK, hidden
+from sartor.techniques.packed_attention import BLOCK, KEPT, hidden
 from sartor.techniques.sharing import Span
 
 
@@ -83,13 +83,9 @@ class _Blocked(torch.autograd.Function):
             for first, start, end in _blocks(span, window):
                 at = span.start - span.offset + start
                 rows = q[:, :, at : at + end - start].reshape(kinds, -1, width)
-                scores = torch.bmm(rows, seen_k[:, first:end].transpose(1, 2))
-                last = first if window is not None else start  # all before is seen
-                unseen = _hidden(start, end, last, window, q.device)
-                square = scores.view(kinds, -1, end - start, end - first)
-                square[..., last - first :].masked_fill_(unseen, float("-inf"))
-                chances = torch.softmax(scores, -1)
-                given.append(chances)
+                chances = _chances(rows, seen_k, (first, start, end), window)
+                if seen_k.shape[1] <= KEPT:
+                    given.append(chances)
                 block = torch.bmm(chances, seen_v[:, first:end])
                 view[:, :, at : at + end - start] = block.view(kinds, -1, end - start, v.shape[-1])
         ctx.save_for_backward(q, k, v, *given)
@@ -111,9 +107,12 @@ class _Blocked(torch.autograd.Function):
             d_seen_v = d_v[:, span.start : span.end] if alone else torch.zeros_like(seen_v)
             for first, start, end in _blocks(span, ctx.window):
                 at = span.start - span.offset + start
-                chances = next(kept)
                 dy = d_out[:, :, at : at + end - start].reshape(kinds, -1, v.shape[-1])
                 rows = q[:, :, at : at + end - start].reshape(kinds, -1, width)
+                if seen_k.shape[1] <= KEPT:
+                    chances = next(kept)
+                else:
+                    chances = _chances(rows, seen_k, (first, start, end), ctx.window)
                 d_seen_v[:, first:end].baddbmm_(chances.transpose(1, 2), dy)
                 d_chances = torch.bmm(dy, seen_v[:, first:end].transpose(1, 2))
                 d_scores = torch.ops.aten._softmax_backward_data(
@@ -127,6 +126,19 @@ class _Blocked(torch.autograd.Function):
                 _give_back(d_v, d_seen_v, span)
         d_q = d_q.mul_(ctx.scaling).view(kinds * groups, tokens, width)
         return d_q, d_k, d_v, None, None, None
+
+
+def _chances(
+    rows: torch.Tensor, keys: torch.Tensor, block: tuple[int, int, int], window: int | None
+) -> torch.Tensor:
+    """What each query gives each key: (key heads, groups * queries, keys)."""
+    first, start, end = block
+    scores = torch.bmm(rows, keys[:, first:end].transpose(1, 2))
+    last = first if window is not None else start  # all before is seen
+    unseen = _hidden(start, end, last, window, rows.device)
+    square = scores.view(len(rows), -1, end - start, end - first)
+    square[..., last - first :].masked_fill_(unseen, float("-inf"))
+    return torch.softmax(scores, -1)
 
 
 def _by_key_head(row: torch.Tensor, kinds: int) -> torch.Tensor:

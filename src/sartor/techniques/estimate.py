@@ -16,6 +16,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
 from sartor.models.speed import BATCH, Speed
+from sartor.techniques.packed_attention import KEPT as LONGEST_KEPT
 from sartor.techniques.workload import Workload
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
@@ -23,13 +24,11 @@ OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
 passed over in that; on one core, of LanceDB with 3,000 and 12,000 passages."""
 RETRIEVAL = 170 << 20
 """Bytes that LanceDB, pyarrow and wordllama take once they are in use."""
-KEPT, KEPT_IN_FLOAT32, KEPT_OF_ATTENTION = 3.0, 4.5, 8.0
+KEPT, KEPT_IN_FLOAT32, KEPT_OF_ATTENTION = 3.0, 4.5, 1.5
 """Bytes that training holds for the way back: for each input and output of a linear map, and for
 each key that a head looks at. Counted on Llama's shape; Gemma's takes a third more."""
 LOGIT, WATCHED_LOGIT = 14.0, 15.0
 """Bytes for each logit of an answer's token, with and without the way back."""
-LONGEST_KEPT = 512
-"""Keys; for longer examples torch's own kernel keeps no attention (packed_attention.py)."""
 SHAPES_A_STEP, SHAPES, SHAPE = 16, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, at most
 so many, each so many bytes and the model's width for each token. Only in bfloat16 on a CPU; the
@@ -64,6 +63,7 @@ def estimate(
 ) -> Estimated:
     """Seconds and memory to customize `card`, then to give `answers` of at most `new_tokens`."""
     shape = outline(card)
+    new_tokens = max(1, min(new_tokens, card.context - workload.longest_prompt))
     rows = _rows(workload, new_tokens)
     each = _answer_seconds(workload, speed, rows, new_tokens)
     beside = speed.resident_bytes + (RETRIEVAL if workload.passages else 0)
@@ -138,9 +138,11 @@ def _packs(workload: Workload, shape: Outline) -> float:
     if workload.trains == "nothing":
         return 0.0
     scored = workload.answer_tokens / (workload.answer_tokens + workload.prompt_tokens)
-    looked_at = min(workload.prompt_tokens + workload.answer_tokens, LONGEST_KEPT)
+    length = workload.prompt_tokens + workload.answer_tokens
+    looked_at = length if length <= LONGEST_KEPT else 0
     kept = shape.widths * (KEPT if local.has_bf16() else KEPT_IN_FLOAT32)
-    kept += shape.layers * shape.heads * looked_at * KEPT_OF_ATTENTION
+    if local.has_bf16() and local.device().type == "cpu":
+        kept += shape.layers * shape.heads * looked_at * KEPT_OF_ATTENTION
     kept += scored * shape.vocabulary * LOGIT
     gradients = 4 * workload.trainable_parameters  # made as the pack's own memory is freed
     watched = 2 * shape.widths / shape.layers + scored * shape.vocabulary * WATCHED_LOGIT

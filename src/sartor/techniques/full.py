@@ -25,6 +25,7 @@ class FullFineTuning(TrainingSettings):
     """All weights, in float32 with bfloat16 matrix products where the machine has them."""
 
     name: ClassVar[str] = "full"
+    reads_documents: ClassVar[bool] = False
     learning_rates: tuple[float, ...] = (1e-4, 4e-4, 1.2e-3)
     weight_decay: float = 0.01
     system: str = weights.INSTRUCTION

@@ -26,6 +26,7 @@ class LoRA(TrainingSettings):
     """Adapters on every linear layer of the blocks; the base stays as it is."""
 
     name: ClassVar[str] = "lora"
+    reads_documents: ClassVar[bool] = False
     rank: int = 16
     """Width of the adapters. Doubling it doubles their size on disk; 8 to 64 is usual."""
     alpha: float = 32.0

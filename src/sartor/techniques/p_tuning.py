@@ -38,6 +38,7 @@ class PTuning(TrainingSettings):
     """Virtual tokens, trained through a prompt encoder and served as embeddings."""
 
     name: ClassVar[str] = "p-tuning"
+    reads_documents: ClassVar[bool] = False
     virtual_tokens: int = 100
     """How many; each takes a place in the context of every request. 20 to 100 is usual."""
     encoder_hidden: int = 256

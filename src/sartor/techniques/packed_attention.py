@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ATTENTION = "sartor_packed"
 BLOCK = 192
 """Queries at a time; each sees only the keys up to its end."""
+KEPT = 1024
+"""Keys that a span may see for what its queries gave them to be kept for the backward pass."""
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 

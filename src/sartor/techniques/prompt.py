@@ -47,6 +47,7 @@ class ZeroShot:
     """The base model with a system prompt and nothing else."""
 
     name: ClassVar[str] = "zero-shot"
+    reads_documents: ClassVar[bool] = False
     system: str = INSTRUCTION
     """Put before conversations that bring no system prompt; empty for none."""
 
@@ -95,6 +96,7 @@ class FewShot:
     """Answered training examples before the request, as earlier turns of the conversation."""
 
     name: ClassVar[str] = "few-shot"
+    reads_documents: ClassVar[bool] = False
     inner: Any = ZeroShot()
     """The technique that answers."""
     examples: int = 4

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from sartor.errors import SettingError
+from sartor.project import parts
 from sartor.techniques.technique import Technique
 
 TECHNIQUES: dict[str, str] = {
@@ -35,9 +36,10 @@ def build(
     `settings` are of the outermost; `defaults[name]` of every technique of that name, inside too.
     Raises SettingError naming the technique and the nearest setting when a key is unknown.
     """
-    outer, _, inside = technique.partition("+")
-    kind = _class(outer.strip())
-    chosen = {**(defaults or {}).get(outer.strip(), {}), **(settings or {})}
+    outer, *rest = parts(technique)
+    inside = "+".join(rest)
+    kind = _class(outer)
+    chosen = {**(defaults or {}).get(outer, {}), **(settings or {})}
     known = {field.name for field in fields(kind)}
     if inside:
         if "inner" not in known:
@@ -58,9 +60,27 @@ def build(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SettingError(f"{outer}: {where} is {first['input']!r}: {first['msg']}") from error
+    except TypeError as error:  # a plain dataclass, of which a field has no default
+        raise SettingError(
+            f"{outer}: it cannot be made with the settings {sorted(chosen)}: {error}. Give the "
+            "others too, or a default in the class."
+        ) from error
 
 
 def _class(name: str) -> Any:
+    """The class of that name, which has what a technique must have."""
+    kind = _found(name)
+    missing = [part for part in ("name", "fit", "load") if not hasattr(kind, part)]
+    if not isinstance(kind, type) or not is_dataclass(kind) or missing:
+        lacks = f"has no `{missing[0]}`" if missing else "is no dataclass"
+        raise SettingError(
+            f"technique {name!r} {lacks}. A technique is a dataclass with a name and the methods "
+            "`fit` and `load`; see sartor.techniques.technique."
+        )
+    return kind
+
+
+def _found(name: str) -> Any:
     if ":" in name:
         return _imported(name)
     if name in TECHNIQUES:
@@ -77,7 +97,7 @@ def _imported(path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise SettingError(
             f"technique {path!r} cannot be imported: {error}. Expected 'package.module:Class'."
         ) from error

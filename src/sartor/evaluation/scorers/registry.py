@@ -23,7 +23,7 @@ SCORERS: dict[str, str] = {
 
 def load_scorer(name: str) -> Scorer:
     """The scorer of that name, `package.module:Class`, or entry point (group `sartor.scorers`)."""
-    built = _class(name)()
+    built = _built(name)
     for part in ("name", "binary", "score"):
         if not hasattr(built, part):
             raise SettingError(
@@ -31,6 +31,17 @@ def load_scorer(name: str) -> Scorer:
                 "and a method `score`; see sartor.evaluation.scorer."
             )
     return cast(Scorer, built)
+
+
+def _built(name: str) -> Any:
+    kind = _class(name)
+    try:
+        return kind()
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"scorer {name!r} cannot be made without settings: {error}. Expected a class whose "
+            "settings all have defaults."
+        ) from error
 
 
 def _class(name: str) -> Any:
@@ -50,7 +61,7 @@ def _imported(path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise SettingError(
             f"scorer {path!r} cannot be imported: {error}. Expected 'package.module:Class'."
         ) from error
