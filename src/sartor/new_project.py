@@ -57,7 +57,6 @@ top_k = 2                     # passages a request; thimble reads two better tha
 """,
     "p-tuning": """\
 max_tokens = 150_000          # trained on at most so many, for each candidate
-learning_rates = [0.01]       # the best on validation trains, where there are several
 """,
     "lora": """\
 max_tokens = 250_000

@@ -257,7 +257,7 @@ def test_unreadable_files_in_a_folder_are_recorded_with_the_reason(tmp_path: Pat
 
 def test_an_unreadable_file_that_was_named_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "scan.txt", b"a\0b")
-    with pytest.raises(DataError, match=r"scan\.txt is binary .* convert it"):
+    with pytest.raises(DataError, match=r"scan\.txt is binary .* Convert it"):
         collect(tmp_path, ["scan.txt"], [])
 
 

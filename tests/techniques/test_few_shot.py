@@ -14,8 +14,9 @@ from tests.techniques.recorder import Recorder, recorded
 from sartor.data.records import Conversation, Example, Message, TrainingData
 from sartor.errors import PromptTooLongError, TrainingError
 from sartor.models.language_model import ModelCard, Sampling
-from sartor.techniques.prompt import FewShot, ZeroShot, with_system
+from sartor.techniques.few_shot import FewShot
 from sartor.techniques.wrapping import Fits
+from sartor.techniques.zero_shot import ZeroShot, with_system
 
 ABOUT = ("lamps", "chairs", "rugs", "clocks", "vases", "shelves")
 

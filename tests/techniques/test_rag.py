@@ -12,7 +12,7 @@ from tests.techniques.recorder import Recorder, recorded
 from sartor.data.records import Conversation, Document, Example, Message, Passage, TrainingData
 from sartor.errors import DataError, PromptTooLongError
 from sartor.models.language_model import Completion, ModelCard, Sampling, StreamingLanguageModel
-from sartor.techniques.prompt import FewShot
+from sartor.techniques.few_shot import FewShot
 from sartor.techniques.rag import INSTRUCTION, Rag
 from sartor.techniques.wrapping import asked, with_passages
 

@@ -21,7 +21,7 @@ from sartor.models.language_model import Completion, LanguageModel, ModelCard, S
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
 from sartor.techniques.p_tuning import PTuning
-from sartor.techniques.prompt import with_system
+from sartor.techniques.zero_shot import with_system
 
 # PEFT asks transformers by an old name; `LoRA` keeps that from users, tests call PEFT themselves
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

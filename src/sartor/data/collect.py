@@ -108,7 +108,7 @@ class _Reading:
         except Unreadable as reason:
             if file.direct or isinstance(reason, BrokenTable):
                 raise DataError(
-                    f"{file.source} {reason}. Mend or convert it, or take it out of documents."
+                    f"{file.source} {reason}. Convert it, or take it out of documents."
                 ) from reason
             self.drop(file, str(reason))
         else:

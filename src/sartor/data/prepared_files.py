@@ -49,7 +49,8 @@ def load(folder: Path) -> Prepared:
         test = tuple(read_rows(folder / "test.jsonl", Example))
     except OSError as error:
         raise DataError(
-            f"{folder} is not as sartor left it ({error.strerror}: {error.filename}). Delete the folder and run again."
+            f"{folder} is not as sartor left it ({error.strerror}: {error.filename}). "
+            "Delete the folder and run again."
         ) from error
     return Prepared(
         Split(training, test), told.dropped, told.warnings, told.personal_data, told.counts

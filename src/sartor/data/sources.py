@@ -1,7 +1,8 @@
 """Which files the entries of a project name: files, folders and globs, in a fixed order.
 
-Hidden files and folders are passed over in folders and globs. What nothing matches is an error
-that suggests the nearest name.
+Hidden files and folders are passed over in folders and globs, and so is what sartor itself writes in
+a project: its report quotes the test part. What nothing matches is an error that suggests the
+nearest name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from sartor.data.files import digest
 from sartor.data.paths import located, printable
 from sartor.errors import DataError
+
+OWN = ("sartor.toml", "report.html")
+"""What sartor keeps in a project's folder, beside hidden files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ def find(root: Path, entries: Sequence[str], what: str) -> list[SourceFile]:
     found: dict[Path, SourceFile] = {}
     for entry in entries:
         for file in _of_entry(root, entry, what):
+            if not file.direct and file.path in {root / name for name in OWN}:
+                continue
             known = found.get(file.path)
             if known is None or (file.direct and not known.direct):
                 found[file.path] = file

@@ -17,8 +17,8 @@ from sartor.data.passages import cut
 from sartor.data.records import Conversation, Example, Message, TrainingData
 from sartor.models import chat
 from sartor.models.language_model import ModelCard
-from sartor.techniques.prompt import with_system
 from sartor.techniques.wrapping import ANSWER_ROOM, ANSWER_SHARE, with_passages
+from sartor.techniques.zero_shot import with_system
 
 DOCUMENTS = 100
 """Documents that are cut into passages; the rest are taken to be like them."""

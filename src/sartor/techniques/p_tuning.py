@@ -22,7 +22,7 @@ from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
-from sartor.techniques.prompt import varied
+from sartor.techniques.few_shot import varied
 from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 from sartor.techniques.training import TrainingSettings

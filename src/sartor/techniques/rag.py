@@ -23,7 +23,6 @@ from sartor.errors import SettingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.progress import task
 from sartor.retrieval.hybrid import HybridRetriever
-from sartor.techniques.prompt import ZeroShot, with_system
 from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import (
@@ -36,6 +35,7 @@ from sartor.techniques.wrapping import (
     save_inner,
     with_passages,
 )
+from sartor.techniques.zero_shot import ZeroShot, with_system
 
 INSTRUCTION = (
     "Answer the question from the passages, as briefly as you can. "

@@ -16,8 +16,8 @@ from sartor.project import parts
 from sartor.techniques.technique import Technique
 
 TECHNIQUES: dict[str, str] = {
-    "zero-shot": "sartor.techniques.prompt:ZeroShot",
-    "few-shot": "sartor.techniques.prompt:FewShot",
+    "zero-shot": "sartor.techniques.zero_shot:ZeroShot",
+    "few-shot": "sartor.techniques.few_shot:FewShot",
     "rag": "sartor.techniques.rag:Rag",
     "p-tuning": "sartor.techniques.p_tuning:PTuning",
     "lora": "sartor.techniques.lora:LoRA",

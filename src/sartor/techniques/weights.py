@@ -18,9 +18,9 @@ from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
-from sartor.techniques.prompt import INSTRUCTION, Prompted, with_system
 from sartor.techniques.technique import Customization
 from sartor.techniques.training import Trainable, Trained, TrainingSettings, forget, train
+from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
 
 if TYPE_CHECKING:
     import torch

@@ -1,7 +1,6 @@
-"""Prompt engineering: a system prompt, and worked examples before the request. Nothing is trained.
+"""Few-shot prompting: answered training examples before the request. Nothing is trained.
 
-`ZeroShot` is the bare base with a system prompt; `FewShot` puts answered training examples before
-the request, by default those most like it (Liu et al. 2022, arXiv:2101.06804).
+By default those most like it: Liu et al. 2022, arXiv:2101.06804.
 """
 
 from __future__ import annotations
@@ -31,64 +30,7 @@ from sartor.techniques.wrapping import (
     save_inner,
     with_request,
 )
-
-INSTRUCTION = "Answer the question."
-
-
-def with_system(conversation: Conversation, system: str) -> Conversation:
-    """The conversation with a system prompt, unless it brings its own or there is none."""
-    if not system or (conversation and conversation[0].role == "system"):
-        return conversation
-    return (Message("system", system), *conversation)
-
-
-@dataclass(frozen=True, config=STRICT)
-class ZeroShot:
-    """The base model with a system prompt and nothing else."""
-
-    name: ClassVar[str] = "zero-shot"
-    reads_documents: ClassVar[bool] = False
-    system: str = INSTRUCTION
-    """Put before conversations that bring no system prompt; empty for none."""
-
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
-        """Nothing to fit: the customization is the prompt."""
-        return Customization(
-            technique=self.name,
-            base=base,
-            directory=str(directory),
-            digest=digest(base.revision, settings_of(self)),
-            trainable_parameters=0,
-            seconds=0.0,
-            peak_memory=0,
-        )
-
-    def load(self, customization: Customization) -> LanguageModel:
-        """The base behind the system prompt."""
-        from sartor.models.local_model import LocalModel
-
-        return Prompted(LocalModel(customization.base), self.system)
-
-
-class Prompted:
-    """A model that puts a system prompt before every conversation."""
-
-    def __init__(self, inner: Any, system: str) -> None:
-        self.inner = inner
-        self.system = system
-
-    def prompt_tokens(self, conversation: Conversation) -> int:
-        return int(self.inner.prompt_tokens(with_system(conversation, self.system)))
-
-    def generate(
-        self, conversations: Sequence[Conversation], sampling: Sampling
-    ) -> list[Completion]:
-        wrapped = [with_system(conversation, self.system) for conversation in conversations]
-        completions: list[Completion] = self.inner.generate(wrapped, sampling)
-        return completions
-
-    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        yield from self.inner.stream(with_system(conversation, self.system), sampling)
+from sartor.techniques.zero_shot import ZeroShot
 
 
 @dataclass(frozen=True, config=STRICT)
