@@ -1,7 +1,7 @@
 """Which files the entries of a project name: files, folders and globs, in a fixed order.
 
-Hidden files and folders are passed over in folders and globs, and so is what sartor itself writes in
-a project: its report quotes the test part. What nothing matches is an error that suggests the
+Hidden files and folders are passed over in folders and globs, and so is what sartor itself writes
+in a project: its report quotes the test part. What nothing matches is an error that suggests the
 nearest name.
 """
 
