@@ -12,7 +12,7 @@ from tests import tiny_models
 
 from sartor.techniques.blocked_attention import blocked_attention
 from sartor.techniques.fused import use_fused
-from sartor.techniques.packed_attention import hidden
+from sartor.techniques.masks import hidden
 from sartor.techniques.sharing import Span
 from sartor.techniques.weights import peft_errors
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.techniques.packed_attention import BLOCK, KEPT, hidden
+from sartor.techniques.masks import BLOCK, KEPT, hidden
 from sartor.techniques.sharing import Span
 
 

@@ -16,7 +16,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
 from sartor.models.speed import BATCH, Speed
-from sartor.techniques.packed_attention import KEPT as LONGEST_KEPT
+from sartor.techniques.masks import KEPT as LONGEST_KEPT
 from sartor.techniques.workload import Workload
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6

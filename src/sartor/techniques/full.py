@@ -11,24 +11,20 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.techniques.settings import STRICT
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import TrainingSettings
 
 
 @dataclass(frozen=True, config=STRICT)
-class FullFineTuning(TrainingSettings):
+class FullFineTuning(weights.TrainedTechnique):
     """All weights, in float32 with bfloat16 matrix products where the machine has them."""
 
     name: ClassVar[str] = "full"
-    reads_documents: ClassVar[bool] = False
     learning_rates: tuple[float, ...] = (1e-4, 4e-4, 1.2e-3)
     weight_decay: float = 0.01
-    system: str = weights.INSTRUCTION
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train all weights and write the whole model, in the precision of the base."""
@@ -38,16 +34,7 @@ class FullFineTuning(TrainingSettings):
                 dict(network.named_parameters()), lambda folder: _save(network, base, folder)
             )
 
-        fitted = weights.fit(
-            self.name, base, data, directory, self, prepare, self.system, frozen=False
-        )
-        return weights.customization(
-            self.name,
-            base,
-            directory,
-            fitted,
-            digest(base.revision, settings_of(self), fitted.digest),
-        )
+        return weights.fit(self, base, data, directory, prepare, frozen=False)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The trained model."""

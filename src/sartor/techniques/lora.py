@@ -11,22 +11,19 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.techniques.settings import STRICT
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import TrainingSettings
 
 
 @dataclass(frozen=True, config=STRICT)
-class LoRA(TrainingSettings):
+class LoRA(weights.TrainedTechnique):
     """Adapters on every linear layer of the blocks; the base stays as it is."""
 
     name: ClassVar[str] = "lora"
-    reads_documents: ClassVar[bool] = False
     rank: int = 16
     """Width of the adapters. Doubling it doubles their size on disk; 8 to 64 is usual."""
     alpha: float = 32.0
@@ -36,10 +33,9 @@ class LoRA(TrainingSettings):
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter, by the end of their name."""
     learning_rates: tuple[float, ...] = (5e-4, 2e-3, 6e-3)
-    system: str = weights.INSTRUCTION
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        weights.TrainedTechnique.__post_init__(self)
         if self.rank < 1:
             raise SettingError(
                 f"lora: rank is {self.rank}; it must be 1 or more (8 to 64 is usual)"
@@ -55,16 +51,7 @@ class LoRA(TrainingSettings):
             named = {n: p for n, p in network.named_parameters() if p.requires_grad}
             return weights.Prepared(named, lambda folder: adapted.save_pretrained(folder))
 
-        fitted = weights.fit(
-            self.name, base, data, directory, self, prepare, self.system, frozen=True
-        )
-        return weights.customization(
-            self.name,
-            base,
-            directory,
-            fitted,
-            digest(base.revision, settings_of(self), fitted.digest),
-        )
+        return weights.fit(self, base, data, directory, prepare, frozen=True)
 
     def _adapted(self, network: Any) -> Any:
         chosen = self.target_modules

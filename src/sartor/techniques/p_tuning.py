@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest, write_json
+from sartor.data.files import write_json
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.techniques.settings import STRICT
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -34,20 +33,18 @@ KEPT = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, config=STRICT)
-class PTuning(TrainingSettings):
+class PTuning(weights.TrainedTechnique):
     """Virtual tokens, trained through a prompt encoder and served as embeddings."""
 
     name: ClassVar[str] = "p-tuning"
-    reads_documents: ClassVar[bool] = False
     virtual_tokens: int = 100
     """How many; each takes a place in the context of every request. 20 to 100 is usual."""
     encoder_hidden: int = 256
     """Width of the prompt encoder; it costs training time and memory only."""
     learning_rates: tuple[float, ...] = (3e-3, 1e-2)
-    system: str = weights.INSTRUCTION
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        weights.TrainedTechnique.__post_init__(self)
         if self.virtual_tokens < 1:
             raise SettingError(
                 f"p-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
@@ -61,7 +58,6 @@ class PTuning(TrainingSettings):
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train the prompt encoder; keep the virtual tokens."""
-        from dataclasses import replace
 
         def prepare(network: Any) -> weights.Prepared:
             _refuse_deep_embeddings(network)
@@ -73,16 +69,8 @@ class PTuning(TrainingSettings):
                 virtual=encoder,
             )
 
-        room = replace(base, context=base.context - self.virtual_tokens)
-        fitted = weights.fit(
-            self.name, room, data, directory, self, prepare, self.system, frozen=True
-        )
-        return weights.customization(
-            self.name,
-            base,
-            directory,
-            fitted,
-            digest(base.revision, settings_of(self), fitted.digest),
+        return weights.fit(
+            self, base, data, directory, prepare, frozen=True, taken=self.virtual_tokens
         )
 
     def _first(self, base: ModelCard, data: TrainingData) -> list[int]:

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
 from sartor.progress import say
+from sartor.techniques.masks import BLOCK, hidden
 from sartor.techniques.sharing import Row, Span
 
 if TYPE_CHECKING:
     import torch
 
 ATTENTION = "sartor_packed"
-BLOCK = 192
-"""Queries at a time; each sees only the keys up to its end."""
-KEPT = 1024
-"""Keys that a span may see for what its queries gave them to be kept for the backward pass."""
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 
@@ -180,15 +177,3 @@ def _capped(
         chances = torch.nn.functional.dropout(chances, dropout)
         parts.append(torch.bmm(chances, v[:, first:last]))  # (heads, queries, dimension)
     return torch.cat(parts, 1)[None]
-
-
-def hidden(
-    start: int, end: int, first: int, window: int | None, device: torch.device
-) -> torch.Tensor:
-    """Which of the keys `first` to `end` each query from `start` to `end` must not see."""
-    import torch
-
-    queries, keys = torch.arange(start, end, device=device), torch.arange(first, end, device=device)
-    distance = queries[:, None] - keys
-    unseen = distance < 0
-    return unseen if window is None else unseen | (distance >= window)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from importlib.metadata import entry_points
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from sartor.errors import SettingError
+from sartor.named import found
 from sartor.project import parts
 from sartor.techniques.technique import Technique
 
@@ -69,7 +68,7 @@ def build(
 
 def _class(name: str) -> Any:
     """The class of that name, which has what a technique must have."""
-    kind = _found(name)
+    kind = found(name, TECHNIQUES, "technique")
     missing = [part for part in ("name", "fit", "load") if not hasattr(kind, part)]
     if not isinstance(kind, type) or not is_dataclass(kind) or missing:
         lacks = f"has no `{missing[0]}`" if missing else "is no dataclass"
@@ -78,26 +77,3 @@ def _class(name: str) -> Any:
             "`fit` and `load`; see sartor.techniques.technique."
         )
     return kind
-
-
-def _found(name: str) -> Any:
-    if ":" in name:
-        return _imported(name)
-    if name in TECHNIQUES:
-        return _imported(TECHNIQUES[name])
-    for entry in entry_points(group="sartor.techniques"):
-        if entry.name == name:
-            return entry.load()
-    near = difflib.get_close_matches(name, TECHNIQUES, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TECHNIQUES)}"
-    raise SettingError(f"unknown technique {name!r}; {hint}")
-
-
-def _imported(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise SettingError(
-            f"technique {path!r} cannot be imported: {error}. Expected 'package.module:Class'."
-        ) from error

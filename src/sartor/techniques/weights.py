@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic.dataclasses import dataclass as settings
 
 from sartor.data.files import digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
@@ -18,17 +20,15 @@ from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
+from sartor.techniques.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import Trainable, Trained, TrainingSettings, forget, train
+from sartor.techniques.training import Trainable, TrainingSettings, forget, train
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "INSTRUCTION", "Fitted", "Prepared", "answering", "customization", "fit", "peft_errors",
-    "reading",
-]  # fmt: skip
+__all__ = ["Prepared", "TrainedTechnique", "answering", "fit", "peft_errors", "reading"]
 
 
 @dataclass(frozen=True)
@@ -40,38 +40,38 @@ class Prepared:
     virtual: Callable[[], torch.Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What came of it, for the customization's record."""
+@settings(frozen=True, config=STRICT)
+class TrainedTechnique(TrainingSettings):
+    """What every technique that trains weights is, beside how it trains."""
 
-    trained: Trained
-    trainable_parameters: int
-    seconds: float
-    peak_memory: int
-    digest: str
+    name: ClassVar[str]
+    reads_documents: ClassVar[bool] = False
+    system: str = INSTRUCTION
+    """Put before conversations that bring no system prompt, in training and in service."""
 
 
 def fit(
-    what: str,
+    technique: TrainedTechnique,
     base: ModelCard,
     data: TrainingData,
     directory: Path,
-    options: TrainingSettings,
     prepare: Callable[[Any], Prepared],
-    system: str,
     *,
     frozen: bool,
-) -> Fitted:
+    taken: int = 0,
+) -> Customization:
     """Load the base, let the technique `prepare` it, train, and write what was trained.
 
-    A `frozen` base is held in the precision that matrix products are run in, any other in float32.
+    A `frozen` base is held in the precision that matrix products are run in, any other in float32;
+    `taken` places of its context are not for prompts and answers.
     """
     local.require_transformers()
     import torch
 
+    told = with_instruction(data, technique.system)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
-        torch.manual_seed(options.seed)
+        torch.manual_seed(technique.seed)
         bf16 = local.has_bf16()
         network = local.load_network(base, torch.bfloat16 if frozen and bf16 else torch.float32)
         prepared = prepare(network)
@@ -79,22 +79,26 @@ def fit(
             network,
             local.load_tokenizer(base),
             prepared.parameters,
-            base.context,
+            base.context - taken,
             prepared.virtual,
             mixed_precision=bf16,
             base=base.revision,
         )
-        trained = train(trainable, with_instruction(data, system), options, directory, what)
+        trained = train(trainable, told, technique, directory, technique.name)
         prepared.save(directory)
         write_json(directory / "curve.json", trained)
         forget(directory)
     made = sorted(directory.glob("*.safetensors"))
-    return Fitted(
-        trained=trained,
+    weights = digest(*(path.read_bytes() for path in made))
+    return Customization(
+        technique=technique.name,
+        base=base,
+        directory=str(directory),
+        digest=digest(base.revision, settings_of(technique), weights),
         trainable_parameters=sum(p.numel() for p in prepared.parameters.values()),
         seconds=clock.total,
         peak_memory=memory.peak,
-        digest=digest(*(path.read_bytes() for path in made)),
+        notes=trained.notes(),
     )
 
 
@@ -142,22 +146,6 @@ class Clock:
     @property
     def total(self) -> float:
         return self.before + time.perf_counter() - self.began
-
-
-def customization(
-    what: str, base: ModelCard, directory: Path, fitted: Fitted, made_of: str
-) -> Customization:
-    """The record of what was fitted."""
-    return Customization(
-        technique=what,
-        base=base,
-        directory=str(directory),
-        digest=made_of,
-        trainable_parameters=fitted.trainable_parameters,
-        seconds=fitted.seconds,
-        peak_memory=fitted.peak_memory,
-        notes=fitted.trained.notes(),
-    )
 
 
 def answering(

@@ -1,0 +1,25 @@
+"""What a query of a causal model must not see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 192
+"""Queries at a time; each sees only the keys up to its end."""
+KEPT = 1024
+"""Keys that a span may see for what its queries gave them to be kept for the backward pass."""
+
+
+def hidden(
+    start: int, end: int, first: int, window: int | None, device: torch.device
+) -> torch.Tensor:
+    """Which of the keys `first` to `end` each query from `start` to `end` must not see."""
+    import torch
+
+    queries, keys = torch.arange(start, end, device=device), torch.arange(first, end, device=device)
+    distance = queries[:, None] - keys
+    unseen = distance < 0
+    return unseen if window is None else unseen | (distance >= window)
