@@ -27,6 +27,7 @@ from rich.text import Text
 
 from sartor.checkup import Checkup
 from sartor.evaluation.history import Run
+from sartor.models.catalogue import Shortlist
 from sartor.outcome import Outcome
 from sartor.progress import Task
 from sartor.studio import figures
@@ -225,6 +226,26 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def print_models(found: Shortlist, use: str) -> None:
+    """The models that fit, and why every other does not."""
+    shown = console()
+    table = _table("base", "parameters", "context", f"memory ({use})", "license", "languages")
+    for model in found.fit:
+        table.add_row(
+            escape(model.id),
+            figures.parameters(int(model.parameters)),
+            f"{model.context:,}",
+            f"{model.memory(use) / 1e9:.1f} GB",
+            model.license_name,
+            model.languages,
+        )
+    shown.print(table)
+    if found.left_out:
+        shown.print("left out:")
+    for model, reasons in found.left_out:
+        shown.print(f"  {escape(model.id)}: {'; '.join(reasons)}")
 
 
 def print_checkup(found: Checkup) -> None:

@@ -1,0 +1,78 @@
+"""The catalogue of foundation models, and the shortlist."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from typer.testing import CliRunner
+
+from sartor.cli import app
+from sartor.errors import SettingError
+from sartor.models.catalogue import Wanted, catalogue, shortlist, size
+
+FAMILIES = {
+    "Llama 2", "Llama 3", "BLOOM", "Falcon", "MPT", "GPT-2", "GPT-J", "GPT-NeoX", "gpt-oss",
+    "Mistral", "Mixtral", "Qwen 2", "Qwen 3", "Gemma", "Phi", "OLMo", "SmolLM", "Granite",
+    "DeepSeek",
+}  # fmt: skip
+
+
+def test_every_family_is_there_and_every_model_once() -> None:
+    models = catalogue()
+    assert {model.family for model in models} == FAMILIES
+    assert len({model.id for model in models}) == len(models)
+
+
+def test_transformers_knows_every_architecture() -> None:
+    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    assert {model.architecture for model in catalogue()} <= known
+
+
+def test_figures_are_of_a_language_model() -> None:
+    for model in catalogue():
+        assert 1e8 <= model.parameters <= 1e12
+        assert 1024 <= model.context <= 1 << 20
+        assert model.active is None or model.active < model.parameters
+        assert model.memory("full") > model.memory("lora") > model.memory("inference")
+
+
+def test_a_shortlist_is_what_was_asked_for_and_names_a_reason_for_all_others() -> None:
+    wanted = Wanted(24e9, "permissive", 8000, "lora", chat=True)
+    found = shortlist(wanted)
+    assert len(found.fit) + len(found.left_out) == len(catalogue())
+    for model in found.fit:
+        assert model.memory("lora") <= 24e9
+        assert (model.license, model.chat, model.context >= 8000) == ("permissive", True, True)
+    reasons = {model.id: " ".join(why) for model, why in found.left_out}
+    assert "takes about" in reasons["Qwen/Qwen3-30B-A3B"]
+    assert "Llama 3.1 Community License" in reasons["meta-llama/Llama-3.1-8B-Instruct"]
+    assert "reads 4,096 tokens, not 8,000" in reasons["allenai/OLMo-2-1124-7B-Instruct"]
+    assert "no chat template" in reasons["EleutherAI/gpt-j-6b"]
+    assert [m.parameters for m in found.fit] == sorted(m.parameters for m in found.fit)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("24GB", 24e9), ("800 mb", 8e8), ("1.5GiB", 1.5e9), ("7", 7.0)]
+)
+def test_an_amount_of_memory(text: str, expected: float) -> None:
+    assert size(text) == expected
+
+
+def test_what_is_not_known_is_named() -> None:
+    with pytest.raises(SettingError, match="'much' is no amount of memory"):
+        size("much")
+    with pytest.raises(SettingError, match="no use 'chess'; known: inference"):
+        shortlist(Wanted(use="chess"))
+    with pytest.raises(SettingError, match="kind of license 'free'"):
+        shortlist(Wanted(license="free"))
+
+
+def test_the_verb_speaks_json() -> None:
+    words = ["models", "--max-memory", "4GB", "--for", "lora", "--license", "permissive", "--json"]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0
+    found = json.loads(told.stdout)
+    assert all(model["memory_bytes"] <= 4e9 for model in found["models"])
+    assert found["left_out"]
