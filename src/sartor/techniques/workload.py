@@ -20,6 +20,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
 from sartor.models.speed import BATCH
 from sartor.techniques.drawn import Drawn
+from sartor.techniques.sharing import WORTH_SHARING
 from sartor.techniques.training import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.techniques.wrapping import innermost
 
@@ -85,7 +86,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         work,
         innermost(technique),
         train=[drawn.size(example) for example in few],
-        held=[drawn.size(example) + drawn.virtual for example in held],
+        held=[drawn.size(example) for example in held],
         virtual=drawn.virtual,
         data=data,
     )
@@ -132,7 +133,8 @@ def _with_training(
 ) -> Workload:
     """With the tokens of training, as training.py plans its steps.
 
-    `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`.
+    `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
+    begin with, virtual tokens too, is computed once for all that go through at once (sharing.py).
     """
     many, mean, longest = len(data.train), fmean(train), max(train) + virtual
     epochs = min(options.epochs, options.max_tokens / (mean * many))
@@ -140,13 +142,15 @@ def _with_training(
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
     short = max(1, round(steps * options.search_fraction))
     looks = tries + math.ceil(steps / max(1, math.ceil(steps / options.looks)))
-    batch = options.batch_size * (mean + virtual)
+    common = work.shared_tokens - virtual
+    common = common if common >= WORTH_SHARING else 0
+    batch = options.batch_size * (mean - common) + common + virtual
     largest = batch + 2 * pstdev(train) * options.batch_size**0.5
     return replace(
         work,
         training_tokens=round((steps + tries * short) * batch),
-        watching_tokens=looks * sum(held),
+        watching_tokens=looks * (sum(held) + virtual),
         tokens_at_once=round(max(longest, min(largest, options.pack_tokens))),
-        watched_at_once=max([*held, min(sum(held), options.pack_tokens)]),
+        watched_at_once=virtual + max([*held, min(sum(held), options.pack_tokens)]),
         searches=many + len(data.validation) if work.passages else 0,
     )
