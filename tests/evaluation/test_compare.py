@@ -83,3 +83,10 @@ def test_as_many_more_groups_as_it_says_do_settle_it(gap: float) -> None:
     assert settled(paired(times))
     if times > 3:
         assert not settled(paired(times // 3))
+
+
+def test_a_best_that_is_hardly_ever_right_is_not_met_by_one_that_never_is() -> None:
+    """Twenty examples show little, however low the scores."""
+    never = Paired((0.0,) * 20, (*(0.1,) * 4, *(0.0,) * 16))
+    assert never.interval().low < -0.1
+    assert Paired((0.25,) * 20, (0.25,) * 20).interval().low < -0.1

@@ -22,6 +22,9 @@ from sartor.evaluation.statistics import (
     tango,
 )
 
+BOUNDS = (-1.0, 1.0)
+"""Of a difference of scores: on examples not seen, one may be wholly right and the other wrong."""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -59,7 +62,7 @@ class Paired:
                 self._differences,
                 alpha=alpha,
                 groups=self.groups,
-                bounds=self._bounds,
+                bounds=BOUNDS,
                 seed=self.seed,
             )
         return Interval(min(found.low, self.difference), max(found.high, self.difference))
@@ -75,7 +78,7 @@ class Paired:
 
         Examples of groups not seen yet, where there are groups: more of the same tell little.
         """
-        low, high = self._bounds
+        low, high = BOUNDS
         ways = (
             (self.difference + margin, self.difference - low),  # to the margin; to the worst
             (-self.difference, high - self.difference),  # to no difference; to the best
@@ -90,12 +93,6 @@ class Paired:
             return by_spread
         each = self.n / (len(set(self.groups)) if self.groups else self.n)
         return max(by_spread, ceil(each * groups_needed(distance, room, alpha)))
-
-    @cached_property
-    def _bounds(self) -> tuple[float, float]:
-        """A score can fall to 0 and rise to 1."""
-        level = sum(self.second) / self.n
-        return min(-level, self.difference), max(1 - level, self.difference)
 
     @cached_property
     def _differences(self) -> tuple[float, ...]:
