@@ -45,10 +45,9 @@ def ours(folder: Path, method: str, batch: int, steps: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     from sartor.models import local
-    from sartor.techniques import training
-    from sartor.techniques.fused import use_fused
-    from sartor.techniques.packed_attention import use_packed_attention
-    from sartor.techniques.packing import Encoded
+    from sartor.training.fused import use_fused
+    from sartor.training.packed_attention import use_packed_attention
+    from sartor.training.packing import Encoded, packs
 
     torch.manual_seed(0)
     trainable = _trainable(local.describe(str(folder / "model")), method)
@@ -69,7 +68,7 @@ def ours(folder: Path, method: str, batch: int, steps: int) -> dict[str, Any]:
         began = time.process_time()
         scored = sum(len(e.tokens) - e.prompt for e in part)
         total = 0.0
-        for pack in training.packs(sorted(part, key=lambda e: len(e.tokens)), 4096):
+        for pack in packs(sorted(part, key=lambda e: len(e.tokens)), 4096):
             loss, _ = trainable.loss(pack)
             (loss / scored).backward()
             total += loss.item()
@@ -90,7 +89,7 @@ def _trainable(card: Any, method: str) -> Any:
     from sartor.models import local
     from sartor.techniques.lora import LoRA
     from sartor.techniques.p_tuning import PTuning
-    from sartor.techniques.training import Trainable
+    from sartor.training.loop import Trainable
 
     half, virtual = local.has_bf16(), None
     dtype = torch.bfloat16 if half and method != "full" else torch.float32

@@ -121,7 +121,7 @@ def run(one: Project) -> Outcome:
         trials = one.trials()
         scorers = one.scorers()
         data_key, card = _data_key(one), choose(one)
-        key = _key(one, data_key, card, scorers)
+        key = _key(one, data_key, card, scorers, trials)
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one, trials)):
             say("nothing has changed since the last run: nothing to do")
             return unchanged
@@ -164,10 +164,13 @@ def _data_key(one: Project) -> str:
     return digest(__version__, files, data.model_dump(), one.file.project.seed)
 
 
-def _key(one: Project, data_key: str, card: ModelCard, scorers: Sequence[Scorer]) -> str:
+def _key(
+    one: Project, data_key: str, card: ModelCard,
+    scorers: Sequence[Scorer], trials: Sequence[Trial],
+) -> str:  # fmt: skip
     file = one.file.model_dump(exclude={"data", "project"})
     own = [source_digest(scorer) for scorer in scorers]
-    own += [source_digest(trial.technique) for trial in one.trials()]
+    own += [source_digest(trial.technique) for trial in trials]
     return digest(__version__, data_key, card.revision, file, own)
 
 

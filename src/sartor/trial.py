@@ -34,8 +34,8 @@ from sartor.models.local import describe
 from sartor.models.memory import PeakMemory
 from sartor.progress import say
 from sartor.project import Candidate, Cost
+from sartor.settings import settings_of
 from sartor.techniques.registry import build
-from sartor.techniques.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
 from sartor.workspace import Workspace
 

@@ -11,7 +11,7 @@ from sartor.data.files import digest, read_rows, write_rows
 from sartor.data.records import Conversation, Example, TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.scripted import ScriptedModel
-from sartor.techniques.settings import STRICT
+from sartor.settings import STRICT
 from sartor.techniques.technique import Customization
 
 CARD = ModelCard("scripted", "", "r1", "Scripted", 0, 2048)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from sartor.errors import SettingError
+from sartor.settings import settings_of
 from sartor.techniques.few_shot import FewShot
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
 from sartor.techniques.p_tuning import PTuning
 from sartor.techniques.rag import Rag
 from sartor.techniques.registry import TECHNIQUES, build
-from sartor.techniques.settings import settings_of
 from sartor.techniques.zero_shot import ZeroShot
 
 

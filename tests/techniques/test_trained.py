@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests import tiny_models
-from tests.techniques.test_training import ALIKE
+from tests.training.test_loop import ALIKE
 
 from sartor.errors import TrainingError
 from sartor.models import chat, local
@@ -74,8 +74,8 @@ def test_adapters_folded_in_give_what_peft_gives_with_them_beside(
 
 def test_what_was_measured_in_training_holds_in_service(base: ModelCard, tmp_path: Path) -> None:
     """The loss on validation, as the trained model was left, is that of the served one."""
-    from sartor.techniques.packing import answer_loss, encode
     from sartor.techniques.weights import with_instruction
+    from sartor.training.packing import answer_loss, encode
 
     for technique in (LoRA(rank=4, **QUICK), FullFineTuning(**QUICK)):
         made = technique.fit(base, ALIKE, tmp_path / technique.name)

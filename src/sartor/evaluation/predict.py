@@ -103,7 +103,11 @@ def _ask(model: LanguageModel, examples: Sequence[Example], sampling: Sampling) 
         completions = model.generate([example.input for example in examples], sampling)
     except PromptTooLongError:
         if len(examples) > 1:
-            return [answer for example in examples for answer in _ask(model, [example], sampling)]
+            half = len(examples) // 2
+            return [
+                *_ask(model, examples[:half], sampling),
+                *_ask(model, examples[half:], sampling),
+            ]
         completions = [Completion("", "no_room", prompt_tokens=0, new_tokens=0, seconds=0.0)]
     if len(completions) != len(examples):
         raise ModelError(

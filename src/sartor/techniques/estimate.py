@@ -2,7 +2,7 @@
 
 Put together from how much work there is (workload.py), how fast the machine does it
 (models/speed.py), and the base's shape (models/outline.py). Memory is counted as weights.py and
-training.py hold it. benchmarks/estimates.py compares all this with what is measured.
+training/loop.py hold it. benchmarks/estimates.py compares all this with what is measured.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
 from sartor.models.speed import BATCH, Speed
-from sartor.techniques.masks import KEPT as LONGEST_KEPT
 from sartor.techniques.workload import Workload
+from sartor.training.masks import KEPT as LONGEST_KEPT
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
 """Seconds to open an index, for each passage in it, to search for a request, and for each passage

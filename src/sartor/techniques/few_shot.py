@@ -14,16 +14,17 @@ from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest, read_rows, write_rows
+from sartor.data.files import read_rows, write_rows
 from sartor.data.records import Conversation, Example, Message, TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.settings import STRICT
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.wrapping import (
     ANSWER_ROOM,
     Fits,
     Unloaded,
+    around,
     asked,
     innermost,
     load_inner,
@@ -65,15 +66,13 @@ class FewShot:
         read = self._shown(shown, data, base) if trained else data
         own = time.perf_counter() - began
         inner = save_inner(self.inner, base, read, directory)
-        return Customization(
-            technique=self.name,
-            base=base,
-            directory=str(directory),
-            digest=digest(settings_of(self), shown, inner.digest),
-            trainable_parameters=inner.trainable_parameters,
-            seconds=own + inner.seconds,
-            peak_memory=inner.peak_memory,
-            notes=(f"{len(shown)} examples to choose from", *inner.notes),
+        return around(
+            self,
+            inner,
+            directory,
+            made_of=shown,
+            seconds=own,
+            note=f"{len(shown)} examples to choose from",
         )
 
     def load(self, customization: Customization) -> LanguageModel:

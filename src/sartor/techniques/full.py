@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.records import TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.settings import STRICT
 from sartor.techniques import weights
-from sartor.techniques.settings import STRICT
 from sartor.techniques.technique import Customization
 
 

@@ -21,9 +21,9 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.settings import STRICT
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
-from sartor.techniques.settings import STRICT
 from sartor.techniques.technique import Customization
 
 if TYPE_CHECKING:

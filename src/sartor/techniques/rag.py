@@ -16,19 +16,19 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest
 from sartor.data.passages import cut
 from sartor.data.records import Conversation, Example, Passage, TrainingData
 from sartor.errors import SettingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.progress import task
 from sartor.retrieval.hybrid import HybridRetriever
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.settings import STRICT
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import (
     ANSWER_ROOM,
     Fits,
     Unloaded,
+    around,
     asked,
     innermost,
     load_inner,
@@ -82,15 +82,13 @@ class Rag:
         read = self._with_passages(data, retriever, base) if trained else data
         own = time.perf_counter() - began
         inner = save_inner(self.inner, base, read, directory)
-        return Customization(
-            technique=self.name,
-            base=base,
-            directory=str(directory),
-            digest=digest(settings_of(self), passages, inner.digest),
-            trainable_parameters=inner.trainable_parameters,
-            seconds=own + inner.seconds,
-            peak_memory=inner.peak_memory,
-            notes=(f"{len(passages)} passages indexed", *inner.notes),
+        return around(
+            self,
+            inner,
+            directory,
+            made_of=passages,
+            seconds=own,
+            note=f"{len(passages)} passages indexed",
         )
 
     def load(self, customization: Customization) -> LanguageModel:

@@ -20,10 +20,10 @@ from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
-from sartor.techniques.training import Trainable, TrainingSettings, forget, train
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
+from sartor.training.loop import Trainable, TrainingSettings, forget, train
 
 if TYPE_CHECKING:
     import torch

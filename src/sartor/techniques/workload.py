@@ -1,7 +1,7 @@
 """How much work a technique will be on a project's data: counted before anything is spent.
 
 On a sample of the examples, put as the technique will put them (drawn.py). What it trains is told
-by its settings, so that one's own techniques are estimated too; one that has none of training.py's
+by its settings, so that one's own techniques are estimated too; one that has none of training's
 trains nothing.
 """
 
@@ -20,9 +20,9 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
 from sartor.models.speed import BATCH
 from sartor.techniques.drawn import Drawn
-from sartor.techniques.sharing import WORTH_SHARING
-from sartor.techniques.training import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.techniques.wrapping import innermost
+from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
+from sartor.training.sharing import WORTH_SHARING
 
 SAMPLE = 100
 """Examples whose tokens are counted; the rest are taken to be like them."""
@@ -131,7 +131,7 @@ def _with_training(
     virtual: int,
     data: TrainingData,
 ) -> Workload:
-    """With the tokens of training, as training.py plans its steps.
+    """With the tokens of training, as training/loop.py plans its steps.
 
     `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
     begin with, virtual tokens too, is computed once for all that go through at once (sharing.py).

@@ -13,7 +13,7 @@ from sartor.data.records import Conversation, Message, Passage, TrainingData
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.retrieval.hybrid import searchable
-from sartor.techniques.settings import settings_of
+from sartor.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
 
 INNER = "inner"
@@ -38,6 +38,23 @@ def save_inner(
     write_text(made_of, key)
     write_json(record, customization)
     return customization
+
+
+def around(
+    technique: Technique, inner: Customization, directory: Path, *,
+    made_of: Any, seconds: float, note: str,
+) -> Customization:  # fmt: skip
+    """The record of a technique around what is inside; `made_of` and `seconds` are its own."""
+    return Customization(
+        technique=technique.name,
+        base=inner.base,
+        directory=str(directory),
+        digest=digest(settings_of(technique), made_of, inner.digest),
+        trainable_parameters=inner.trainable_parameters,
+        seconds=seconds + inner.seconds,
+        peak_memory=inner.peak_memory,
+        notes=(note, *inner.notes),
+    )
 
 
 def load_inner(technique: Technique, outer: Customization) -> LanguageModel:

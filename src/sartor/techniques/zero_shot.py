@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from sartor.data.files import digest
 from sartor.data.records import Conversation, Message, TrainingData
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.techniques.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 
 INSTRUCTION = "Answer the question."

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Protocol
+
+from sartor.models.generation import common_prefix
 
 WORTH_SHARING = 16
 """Tokens; a shorter common part costs more in small products than it saves."""
@@ -85,7 +87,7 @@ class _Making:
         """Lay out examples, sorted, that are the same up to `depth` tokens."""
         if len(group) == 1 and not root:
             return self.leaf(group[0], depth, before)
-        same = _common(group)
+        same = common_prefix([example.tokens[: example.prompt] for example in group])
         if same - depth >= WORTH_SHARING or root:
             span = self._add(group[0].tokens[depth:same], before, self.virtual if root else 0)
             depth, before = same, (*before, (span.start, span.end))
@@ -112,13 +114,6 @@ class _Making:
         self.spans.append(span)
         self.tokens += tokens
         return span
-
-
-def _common(group: Sequence[Sequenced]) -> int:
-    """How many tokens all begin with, leaving each the last of its prompt; the group is sorted."""
-    pairs = zip(group[0].tokens, group[-1].tokens, strict=False)
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return min(same, min(example.prompt for example in group) - 1)
 
 
 def _kin(group: Sequence[Sequenced], place: int) -> Iterator[list[Sequenced]]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sartor.techniques.packing import Encoded
-from sartor.techniques.sharing import WORTH_SHARING, Row, Span, laid_out
+from sartor.training.packing import Encoded
+from sartor.training.sharing import WORTH_SHARING, Row, Span, laid_out
 
 
 def example(tokens: Sequence[int], prompt: int, name: str = "e") -> Encoded:

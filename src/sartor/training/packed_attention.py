@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
 from sartor.progress import say
-from sartor.techniques.masks import BLOCK, hidden
-from sartor.techniques.sharing import Row, Span
+from sartor.training.masks import BLOCK, hidden, seen
+from sartor.training.sharing import Row, Span
 
 if TYPE_CHECKING:
     import torch
@@ -116,26 +116,17 @@ def _attend(
     spans = spans or (Span(0, query.shape[2]),)
     # torch's own kernel reaches a fifth of the speed of matrix products in bfloat16 on a CPU
     if kind == "cpu" and query.dtype == torch.bfloat16 and softcap is None and not dropout:
-        from sartor.techniques.blocked_attention import blocked_attention
+        from sartor.training.blocked_attention import blocked_attention
 
         return blocked_attention(query[0], key[0], value[0], spans, scaling, sliding_window), None
     parts = []
     for span in spans:
-        q, k, v = query[:, :, span.start : span.end], _seen(key, span), _seen(value, span)
+        q, k, v = query[:, :, span.start : span.end], seen(key, span), seen(value, span)
         if softcap is not None:
             parts.append(_capped(q, k, v, scaling, dropout, sliding_window, softcap))
         else:
             parts.append(_fused(q, k, v, scaling, dropout, sliding_window))
     return torch.cat(parts, 2).transpose(1, 2), None  # (1, tokens, heads, dimension)
-
-
-def _seen(keys: torch.Tensor, span: Span) -> torch.Tensor:
-    """Those that a span sees: of the spans before it, and its own."""
-    import torch
-
-    own = keys[:, :, span.start : span.end]
-    before = [keys[:, :, start:end] for start, end in span.before]
-    return torch.cat([*before, own], 2) if before else own
 
 
 def _fused(
@@ -145,10 +136,10 @@ def _fused(
     """torch's own kernel, over one span."""
     import torch
 
-    length, seen = query.shape[2], key.shape[2]
+    length, keys = query.shape[2], key.shape[2]
     mask = None
-    if length != seen or (window is not None and seen > window):
-        mask = hidden(seen - length, seen, 0, window, query.device).logical_not()
+    if length != keys or (window is not None and keys > window):
+        mask = hidden(keys - length, keys, 0, window, query.device).logical_not()
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling,
         dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1],

@@ -13,8 +13,8 @@ from tests import tiny_models
 from sartor import progress
 from sartor.data.records import Example, Message
 from sartor.errors import ModelError, TrainingError
-from sartor.techniques.packed_attention import is_packed, use_packed_attention
-from sartor.techniques.packing import Encoded, answer_loss, encode, packs
+from sartor.training.packed_attention import is_packed, use_packed_attention
+from sartor.training.packing import Encoded, answer_loss, encode, packs
 
 PACKED = ("llama", "qwen2", "mistral", "gemma2", "gemma3", "gpt2")
 PADDED = ("gpt_neo", "bloom", "mpt", "gpt_oss", "qwen3_5")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.techniques.masks import BLOCK, KEPT, hidden
-from sartor.techniques.sharing import Span
+from sartor.training.masks import BLOCK, KEPT, hidden, seen
+from sartor.training.sharing import Span
 
 
 def blocked_attention(
@@ -49,12 +49,6 @@ def _blocks(span: Span, window: int | None) -> Iterator[tuple[int, int, int]]:
 _hidden = lru_cache(maxsize=512)(hidden)
 
 
-def _seen(keys: Any, span: Span) -> Any:
-    own = keys[:, span.start : span.end]
-    before = [keys[:, start:end] for start, end in span.before]
-    return torch.cat([*before, own], 1) if before else own
-
-
 def _give_back(total: Any, gradient: Any, span: Span) -> None:
     """Add the gradient of what a span saw to that of all keys."""
     at = 0
@@ -79,7 +73,7 @@ class _Blocked(torch.autograd.Function):
         view = _by_key_head(out, kinds)
         given = []
         for span in spans:
-            seen_k, seen_v = _seen(k, span), _seen(v, span)
+            seen_k, seen_v = seen(k, span), seen(v, span)
             for first, start, end in _blocks(span, window):
                 at = span.start - span.offset + start
                 rows = q[:, :, at : at + end - start].reshape(kinds, -1, width)
@@ -101,7 +95,7 @@ class _Blocked(torch.autograd.Function):
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         kept = iter(given)
         for span in ctx.spans:
-            seen_k, seen_v = _seen(k, span), _seen(v, span)
+            seen_k, seen_v = seen(k, span), seen(v, span)
             alone = not span.before
             d_seen_k = d_k[:, span.start : span.end] if alone else torch.zeros_like(seen_k)
             d_seen_v = d_v[:, span.start : span.end] if alone else torch.zeros_like(seen_v)

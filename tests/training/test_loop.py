@@ -16,8 +16,8 @@ from sartor import progress
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.techniques.lora import LoRA
-from sartor.techniques.packing import answer_loss, encode
-from sartor.techniques.training import (
+from sartor.techniques.weights import Clock
+from sartor.training.loop import (
     STATE,
     Trainable,
     Trained,
@@ -25,7 +25,7 @@ from sartor.techniques.training import (
     forget,
     train,
 )
-from sartor.techniques.weights import Clock
+from sartor.training.packing import answer_loss, encode
 
 THINGS = ("lamp", "desk", "chair", "shelf", "stool", "bench", "clock", "bowl")
 
@@ -202,7 +202,7 @@ import os, signal, sys
 from pathlib import Path
 from sartor import progress
 from sartor.models import local
-from tests.techniques.test_training import ALIKE, KILLABLE, Stopping
+from tests.training.test_loop import ALIKE, KILLABLE, Stopping
 
 class Killing(Stopping):
     def advance(self, amount=1, note=""):

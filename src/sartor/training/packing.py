@@ -16,8 +16,8 @@ from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.progress import say
-from sartor.techniques.packed_attention import is_packed
-from sartor.techniques.sharing import laid_out
+from sartor.training.packed_attention import is_packed
+from sartor.training.sharing import laid_out
 
 if TYPE_CHECKING:
     import torch

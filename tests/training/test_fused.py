@@ -10,11 +10,11 @@ import pytest
 import torch
 from tests import tiny_models
 
-from sartor.techniques.blocked_attention import blocked_attention
-from sartor.techniques.fused import use_fused
-from sartor.techniques.masks import hidden
-from sartor.techniques.sharing import Span
 from sartor.techniques.weights import peft_errors
+from sartor.training.blocked_attention import blocked_attention
+from sartor.training.fused import use_fused
+from sartor.training.masks import hidden
+from sartor.training.sharing import Span
 
 SPANS = (Span(0, 4), Span(4, 11, ((0, 4),)), Span(11, 13, ((0, 4), (4, 11))), Span(13, 16))
 
@@ -42,8 +42,8 @@ def test_blocked_attention_and_its_gradient(
     window: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sartor.techniques.blocked_attention.KEPT", kept)
-    monkeypatch.setattr("sartor.techniques.blocked_attention.BLOCK", block)
+    monkeypatch.setattr("sartor.training.blocked_attention.KEPT", kept)
+    monkeypatch.setattr("sartor.training.blocked_attention.BLOCK", block)
     generator = torch.Generator().manual_seed(1)
     q, k, v = (
         torch.randn(n, 16, 3, generator=generator, dtype=torch.float64, requires_grad=True)

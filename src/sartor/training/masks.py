@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sartor.training.sharing import Span
+
 if TYPE_CHECKING:
     import torch
 
@@ -23,3 +25,12 @@ def hidden(
     distance = queries[:, None] - keys
     unseen = distance < 0
     return unseen if window is None else unseen | (distance >= window)
+
+
+def seen(keys: torch.Tensor, span: Span) -> torch.Tensor:
+    """Those of keys (..., tokens, dimension) that a span sees: of the spans before it, its own."""
+    import torch
+
+    own = keys[..., span.start : span.end, :]
+    before = [keys[..., start:end, :] for start, end in span.before]
+    return torch.cat([*before, own], -2) if before else own

@@ -24,9 +24,9 @@ from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.progress import say, task
-from sartor.techniques.packed_attention import use_packed_attention
-from sartor.techniques.packing import Encoded, answer_loss, encode, packs
-from sartor.techniques.settings import STRICT
+from sartor.settings import STRICT
+from sartor.training.packed_attention import use_packed_attention
+from sartor.training.packing import Encoded, answer_loss, encode, packs
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +181,7 @@ class _Run:
         self.options = options
         self.directory = directory
         self.what = what
-        from sartor.techniques.fused import use_fused  # imports torch
+        from sartor.training.fused import use_fused  # imports torch
 
         directory.mkdir(parents=True, exist_ok=True)
         use_packed_attention(trainable.network)
