@@ -41,10 +41,12 @@ def data(size: str, shared: bool, folder: Path) -> Path:
 
 def ours(folder: Path, method: str, batch: int, steps: int) -> dict[str, Any]:
     """Train in this process; what it took."""
+    from sartor.models import local
+
+    local.require_transformers()  # before torch, as in a run
     import torch
 
     torch.set_num_threads(1)
-    from sartor.models import local
     from sartor.training.fused import use_fused
     from sartor.training.packed_attention import use_packed_attention
     from sartor.training.packing import Encoded, packs

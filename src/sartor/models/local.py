@@ -23,6 +23,8 @@ THIMBLE = Path(__file__).parent / "thimble"
 """The embedded demonstration model's folder."""
 HASHED_WHOLE = 1 << 30
 """Bytes; of larger weight files only header, size and time of change go into the revision."""
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Environment variables that say how many shapes oneDNN, and torch above it, keep."""
 DEFAULT_CONTEXT = 2048
 """Tokens, for configurations that do not say."""
 
@@ -131,7 +133,9 @@ def _revision(path: Path, weights: list[Path]) -> str:
     for file in [*small, *weights]:
         stat = file.stat()
         if stat.st_size <= HASHED_WHOLE:
-            total.update(file.read_bytes())
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    total.update(block)
         else:
             total.update(json.dumps([_header(file), stat.st_size, stat.st_mtime_ns]).encode())
     return total.hexdigest()
@@ -188,7 +192,7 @@ def _license(path: Path) -> str:
 
 def require_transformers() -> None:
     """MissingExtraError unless models can be run in this process; makes transformers quiet."""
-    _bound_waiting()
+    _settle_libraries()
     try:
         import torch
         import transformers
@@ -200,13 +204,18 @@ def require_transformers() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def _bound_waiting() -> None:
-    """Threads look out for work for some microseconds, then sleep; for libgomp, before torch loads.
+def _settle_libraries() -> None:
+    """What torch's libraries read from the environment once, before it loads.
 
-    Its own default slows a model tenfold beside another busy process; sleeping at once, by half.
+    Threads of libgomp look out for work for some microseconds, then sleep: its own default slows a
+    model tenfold beside another busy process; sleeping at once, by half. oneDNN keeps what it
+    prepared for so many shapes of product, each of some hundred kilobytes: its own default of 1,024
+    doubles the memory of training, and finds no more of them again than this.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for cache in CACHES:
+        os.environ.setdefault(cache, "128")
 
 
 def load_tokenizer(card: ModelCard) -> Any:

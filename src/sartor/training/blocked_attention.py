@@ -1,8 +1,8 @@
 """Attention over the examples of a pack as blocks of matrix products, forward and backward.
 
 Some queries at a time against the keys that they may see, so the causal half is skipped. What each
-query gave each key is kept for the backward pass where keys are few, and computed again where they
-are many: kept, it takes memory by the square of an example's length.
+query gave each key is kept for the backward pass where keys are few and the model is narrow, and
+computed again elsewhere: kept, it takes memory by the square of an example's length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.training.masks import BLOCK, KEPT, hidden, seen
+from sartor.training.masks import BLOCK, KEPT, NARROW, hidden, seen
 from sartor.training.sharing import Span
 
 
@@ -57,6 +57,12 @@ def _give_back(total: Any, gradient: Any, span: Span) -> None:
         at += end - start
 
 
+def _is_kept(query: torch.Tensor, keys: torch.Tensor) -> bool:
+    """Whether what each query (key heads, groups, tokens, dimension) gives each key is kept."""
+    kinds, groups, _, width = query.shape
+    return kinds * groups * width < NARROW and keys.shape[1] <= KEPT
+
+
 class _Blocked(torch.autograd.Function):
     """Queries are held as (key heads, groups, tokens, dimension): a key head's are rows of one
     product."""
@@ -78,7 +84,7 @@ class _Blocked(torch.autograd.Function):
                 at = span.start - span.offset + start
                 rows = q[:, :, at : at + end - start].reshape(kinds, -1, width)
                 chances = _chances(rows, seen_k, (first, start, end), window)
-                if seen_k.shape[1] <= KEPT:
+                if _is_kept(q, seen_k):
                     given.append(chances)
                 block = torch.bmm(chances, seen_v[:, first:end])
                 view[:, :, at : at + end - start] = block.view(kinds, -1, end - start, v.shape[-1])
@@ -103,7 +109,7 @@ class _Blocked(torch.autograd.Function):
                 at = span.start - span.offset + start
                 dy = d_out[:, :, at : at + end - start].reshape(kinds, -1, v.shape[-1])
                 rows = q[:, :, at : at + end - start].reshape(kinds, -1, width)
-                if seen_k.shape[1] <= KEPT:
+                if _is_kept(q, seen_k):
                     chances = next(kept)
                 else:
                     chances = _chances(rows, seen_k, (first, start, end), ctx.window)

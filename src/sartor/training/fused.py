@@ -2,7 +2,8 @@
 
 Each replaces a module's `forward`, and only where it gives what the module gives: that is tried on
 a few random numbers first, so an architecture that computes something else under the same names
-keeps its own. What is saved for the backward pass is the input, not every step on the way.
+keeps its own. What is saved for the backward pass is the input, not every step on the way, and
+not even that where it can be made again (remade.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from sartor.training.remade import Remade, note, noted
 
 TOLERANCE = 2e-2
 """Largest difference from the module's output, in parts of its mean size: bfloat16's rounding."""
@@ -78,8 +81,9 @@ def _adapted(module: Any) -> Callable[..., torch.Tensor]:
     scale = float(module.scaling[name])
 
     def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        source = noted(x) if torch.is_grad_enabled() else None
         result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down.weight, up.weight, scale
+            x, base.weight, base.bias, down.weight, up.weight, scale, source
         )
         return result
 
@@ -90,7 +94,10 @@ class _LowRank(torch.autograd.Function):
     """x W' + b + scale (x A') B'; x (..., in), A (rank, in), B (out, rank); W and b are frozen."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
+    def forward(
+        ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float,
+        source: Remade | None,
+    ) -> Any:  # fmt: skip
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.reshape(-1, x.shape[-1])
@@ -98,14 +105,16 @@ class _LowRank(torch.autograd.Function):
         low = rows @ kept_a.t()  # (rows, rank)
         y = functional.linear(rows, weight, bias)
         y.addmm_(low, kept_b.t(), alpha=scale)
-        ctx.save_for_backward(rows, weight, kept_a, kept_b, low)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.save_for_backward(None if source else rows, weight, kept_a, kept_b, low)
+        ctx.scale, ctx.shape, ctx.source = scale, x.shape, source
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         rows, weight, a, b, low = ctx.saved_tensors
+        if ctx.source:
+            rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(low.dtype)
         dy = gradients[0].reshape(-1, gradients[0].shape[-1])
         d_low = (dy @ b).mul_(ctx.scale)
         d_a = (d_low.t() @ rows).float()
@@ -113,7 +122,7 @@ class _LowRank(torch.autograd.Function):
         dx = None
         if ctx.needs_input_grad[0]:
             dx = (dy @ weight).addmm_(d_low, a).view(ctx.shape)
-        return dx, None, None, d_a, d_b, None
+        return dx, None, None, d_a, d_b, None, None
 
 
 # Root-mean-square norm. Zhang and Sennrich 2019, arXiv:1910.07467.
@@ -126,23 +135,30 @@ def _is_norm(module: Any) -> bool:
 
 def _norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = _Norm.apply(  # type: ignore[no-untyped-call]
-            x, module.weight, module.variance_epsilon
-        )
-        return result
+        weight = module.weight
+        with torch.no_grad():
+            scale = x.float().square().mean(-1, keepdim=True).add_(module.variance_epsilon).rsqrt_()
+        result = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
+        if weight.requires_grad:  # it changes
+            return result
+        return note(result, _normed, x, weight, scale)
 
     return forward
 
 
+def _normed(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    normed: torch.Tensor = (x.float() * scale).to(x.dtype) * weight
+    return normed
+
+
 class _Norm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension, in float32 inside."""
+    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension, in float32 inside; `scale`
+    is one by that root."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, epsilon: float) -> Any:
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(epsilon))
+    def forward(ctx: Any, x: Any, weight: Any, scale: Any) -> Any:
         ctx.save_for_backward(x, weight, scale)
-        return wide.mul(scale).to(x.dtype) * weight
+        return _normed(x, weight, scale)
 
     @staticmethod
     @once_differentiable
@@ -170,10 +186,10 @@ def _is_gated(module: Any) -> bool:
 
 def _gated(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
-        gated = _Gate.apply(  # type: ignore[no-untyped-call]
-            module.gate_proj(x), module.up_proj(x)
-        )
-        result: torch.Tensor = module.down_proj(gated)
+        gate, up = module.gate_proj(x), module.up_proj(x)
+        silu = Remade(functional.silu, gate).read_by_one_more()
+        gated = _Gate.apply(gate, up, silu)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = module.down_proj(note(gated, lambda up: silu.ahead() * up, up))
         return result
 
     return forward
@@ -183,8 +199,9 @@ class _Gate(torch.autograd.Function):
     """silu(gate) * up."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Any, up: Any) -> Any:
+    def forward(ctx: Any, gate: Any, up: Any, silu: Remade) -> Any:
         ctx.save_for_backward(gate, up)
+        ctx.silu = silu
         return functional.silu(gate).mul_(up)
 
     @staticmethod
@@ -192,5 +209,4 @@ class _Gate(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         gate, up = ctx.saved_tensors
         dy = gradients[0]
-        d_up = functional.silu(gate).mul_(dy)
-        return torch.ops.aten.silu_backward(dy * up, gate), d_up
+        return torch.ops.aten.silu_backward(dy * up, gate), dy * ctx.silu.value(), None

@@ -13,6 +13,9 @@ BLOCK = 192
 """Queries at a time; each sees only the keys up to its end."""
 KEPT = 1024
 """Keys that a span may see for what its queries gave them to be kept for the backward pass."""
+NARROW = 512
+"""Width of all heads below which it is kept: in wider models attention is a small part of the work,
+and cheap to do again."""
 
 
 def hidden(

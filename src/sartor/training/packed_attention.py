@@ -30,7 +30,10 @@ def is_packed(network: Any) -> bool:
 
 def use_packed_attention(network: Any) -> bool:
     """Switch the model to packs, where what it gives stays the same; says whether it was done."""
+    import torch
     from transformers import AttentionInterface
+
+    from sartor.training.head import use_plain_head
 
     if is_packed(network):
         return True
@@ -44,6 +47,7 @@ def use_packed_attention(network: Any) -> bool:
     AttentionInterface.register(ATTENTION, _attend)
     network.set_attn_implementation(ATTENTION)
     if _same(alone, network):
+        use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
         return True
     network.set_attn_implementation(before)
     say(f"a {type(network).__name__} does not run packs of examples; it trains on padded batches")

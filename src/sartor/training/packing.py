@@ -17,7 +17,7 @@ from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.progress import say
 from sartor.training.packed_attention import is_packed
-from sartor.training.sharing import laid_out
+from sartor.training.sharing import Row, laid_out
 
 if TYPE_CHECKING:
     import torch
@@ -85,17 +85,35 @@ def answer_loss(
     """
     import torch
 
-    logits, labels = (_packed if is_packed(network) else _padded)(network, pack, virtual)
+    from sartor.training import head
+
+    if is_packed(network):
+        row = laid_out(pack, 0 if virtual is None else len(virtual))
+        labels = torch.tensor(row.labels, device=network.device)
+        if head.is_plain(network):
+            hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
+            scored = torch.tensor(row.scored, device=network.device)
+            given = (hidden[scored], network.get_output_embeddings(), labels)
+            return head.summed_loss(*given), len(labels)
+        logits = _logits(network, row, virtual)
+    else:
+        logits, labels = _padded(network, pack, virtual)
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
 
 
-def _packed(
-    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (answer tokens, vocabulary) and labels (answer tokens) of one row of all examples."""
+def _logits(network: Any, row: Row, virtual: torch.Tensor | None) -> torch.Tensor:
+    """(answer tokens, vocabulary) of one row of all examples."""
     import torch
 
-    row = laid_out(pack, 0 if virtual is None else len(virtual))
+    kept = torch.tensor(row.scored, device=network.device)
+    logits: torch.Tensor = _run(network, network, row, virtual, logits_to_keep=kept).logits[0]
+    return logits
+
+
+def _run(module: Any, network: Any, row: Row, virtual: torch.Tensor | None, **more: Any) -> Any:
+    """What the network, or its decoder, gives for one row of all examples."""
+    import torch
+
     place = network.device
     tokens = torch.tensor(row.tokens, device=place)
     if virtual is None:
@@ -103,14 +121,8 @@ def _packed(
     else:
         embedded = network.get_input_embeddings()(tokens)
         given = {"inputs_embeds": torch.cat([virtual.to(embedded.dtype), embedded])[None]}
-    logits = network(
-        **given,
-        position_ids=torch.tensor(row.positions, device=place)[None],
-        use_cache=False,
-        logits_to_keep=torch.tensor(row.scored, device=place),
-        spans=row.spans,
-    ).logits[0]
-    return logits, torch.tensor(row.labels, device=place)
+    positions = torch.tensor(row.positions, device=place)[None]
+    return module(**given, position_ids=positions, use_cache=False, spans=row.spans, **more)
 
 
 def _padded(

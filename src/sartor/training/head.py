@@ -1,0 +1,93 @@
+"""The loss over a vocabulary, some answer tokens at a time: logits are never all there at once.
+
+For models whose logits are a linear map of what their decoder gives, and nothing after it: that is
+tried on a few tokens before it is believed, since some scale their logits or bound them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+LOGITS = 1 << 22
+"""At once; each takes some ten bytes."""
+PLAIN = "_sartor_plain_head"
+BOUNDED = "final_logit_softcapping"
+"""What bounds large logits is not seen in small ones (Gemma)."""
+
+
+def is_plain(network: Any) -> bool:
+    """Whether `use_plain_head` found the model's logits to be a linear map."""
+    return bool(getattr(network, PLAIN, False))
+
+
+def use_plain_head(network: Any, tokens: torch.Tensor) -> bool:
+    """Try the map on `tokens` (tokens,); says whether the model's logits are what it gives."""
+    head = network.get_output_embeddings()
+    config = network.config.get_text_config(decoder=True)
+    if type(head) is not torch.nn.Linear or getattr(config, BOUNDED, None):
+        return False
+    try:
+        with torch.no_grad():
+            expected = network(input_ids=tokens[None], use_cache=False).logits[0]
+            hidden = network.get_decoder()(input_ids=tokens[None], use_cache=False)[0][0]
+            found = head(hidden)
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it is built in another way
+        return False
+    setattr(network, PLAIN, torch.equal(found, expected))
+    return is_plain(network)
+
+
+def summed_loss(hidden: torch.Tensor, head: torch.nn.Linear, labels: torch.Tensor) -> torch.Tensor:
+    """The sum of the cross-entropy; hidden (answer tokens, width), labels (answer tokens)."""
+    result: torch.Tensor = _Summed.apply(  # type: ignore[no-untyped-call]
+        hidden, head.weight, head.bias, labels, torch.is_grad_enabled()
+    )
+    return result
+
+
+class _Summed(torch.autograd.Function):
+    """Gradients are made on the way forward, while the logits are there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, learning: bool
+    ) -> torch.Tensor:
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
+        given = zip((hidden, weight, bias), wanted, strict=True)
+        made = [torch.zeros_like(tensor) if needed else None for tensor, needed in given]
+        d_hidden, d_weight, d_bias = made
+        rows, kernel = hidden.to(dtype), weight.to(dtype)
+        offset = None if bias is None else bias.to(dtype)
+        total = torch.zeros((), device=hidden.device)
+        step = max(16, LOGITS // len(weight))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            logits = functional.linear(rows[part], kernel, offset).float()  # (some, vocabulary)
+            right = labels[part, None]
+            log_chances = logits.sub_(logits.logsumexp(-1, keepdim=True))
+            total -= log_chances.gather(1, right).sum()
+            if not any(wanted):
+                continue
+            d_logits = log_chances.exp_()
+            d_logits.scatter_add_(1, right, torch.full_like(right, -1, dtype=d_logits.dtype))
+            if d_bias is not None:
+                d_bias += d_logits.sum(0).to(d_bias.dtype)
+            d_logits = d_logits.to(dtype)
+            if d_hidden is not None:
+                d_hidden[part] = (d_logits @ kernel).to(hidden.dtype)
+            if d_weight is not None:
+                d_weight += (d_logits.t() @ rows[part]).to(weight.dtype)
+        ctx.made = made
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        [given] = gradients
+        return *(None if made is None else made.mul_(given) for made in ctx.made), None, None
