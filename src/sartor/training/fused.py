@@ -138,10 +138,10 @@ def _norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         weight = module.weight
         with torch.no_grad():
             scale = x.float().square().mean(-1, keepdim=True).add_(module.variance_epsilon).rsqrt_()
-        result = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
-        if weight.requires_grad:  # it changes
-            return result
-        return note(result, _normed, x, weight, scale)
+        result: torch.Tensor = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
+        if not weight.requires_grad:  # else it changes
+            note(result, _normed, x, weight, scale)
+        return result
 
     return forward
 
@@ -189,7 +189,8 @@ def _gated(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         gate, up = module.gate_proj(x), module.up_proj(x)
         silu = Remade(functional.silu, gate).read_by_one_more()
         gated = _Gate.apply(gate, up, silu)  # type: ignore[no-untyped-call]
-        result: torch.Tensor = module.down_proj(note(gated, lambda up: silu.ahead() * up, up))
+        note(gated, lambda up: silu.ahead() * up, up)
+        result: torch.Tensor = module.down_proj(gated)
         return result
 
     return forward

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.progress import say, task
 from sartor.settings import STRICT
+from sartor.training.order import alike, shuffled
 from sartor.training.packed_attention import use_packed_attention
 from sartor.training.packing import Encoded, answer_loss, encode, packs
 
@@ -50,6 +50,9 @@ class TrainingSettings:
     """At most so many tokens are trained on (prompts included), however many epochs that is."""
     batch_size: int = 8
     """Examples an optimizer step."""
+    together: int = 4
+    """At most so many examples that begin alike, such as questions about one document, stand
+    together: what they share is computed once. 1 leaves the order to chance."""
     pack_tokens: int = 4096
     """Tokens put through the model at once; bounds memory, changes no result."""
     weight_decay: float = 0.0
@@ -68,7 +71,15 @@ class TrainingSettings:
                 f"{what}: learning_rates is {list(self.learning_rates)}; give one or more positive "
                 "numbers (1e-4 to 1e-2 is usual)"
             )
-        for name in ("epochs", "max_tokens", "batch_size", "pack_tokens", "looks", "patience"):
+        for name in (
+            "epochs",
+            "max_tokens",
+            "batch_size",
+            "together",
+            "pack_tokens",
+            "looks",
+            "patience",
+        ):
             if not getattr(self, name) > 0:
                 raise SettingError(f"{what}: {name} is {getattr(self, name)}; it must be above 0")
         if not 0 < self.search_fraction <= 1:
@@ -256,16 +267,16 @@ class _Run:
     def _batches(self, skip: int) -> Iterator[list[Encoded]]:
         """Batches of examples in an order that follows from the seed, from the step `skip` on."""
         position = skip * self.options.batch_size
-        order: list[Encoded] = []
+        groups = alike(self.train)
+        order: list[int] = []
         epoch = -1
         while True:
             batch = []
             for i in range(position, position + self.options.batch_size):
                 if i // len(self.train) != epoch:
                     epoch = i // len(self.train)
-                    order = list(self.train)
-                    random.Random(f"{self.options.seed}:{epoch}").shuffle(order)
-                batch.append(order[i % len(order)])
+                    order = shuffled(groups, self.options.together, f"{self.options.seed}:{epoch}")
+                batch.append(self.train[order[i % len(order)]])
             yield sorted(batch, key=lambda e: len(e.tokens))
             position += self.options.batch_size
 

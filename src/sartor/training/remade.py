@@ -8,7 +8,6 @@ their own gradients need.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -43,10 +42,9 @@ class Remade:
         return value
 
 
-def note(value: torch.Tensor, make: Callable[..., torch.Tensor], *kept: torch.Tensor) -> Any:
-    """The value, with a note of how it is made from `kept`."""
+def note(value: torch.Tensor, make: Callable[..., torch.Tensor], *kept: torch.Tensor) -> None:
+    """Note on the value how it is made from `kept`."""
     setattr(value, NOTE, Remade(make, *kept))
-    return value
 
 
 def noted(value: torch.Tensor) -> Remade | None:
