@@ -91,19 +91,21 @@ def _trainable(card: Any, method: str) -> Any:
     from sartor.models import local
     from sartor.techniques.lora import LoRA
     from sartor.techniques.p_tuning import PTuning
+    from sartor.techniques.virtual_tokens import embedded
+    from sartor.techniques.weights import adapted
     from sartor.training.loop import Trainable
 
     half, virtual = local.has_bf16(), None
     dtype = torch.bfloat16 if half and method != "full" else torch.float32
     network = local.load_network(card, dtype)
     if method == "lora":
-        LoRA()._adapted(network)
-        trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        technique = LoRA()
+        trained = adapted("lora", network, technique._config(network)).parameters
     elif method == "full":
         trained = dict(network.named_parameters())
     else:
         network.requires_grad_(False)
-        virtual = PTuning(virtual_tokens=20)._encoder(network, list(range(10, 30)))
+        virtual = PTuning(virtual_tokens=20)._module(embedded(network, list(range(10, 30))))
         trained = dict(virtual.named_parameters())
     return Trainable(network, None, trained, card.context, virtual, mixed_precision=half)
 

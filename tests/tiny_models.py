@@ -45,6 +45,11 @@ LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
 DEEP: dict[str, Any] = {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
 DEEP |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
 DEEP |= {"head_dim": 8, "activation_sparsity_pattern": None, "vocab_size_per_layer_input": 360}
+EXPERTS: dict[str, Any] = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+LATENT: dict[str, Any] = {"num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 8}
+LATENT |= {"qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 4}
+LATENT |= {"n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LATENT |= {"first_k_dense_replace": 1, "n_shared_experts": 1}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "qwen2": ("qwen2", {}),
@@ -59,6 +64,20 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("gpt_oss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
     "qwen3_5": ("qwen3_5_text", {"head_dim": 8, **LINEAR}),
     "mamba": ("mamba", {}),
+    "qwen3": ("qwen3", {"head_dim": 8}),
+    "qwen3_moe": ("qwen3_moe", {"head_dim": 8, **EXPERTS}),
+    "mixtral": ("mixtral", {"num_local_experts": 2, "num_experts_per_tok": 1}),
+    "phi": ("phi", {}),
+    "phi3": ("phi3", {}),
+    "olmo2": ("olmo2", {}),
+    "smollm3": ("smollm3", {}),
+    "granite": ("granite", {"logits_scaling": 4.0, "residual_multiplier": 0.5}),
+    "stablelm": ("stablelm", {}),
+    "gptj": ("gptj", {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}),
+    "gpt_neox": ("gpt_neox", {}),
+    "falcon": ("falcon", {"multi_query": True, "new_decoder_architecture": False}),
+    "falcon_new": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "deepseek_v3": ("deepseek_v3", LATENT),
 }
 """Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
 SHAPE = {

@@ -76,6 +76,7 @@ def check(one: Project) -> Checkup:
     trials, scorers = one.trials(), one.scorers()
     del scorers  # only that they are there
     card = choose(one)
+    one.refuse_impossible(trials, card)
     prepared = collected_and_prepared(one)
     refuse_impossible(one.file, prepared.counts["documents"])
     criteria = one.file.criteria

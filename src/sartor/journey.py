@@ -80,6 +80,11 @@ class Project:
             )
         return [Trial.of(c, defaults, self.file.project.seed) for c in self.candidates]
 
+    def refuse_impossible(self, trials: Sequence[Trial], base: ModelCard) -> None:
+        """ModelError where a candidate cannot work on this base or machine: before any is tried."""
+        for trial in trials:
+            trial.refuse(base)
+
     def scorers(self) -> list[Scorer]:
         """What answers are judged by; SettingError for one that is not there."""
         from sartor.evaluation.scorers.registry import load_scorer
@@ -121,6 +126,7 @@ def run(one: Project) -> Outcome:
         trials = one.trials()
         scorers = one.scorers()
         data_key, card = _data_key(one), choose(one)
+        one.refuse_impossible(trials, card)
         key = _key(one, data_key, card, scorers, trials)
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one, trials)):
             say("nothing has changed since the last run: nothing to do")

@@ -99,6 +99,14 @@ class Trial:
         """Every setting of the technique, defaults included."""
         return settings_of(self.technique)
 
+    def refuse(self, base: ModelCard) -> None:
+        """ModelError where the technique, or one inside it, says that it cannot work here."""
+        layer: Any = self.technique
+        while layer is not None:
+            if hasattr(layer, "refuse"):
+                layer.refuse(base)
+            layer = getattr(layer, "inner", None)
+
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""
         made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))

@@ -19,6 +19,8 @@ from sartor.techniques.few_shot import FewShot
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
 from sartor.techniques.p_tuning import PTuning
+from sartor.techniques.prefix_tuning import PrefixTuning
+from sartor.techniques.prompt_tuning import PromptTuning
 from sartor.techniques.rag import Rag
 from sartor.techniques.workload import Workload, workload
 from sartor.techniques.zero_shot import ZeroShot
@@ -94,7 +96,16 @@ def test_what_would_not_fit_the_context_is_left_out(base: ModelCard) -> None:
 
 @pytest.mark.parametrize(
     "technique",
-    [LoRA(epochs=2, **QUICK), PTuning(epochs=1, **QUICK), LoRA(max_tokens=700, **QUICK)],
+    [
+        LoRA(epochs=2, **QUICK),
+        PTuning(epochs=1, **QUICK),
+        LoRA(max_tokens=700, **QUICK),
+        LoRA(epochs=1, upper_layers=1, **QUICK),
+        LoRA(epochs=1, ranks={"v_proj": 3}, **QUICK),
+        LoRA(epochs=1, target_modules=("q_proj", "v_proj"), **QUICK),
+        PromptTuning(epochs=1, **QUICK),
+        PrefixTuning(epochs=1, **QUICK),
+    ],
 )
 def test_training_does_the_tokens_that_were_counted(
     technique: Any, base: ModelCard, tmp_path: Path

@@ -14,6 +14,8 @@ from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from sartor.models.prefix import Prefix
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,8 +46,11 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return min(same, min(map(len, prompts)) - 1)
 
 
-def must_go_alone(network: Any) -> bool:
-    """Whether rows of a batch would disturb each other: padding enters a model's running state."""
+def must_go_alone(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
+    """Whether rows of a batch would disturb each other: padding enters a model's running state, or
+    stands between a prefix and what is counted in slots from there."""
+    if isinstance(virtual, Prefix) and "position_ids" not in _parameters(type(network)):
+        return True
     kinds = set(getattr(_text_config(network), "layer_types", None) or ())
     return bool(getattr(network, "_is_stateful", False)) or not kinds <= ATTENTION_LAYERS
 
@@ -58,14 +63,15 @@ def steps(
     ends: frozenset[int],
     temperature: float = 0.0,
     seed: int = 0,
-    virtual: torch.Tensor | None = None,
+    virtual: torch.Tensor | Prefix | None = None,
     stopped: Callable[[int], bool] = lambda row: False,
     share: bool = True,
 ) -> Iterator[Step]:
     """Generate for all prompts together, a token a row at a time.
 
-    `virtual` (virtual tokens, hidden) are embeddings put before every prompt. A row ends with a
-    token of `ends`, when `stopped(row)`, or after `max_new_tokens` (of all rows, or of each).
+    `virtual`, embeddings (virtual tokens, hidden) or a Prefix, is put before every prompt. A row
+    ends with a token of `ends`, when `stopped(row)`, or after `max_new_tokens` (of all rows, or of
+    each).
     `share` computes what the prompts have in common once; it changes no answer.
     """
     import torch
@@ -77,12 +83,15 @@ def steps(
         split = share and _may_split(network, before + max(map(len, prompts)) + max(limits))
         shared = common_prefix(prompts) if split and len(prompts) > 1 else 0
         shared = shared if shared >= WORTH_SHARING else 0
-        kept = _shared_cache(network, prompts[0][:shared], virtual) if split else None
-        past = shared + before if split else 0
+        ahead = split or isinstance(virtual, Prefix)
+        kept = _shared_cache(network, prompts[0][:shared], virtual) if ahead else None
+        past = shared + before if ahead else 0
         if kept is not None and len(prompts) > 1:
             kept.batch_repeat_interleave(len(prompts))
         own = [prompt[shared:] for prompt in prompts]
-        inputs, mask = _padded(network, own, past, None if split else virtual)
+        inputs, mask = _padded(
+            network, own, past, None if isinstance(virtual, Prefix) or split else virtual
+        )
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
         generators = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
         rows = list(range(len(prompts)))
@@ -109,15 +118,18 @@ def steps(
             positions = positions[:, -1:] + 1
 
 
+def sees_all(network: Any, context: int) -> bool:
+    """Whether the last of so many tokens sees the first, in every layer."""
+    windows = [getattr(_text_config(network), name, None) for name in WINDOWS]
+    return not must_go_alone(network) and all(not w or context <= w for w in windows)
+
+
 def _may_split(network: Any, slots: int) -> bool:
     """Whether prompts may be put through in two parts, with padding between them.
 
     Not where a layer's window or a token's position is counted in slots, padding included.
     """
-    windows = [getattr(_text_config(network), name, None) for name in WINDOWS]
-    if must_go_alone(network) or "position_ids" not in _parameters(type(network)):
-        return False
-    return all(not window or slots <= window for window in windows)
+    return sees_all(network, slots) and "position_ids" in _parameters(type(network))
 
 
 def _text_config(network: Any) -> Any:
@@ -142,21 +154,26 @@ _parameters: Callable[[Any], frozenset[str]] = cache(_takes)
 """What a class of models takes; read once."""
 
 
-def _shared_cache(network: Any, tokens: Sequence[int], virtual: torch.Tensor | None) -> Any:
+def _shared_cache(
+    network: Any, tokens: Sequence[int], virtual: torch.Tensor | Prefix | None
+) -> Any:
     """The key-value cache of virtual and shared tokens, or None where there are neither."""
     import torch
 
     if virtual is None and not tokens:
         return None
+    kept = virtual.cache(network) if isinstance(virtual, Prefix) else None
+    if kept is not None and not tokens:
+        return kept
     ids = torch.tensor([list(tokens)], dtype=torch.long, device=network.device)
-    if virtual is None:
+    if virtual is None or isinstance(virtual, Prefix):
         inputs = {"input_ids": ids}
     else:
         rest = network.get_input_embeddings()(ids)[0]
         inputs = {
             "inputs_embeds": torch.cat([virtual.to(rest.dtype), rest])[None]
         }  # (1, shared, hidden)
-    return _forward(network, inputs, None, None, None).past_key_values
+    return _forward(network, inputs, None, None, kept).past_key_values
 
 
 def _padded(

@@ -7,6 +7,7 @@ or a Hugging Face id (taken from the local cache, or the hub where there is one)
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import json
 import os
@@ -231,8 +232,9 @@ def load_tokenizer(card: ModelCard) -> Any:
         ) from error
 
 
-def load_network(card: ModelCard, dtype: torch.dtype) -> Any:
-    """The causal language model itself, in evaluation mode on `device()`.
+def load_network(card: ModelCard, dtype: torch.dtype, *, quantized: bool = False) -> Any:
+    """The causal language model itself, in evaluation mode on `device()`; `quantized` in 4-bit
+    NormalFloat (Dettmers et al. 2023, arXiv:2305.14314), which needs a GPU and bitsandbytes.
 
     Raises ModelError when it cannot be loaded whole, or cannot generate token by token.
     """
@@ -246,8 +248,9 @@ def load_network(card: ModelCard, dtype: torch.dtype) -> Any:
             use_safetensors=True,
             trust_remote_code=card.trust_remote_code,
             output_loading_info=True,
+            **(_in_four_bits(dtype) if quantized else {}),
         )
-    except MemoryError:
+    except (MemoryError, MissingExtraError):
         raise
     except Exception as error:  # transformers and safetensors raise many kinds
         raise ModelError(
@@ -255,7 +258,19 @@ def load_network(card: ModelCard, dtype: torch.dtype) -> Any:
             f"{card.path}: {_reason(error)}"
         ) from error
     _refuse_unfit(card, network, sorted(found["missing_keys"]))
-    return network.to(device()).eval()
+    return (network if quantized else network.to(device())).eval()
+
+
+def _in_four_bits(dtype: torch.dtype) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("a base in 4 bits", "bitsandbytes", "quantize")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )  # fmt: skip
+    return {"quantization_config": config, "device_map": {"": device()}}
 
 
 def _refuse_unfit(card: ModelCard, network: Any, missing: list[str]) -> None:

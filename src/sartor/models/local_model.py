@@ -10,6 +10,7 @@ from sartor.data.records import Conversation
 from sartor.errors import PromptTooLongError
 from sartor.models import chat, generation, local
 from sartor.models.language_model import Completion, ModelCard, Sampling
+from sartor.models.prefix import Prefix
 
 if TYPE_CHECKING:
     import torch
@@ -19,19 +20,20 @@ BATCH_TOKENS = 16_384
 
 
 class LocalModel:
-    """A transformers model, bare or customized; `virtual` embeddings go before every prompt."""
+    """A transformers model, bare or customized; before every prompt goes what is `virtual`:
+    embeddings (virtual tokens, hidden), or keys and values."""
 
     def __init__(
         self,
         card: ModelCard,
         network: Any | None = None,
-        virtual: torch.Tensor | None = None,
+        virtual: torch.Tensor | Prefix | None = None,
     ) -> None:
         self.card = card
         self.tokenizer = local.load_tokenizer(card)
         self.network = network or local.load_network(card, local.inference_dtype(card))
         self.network.eval()
-        self.virtual = virtual  # (virtual tokens, hidden)
+        self.virtual = virtual
         self._ends = chat.end_tokens(self.tokenizer, self.network)
 
     def prompt_tokens(self, conversation: Conversation) -> int:
@@ -90,11 +92,12 @@ class LocalModel:
     def _batches(
         self, order: list[int], prompts: list[list[int]], sampling: Sampling
     ) -> Iterator[list[int]]:
+        alone = generation.must_go_alone(self.network, self.virtual)
         batch: list[int] = []
         for i in order:  # ascending length, so the newest is the longest
             longest = min(len(prompts[i]) + sampling.max_new_tokens, self.card.context)
             size = longest * (len(batch) + 1)
-            if batch and (size > BATCH_TOKENS or generation.must_go_alone(self.network)):
+            if batch and (size > BATCH_TOKENS or alone):
                 yield batch
                 batch = []
             batch.append(i)

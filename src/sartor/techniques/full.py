@@ -14,8 +14,11 @@ from pydantic.dataclasses import dataclass
 from sartor.data.records import TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT
-from sartor.techniques import weights
+from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
+
+BEFORE = ("embed", "wte", "wpe", "word_embeddings")
+"""How architectures begin the names of what stands before the blocks."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,14 +28,22 @@ class FullFineTuning(weights.TrainedTechnique):
     name: ClassVar[str] = "full"
     learning_rates: tuple[float, ...] = (1e-4, 4e-4, 1.2e-3)
     weight_decay: float = 0.01
+    upper_layers: int | None = None
+    """Train only so many of the uppermost layers, and what comes after them; the others, and the
+    embeddings, stay as they are and take no memory for gradients. All when not given."""
+
+    def __post_init__(self) -> None:
+        weights.TrainedTechnique.__post_init__(self)
+        layers.refuse_none(self.name, self.upper_layers)
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train all weights and write the whole model, in the precision of the base."""
 
         def prepare(network: Any) -> weights.Prepared:
-            return weights.Prepared(
-                dict(network.named_parameters()), lambda folder: _save(network, base, folder)
-            )
+            if self.upper_layers is not None:
+                _freeze_below(network, self.upper_layers)
+            trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
+            return weights.Prepared(trained, lambda folder: _save(network, base, folder))
 
         return weights.fit(self, base, data, directory, prepare, frozen=False)
 
@@ -46,6 +57,19 @@ class FullFineTuning(weights.TrainedTechnique):
         with weights.reading(customization):
             network = local.load_network(trained, local.inference_dtype(customization.base))
         return weights.answering(customization, network, system=self.system)
+
+
+def _freeze_below(network: Any, count: int) -> None:
+    """Leave the uppermost blocks trainable, and the norm after them; a head that is tied to the
+    embeddings stays with them."""
+    chosen = layers.upper(network, count, "full")
+    trained = {id(p) for _, block in chosen for p in block.parameters()}
+    inside = {id(p) for _, block in layers.blocks(network) for p in block.parameters()}
+    tied = {id(p) for p in network.get_input_embeddings().parameters()}
+    for name, parameter in network.named_parameters():
+        before = any(part.startswith(BEFORE) for part in name.split("."))
+        follows = not before and id(parameter) not in inside | tied
+        parameter.requires_grad_(id(parameter) in trained or follows)
 
 
 def _save(network: Any, base: ModelCard, folder: Path) -> None:

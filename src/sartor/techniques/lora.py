@@ -1,22 +1,33 @@
 """Low-rank adapters: train two thin matrices beside each frozen weight.
 
 Only the adapter is written to disk, in PEFT's own format, so that other engines can load it; for
-answering it is folded into the base weights. Hu et al. 2021, arXiv:2106.09685, section 4.1.
+answering it is folded into the base weights. Hu et al. 2021, arXiv:2106.09685, section 4.1; what
+came after it is a setting each.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.records import TrainingData
-from sartor.errors import SettingError
+from sartor.data.records import Example, TrainingData
+from sartor.errors import SettingError, TrainingError
+from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.models.outline import Outline
 from sartor.settings import STRICT
-from sartor.techniques import weights
+from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
+
+INITIAL = "initial"
+"""Folder of adapters as they began, where they began in the base's own weights."""
+LOOKED_AT = 64
+"""Training examples whose activations choose how EVA's adapters begin."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,48 +43,169 @@ class LoRA(weights.TrainedTechnique):
     """Part of the adapters' input that is dropped while training."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter, by the end of their name."""
+    upper_layers: int | None = None
+    """Adapt only so many of the uppermost layers: the others' gradients are not needed."""
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Other ranks for some layers, by the end of their name: `{ v_proj = 32 }`."""
+    rank_stabilized: bool = False
+    """Scale by alpha / sqrt(rank) (rsLoRA, arXiv:2312.03732): for ranks of 64 and more."""
+    dora: bool = False
+    """Train each weight's length beside its direction (DoRA, arXiv:2402.09353). A third slower."""
+    plus_ratio: float = 1.0
+    """Learning rate of the second matrix in parts of the first's (LoRA+, arXiv:2402.12354); 16 is
+    usual, with smaller learning rates."""
+    initialization: Literal["zero", "pissa", "eva"] = "zero"
+    """How adapters begin: doing nothing; as the base's largest singular vectors (PiSSA,
+    arXiv:2404.02948); or as those of what flows through the layers (EVA, arXiv:2410.07170)."""
+    quantize: Literal["none", "4bit"] = "none"
+    """Hold the base in 4 bits while training (QLoRA, arXiv:2305.14314). Needs a GPU."""
     learning_rates: tuple[float, ...] = (5e-4, 2e-3, 6e-3)
 
     def __post_init__(self) -> None:
         weights.TrainedTechnique.__post_init__(self)
-        if self.rank < 1:
-            raise SettingError(
-                f"lora: rank is {self.rank}; it must be 1 or more (8 to 64 is usual)"
-            )
+        layers.refuse_none(self.name, self.upper_layers)
+        for where, rank in {"rank": self.rank, **self.ranks}.items():
+            if rank < 1:
+                raise SettingError(
+                    f"{self.name}: {where} is {rank}; it must be 1 or more (8 to 64 is usual)"
+                )
         if not 0 <= self.dropout < 1:
-            raise SettingError(f"lora: dropout is {self.dropout}; it lies in [0, 1)")
+            raise SettingError(f"{self.name}: dropout is {self.dropout}; it lies in [0, 1)")
+        if not 0 < self.plus_ratio < float("inf"):
+            raise SettingError(
+                f"{self.name}: plus_ratio is {self.plus_ratio}; it must be above 0 (16 is usual)"
+            )
+        if self.upper_layers is not None and self.target_modules != "all-linear":
+            raise SettingError(
+                f"{self.name}: upper_layers and target_modules are both given. Give one: "
+                "upper_layers adapts every linear layer of those layers."
+            )
+        self._refuse_unknown_mixture()
+
+    def _refuse_unknown_mixture(self) -> None:
+        if self.initialization == "pissa" and (self.dora or self.ranks or self.rank_stabilized):
+            raise SettingError(
+                f"{self.name}: initialization is 'pissa', which is kept as a plain adapter and so "
+                "goes with none of dora, ranks and rank_stabilized. Leave those out, or it."
+            )
+        if self.quantize != "none" and self.initialization != "zero":
+            raise SettingError(
+                f"{self.name}: initialization is {self.initialization!r}, which changes or reads "
+                "weights that quantize has rounded. Leave one of the two out."
+            )
+
+    def trainable(self, shape: Outline) -> int:
+        """How many values will be trained on a base of that shape."""
+        total = 0
+        for name, width in self._chosen(shape):
+            other = [rank for end, rank in self.ranks.items() if name.endswith(end)]
+            total += (other[0] if other else self.rank) * width
+        part = 1.0 if self.upper_layers is None else min(1, self.upper_layers / shape.layers)
+        return round(total * part)
+
+    def _chosen(self, shape: Outline) -> list[tuple[str, int]]:
+        targets = self.target_modules
+        if targets == "all-linear":
+            return list(shape.linears)
+        ends = (targets,) if isinstance(targets, str) else targets
+        return [(name, width) for name, width in shape.linears if name.endswith(ends)]
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where this machine cannot train so."""
+        if self.quantize != "none" and local.device().type != "cuda":
+            raise TrainingError(
+                f"{self.name}: quantize is {self.quantize!r}, which needs an NVIDIA GPU: this "
+                "machine has none, and on a CPU 4-bit weights save no memory that bfloat16 "
+                "adapters need. Leave quantize out, or choose a smaller base."
+            )
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train the adapters; raises TrainingError where the base has no layer to adapt."""
+        self.refuse(base)
 
         def prepare(network: Any) -> weights.Prepared:
-            adapted = self._adapted(network)
-            named = {n: p for n, p in network.named_parameters() if p.requires_grad}
-            return weights.Prepared(named, lambda folder: adapted.save_pretrained(folder))
+            prepared = weights.adapted(self.name, network, self._config(network))
+            self._refuse_unmatched(prepared.parameters)
+            if self.initialization == "pissa":
+                prepared = _kept_as_plain(prepared, directory)
+            elif self.initialization == "eva":
+                told = weights.with_instruction(data, self.system)
+                _begin_with_activations(prepared.model, base, told.train[:LOOKED_AT])
+                prepared = weights.prepared(network, prepared.model)
+            second = {n: self.plus_ratio for n in prepared.parameters if ".lora_B." in n}
+            return replace(prepared, rates=second if self.plus_ratio != 1 else {})
 
-        return weights.fit(self, base, data, directory, prepare, frozen=True)
+        return weights.fit(
+            self, base, data, directory, prepare, frozen=True, quantized=self.quantize == "4bit"
+        )
 
-    def _adapted(self, network: Any) -> Any:
-        chosen = self.target_modules
+    def _refuse_unmatched(self, adapted: Iterable[str]) -> None:
+        modules = {name.partition(".lora_")[0] for name in adapted}
+        for end in self.ranks:
+            if not any(module == end or module.endswith(f".{end}") for module in modules):
+                known = sorted({module.rpartition(".")[2] for module in modules})
+                raise TrainingError(
+                    f"{self.name}: ranks names {end!r}, and no adapted layer ends so. Known: "
+                    f"{', '.join(known)}."
+                )
+
+    def _config(self, network: Any) -> Any:
+        chosen: Any = self.target_modules
+        if self.upper_layers is not None:
+            among = layers.upper(network, self.upper_layers, self.name)
+            chosen = layers.linear_layers(among)
         with weights.peft_errors(self.name):
             import peft
 
-            config = peft.LoraConfig(
+            begin: Any = {"zero": True, "pissa": "pissa", "eva": "eva"}[self.initialization]
+            return peft.LoraConfig(
                 r=self.rank,
                 lora_alpha=self.alpha,
                 lora_dropout=self.dropout,
                 target_modules=chosen if isinstance(chosen, str) else list(chosen),
+                rank_pattern=dict(self.ranks),
+                use_rslora=self.rank_stabilized,
+                use_dora=self.dora,
+                init_lora_weights=begin,
+                eva_config=peft.EvaConfig() if begin == "eva" else None,
                 task_type="CAUSAL_LM",
             )
-            return peft.get_peft_model(network, config)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the adapters folded in."""
-        from sartor.models import local
+        return weights.folded(self.name, customization, self.system)
 
-        network = local.load_network(customization.base, local.inference_dtype(customization.base))
-        with weights.peft_errors(self.name):
-            import peft
-        with weights.reading(customization):
-            adapted = peft.PeftModel.from_pretrained(network, customization.directory)
-        return weights.answering(customization, adapted.merge_and_unload(), system=self.system)
+
+def _kept_as_plain(prepared: weights.Prepared, directory: Path) -> weights.Prepared:
+    """PiSSA takes what its adapters begin as out of the base; kept is what they came to less that,
+    an adapter of twice the rank on the base as it was."""
+    model = prepared.model
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(directory / INITIAL)
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(
+            folder, path_initial_model_for_weight_conversion=str(directory / INITIAL)
+        )
+        shutil.rmtree(directory / INITIAL)
+
+    return replace(prepared, save=save)
+
+
+def _begin_with_activations(model: Any, base: ModelCard, examples: Sequence[Example]) -> None:
+    """Adapters as the largest directions of what flows through their layers; ranks go where they
+    explain most."""
+    import torch
+
+    tokenizer = local.load_tokenizer(base)
+    rows = [torch.tensor(chat.encode(tokenizer, e.input)[-base.context :]) for e in examples]
+    batches = []
+    for start in range(0, len(rows), 4):
+        part = rows[start : start + 4]
+        ids = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)  # (some, longest)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in part], batch_first=True)
+        batches.append({"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)})
+    with weights.peft_errors("lora: initialization 'eva'"):
+        import peft
+
+        peft.initialize_lora_eva_weights(model, batches, show_progress_bar=False)

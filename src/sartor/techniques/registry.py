@@ -18,7 +18,10 @@ TECHNIQUES: dict[str, str] = {
     "zero-shot": "sartor.techniques.zero_shot:ZeroShot",
     "few-shot": "sartor.techniques.few_shot:FewShot",
     "rag": "sartor.techniques.rag:Rag",
+    "prompt-tuning": "sartor.techniques.prompt_tuning:PromptTuning",
     "p-tuning": "sartor.techniques.p_tuning:PTuning",
+    "prefix-tuning": "sartor.techniques.prefix_tuning:PrefixTuning",
+    "ia3": "sartor.techniques.ia3:IA3",
     "lora": "sartor.techniques.lora:LoRA",
     "full": "sartor.techniques.full:FullFineTuning",
 }

@@ -28,7 +28,11 @@ class Customization:
 
 
 class Technique(Protocol):
-    """A way to customize a base model. It is handed `TrainingData`: it cannot see the test part."""
+    """A way to customize a base model. It is handed `TrainingData`: it cannot see the test part.
+
+    It may have two methods more: `refuse(base)` raises ModelError where it cannot work on this base
+    or machine, before anything is spent; `trainable(shape)` says how many values it will train.
+    """
 
     name: ClassVar[str]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
+from sartor.models.prefix import Prefix
 from sartor.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
@@ -28,7 +29,10 @@ from sartor.training.loop import Trainable, TrainingSettings, forget, train
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Prepared", "TrainedTechnique", "answering", "fit", "peft_errors", "reading"]
+__all__ = [
+    "Prepared", "TrainedTechnique", "adapted", "answering", "fit", "folded", "peft_errors",
+    "reading",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,11 @@ class Prepared:
 
     parameters: dict[str, torch.nn.Parameter]
     save: Callable[[Path], Any]
-    virtual: Callable[[], torch.Tensor] | None = None
+    virtual: Callable[[], torch.Tensor | Prefix] | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of some parameters, in parts of the others'."""
+    model: Any = None
+    """PEFT's model around the network, where there is one."""
 
 
 @settings(frozen=True, config=STRICT)
@@ -59,11 +67,13 @@ def fit(
     *,
     frozen: bool,
     taken: int = 0,
+    quantized: bool = False,
 ) -> Customization:
     """Load the base, let the technique `prepare` it, train, and write what was trained.
 
     A `frozen` base is held in the precision that matrix products are run in, any other in float32;
-    `taken` places of its context are not for prompts and answers.
+    `taken` places of its context are not for prompts and answers; `quantized` holds its weights in
+    4 bits.
     """
     local.require_transformers()
     import torch
@@ -73,19 +83,21 @@ def fit(
     with PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
         bf16 = local.has_bf16()
-        network = local.load_network(base, torch.bfloat16 if frozen and bf16 else torch.float32)
-        prepared = prepare(network)
+        precision = torch.bfloat16 if frozen and bf16 else torch.float32
+        network = local.load_network(base, precision, quantized=quantized)
+        ready = prepare(network)
         trainable = Trainable(
             network,
             local.load_tokenizer(base),
-            prepared.parameters,
+            ready.parameters,
             base.context - taken,
-            prepared.virtual,
+            ready.virtual,
             mixed_precision=bf16,
             base=base.revision,
+            rates=ready.rates,
         )
         trained = train(trainable, told, technique, directory, technique.name)
-        prepared.save(directory)
+        ready.save(directory)
         write_json(directory / "curve.json", trained)
         forget(directory)
     made = sorted(directory.glob("*.safetensors"))
@@ -95,7 +107,7 @@ def fit(
         base=base,
         directory=str(directory),
         digest=digest(base.revision, settings_of(technique), weights),
-        trainable_parameters=sum(p.numel() for p in prepared.parameters.values()),
+        trainable_parameters=sum(p.numel() for p in ready.parameters.values()),
         seconds=clock.total,
         peak_memory=memory.peak,
         notes=trained.notes(),
@@ -149,10 +161,35 @@ class Clock:
 
 
 def answering(
-    made: Customization, network: Any, *, system: str, virtual: torch.Tensor | None = None
+    made: Customization, network: Any, *, system: str, virtual: torch.Tensor | Prefix | None = None
 ) -> LanguageModel:
     """The trained network behind the system prompt it was trained with."""
     return Prompted(LocalModel(made.base, network, virtual), system)
+
+
+def adapted(what: str, network: Any, config: Any) -> Prepared:
+    """The network with PEFT's adapters of that configuration, which are what is trained."""
+    with peft_errors(what):
+        import peft
+
+        model = peft.get_peft_model(network, config)
+    return prepared(network, model)
+
+
+def prepared(network: Any, model: Any) -> Prepared:
+    """What is trained of a network inside PEFT's model, and is kept as PEFT keeps it."""
+    named = {n: p for n, p in network.named_parameters() if p.requires_grad}
+    return Prepared(named, lambda folder: model.save_pretrained(folder), model=model)
+
+
+def folded(what: str, made: Customization, system: str) -> LanguageModel:
+    """The base with the adapters that were kept folded into its weights."""
+    network = local.load_network(made.base, local.inference_dtype(made.base))
+    with peft_errors(what):
+        import peft
+    with reading(made):
+        model = peft.PeftModel.from_pretrained(network, made.directory)
+    return answering(made, model.merge_and_unload(), system=system)
 
 
 @contextmanager
@@ -161,8 +198,7 @@ def reading(made: Customization) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of libraries to each other
+        with _quiet():
             yield
     except (ModelError, OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         found = (str(error) or type(error).__name__).splitlines()[0]
@@ -174,11 +210,9 @@ def reading(made: Customization) -> Iterator[None]:
 
 @contextmanager
 def peft_errors(what: str) -> Iterator[None]:
-    """PEFT's own errors, in ours; its talk about other libraries' future is not for users."""
+    """PEFT's own errors, in ours."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.filterwarnings("ignore", "fan_in_fan_out is set to")  # PEFT sets it right
+        with _quiet():
             yield
     except ModuleNotFoundError as error:
         raise MissingExtraError(what, "peft", "local") from error
@@ -187,3 +221,15 @@ def peft_errors(what: str) -> Iterator[None]:
             f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0]} "
             "Name its linear layers in target_modules, or choose another technique."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What PEFT says of other libraries' future, and of what it set right by itself, is not for
+    users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
+        warnings.filterwarnings("ignore", r"The following \w+_pattern keys")
+        warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu")
+        yield

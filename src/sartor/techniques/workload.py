@@ -103,23 +103,11 @@ def _trained(technique: Any, card: ModelCard) -> tuple[Trains, int]:
     core = innermost(technique)
     if not isinstance(core, TrainingSettings):
         return "nothing", 0
-    if hasattr(core, "rank"):
-        return "adapter", core.rank * _adapted(getattr(core, "target_modules", "all-linear"), card)
-    if hasattr(core, "virtual_tokens"):
-        hidden, width = outline(card).hidden, getattr(core, "encoder_hidden", 0)
-        encoder = (2 * hidden + width + 2) * width + hidden if width else 0
-        return "adapter", core.virtual_tokens * hidden + encoder
+    if hasattr(core, "trainable"):
+        return "adapter", core.trainable(outline(card))
     if hasattr(core, "target_modules"):
         return "adapter", round(UNKNOWN_ADAPTER * card.parameters)
     return "everything", card.parameters
-
-
-def _adapted(targets: str | tuple[str, ...], card: ModelCard) -> int:
-    """Inputs and outputs of the linear maps that get an adapter."""
-    if targets == "all-linear":
-        return outline(card).widths
-    ends = (targets,) if isinstance(targets, str) else tuple(targets)
-    return sum(width for name, width in outline(card).linears if name.endswith(ends))
 
 
 def _with_training(

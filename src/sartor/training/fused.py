@@ -103,11 +103,11 @@ class _LowRank(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         kept_a, kept_b = a.to(x.dtype), b.to(x.dtype)
         low = rows @ kept_a.t()  # (rows, rank)
-        y = functional.linear(rows, weight, bias)
-        y.addmm_(low, kept_b.t(), alpha=scale)
+        y = functional.linear(x, weight, bias)  # no view: callers may change it in place
+        y.view(-1, y.shape[-1]).addmm_(low, kept_b.t(), alpha=scale)
         ctx.save_for_backward(None if source else rows, weight, kept_a, kept_b, low)
         ctx.scale, ctx.shape, ctx.source = scale, x.shape, source
-        return y.view(*x.shape[:-1], y.shape[-1])
+        return y
 
     @staticmethod
     @once_differentiable

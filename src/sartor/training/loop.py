@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass as settings
 from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
+from sartor.models.prefix import Prefix
 from sartor.progress import say, task
 from sartor.settings import STRICT
 from sartor.training.order import alike, shuffled
@@ -50,7 +51,7 @@ class TrainingSettings:
     """At most so many tokens are trained on (prompts included), however many epochs that is."""
     batch_size: int = 8
     """Examples an optimizer step."""
-    together: int = 4
+    together: int = 8
     """At most so many examples that begin alike, such as questions about one document, stand
     together: what they share is computed once. 1 leaves the order to chance."""
     pack_tokens: int = 4096
@@ -98,12 +99,14 @@ class Trainable:
     tokenizer: Any
     parameters: dict[str, torch.nn.Parameter]
     context: int
-    virtual: Callable[[], torch.Tensor] | None = None
-    """Virtual tokens put before every example, made anew for each pack."""
+    virtual: Callable[[], torch.Tensor | Prefix] | None = None
+    """Virtual tokens, or keys and values, put before every example, made anew for each pack."""
     mixed_precision: bool = False
     """Run matrix products in bfloat16 (the parameters stay as they are)."""
     base: str = ""
     """Revision of the base."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of some parameters, in parts of the others'."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch
@@ -195,7 +198,8 @@ class _Run:
         from sartor.training.fused import use_fused  # imports torch
 
         directory.mkdir(parents=True, exist_ok=True)
-        use_packed_attention(trainable.network)
+        virtual = trainable.virtual() if trainable.virtual else None
+        use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
         use_fused(trainable.network)
         self.train = encode(trainable.tokenizer, data.train, trainable.context)
         held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
@@ -204,7 +208,9 @@ class _Run:
         self.steps = self._planned_steps()
         self.initial = {n: p.detach().clone() for n, p in trainable.parameters.items()}
         self.best = dict(self.initial)
-        made_of = (trainable.base, asdict(options), self.train, self.validation)
+        made_of = (
+            trainable.base, asdict(options), dict(trainable.rates), self.train, self.validation,
+        )  # fmt: skip
         self.state = _State(made_of=digest(*made_of))
         self.optimizer = self._new_optimizer()
         self._restore()
@@ -217,8 +223,12 @@ class _Run:
     def _new_optimizer(self) -> torch.optim.AdamW:
         import torch
 
+        rates = self.trainable.rates
+        by_rate: dict[float, list[Any]] = {}
+        for name, parameter in self.trainable.parameters.items():
+            by_rate.setdefault(rates.get(name, 1.0), []).append(parameter)
         return torch.optim.AdamW(
-            self.trainable.parameters.values(),
+            [{"params": group, "times": times} for times, group in by_rate.items()],
             lr=0.0,
             betas=(0.9, 0.98),
             weight_decay=self.options.weight_decay,
@@ -297,7 +307,7 @@ class _Run:
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(self.trainable.parameters.values(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
+from sartor.models.prefix import Pair, Prefix
 from sartor.progress import say
 from sartor.training.masks import BLOCK, hidden, seen
 from sartor.training.sharing import Row, Span
@@ -28,8 +29,9 @@ def is_packed(network: Any) -> bool:
     return bool(network.config._attn_implementation == ATTENTION)
 
 
-def use_packed_attention(network: Any) -> bool:
-    """Switch the model to packs, where what it gives stays the same; says whether it was done."""
+def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
+    """Switch the model to packs, where what it gives stays the same, behind the `prefix` too where
+    there is one; says whether it was done."""
     import torch
     from transformers import AttentionInterface
 
@@ -43,10 +45,10 @@ def use_packed_attention(network: Any) -> bool:
     if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
         return False
     before = network.config._attn_implementation
-    alone = _alone(network)
+    alone = _alone(network, prefix)
     AttentionInterface.register(ATTENTION, _attend)
     network.set_attn_implementation(ATTENTION)
-    if _same(alone, network):
+    if _same(alone, network, prefix):
         use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
         return True
     network.set_attn_implementation(before)
@@ -59,18 +61,22 @@ TRIED = ((3, 5, 4), (4, 3, 5, 6, 3))
 """Two small examples, and what both begin with."""
 
 
-def _alone(network: Any) -> torch.Tensor:
+def _alone(network: Any, prefix: Prefix | None) -> torch.Tensor:
     """What the model makes of `TRIED`, one at a time: logits (all tokens, vocabulary)."""
     import torch
 
     network.eval()
     with torch.no_grad():
         ids = [torch.tensor([BEGINNING + tokens], device=network.device) for tokens in TRIED]
-        own = [network(input_ids=one, use_cache=False).logits[0] for one in ids]
+        given = [
+            {"past_key_values": prefix.cache(network)} if prefix else {"use_cache": False}
+            for _ in ids
+        ]
+        own = [network(input_ids=i, **g).logits[0] for i, g in zip(ids, given, strict=True)]
         return torch.cat([own[0], own[1][len(BEGINNING) :]])
 
 
-def _same(alone: torch.Tensor, network: Any) -> bool:
+def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
     import torch
 
     shared = (0, len(BEGINNING))
@@ -79,7 +85,8 @@ def _same(alone: torch.Tensor, network: Any) -> bool:
         spans.append(Span(spans[-1].end, spans[-1].end + len(tokens), (shared,)))
     row = Row((*BEGINNING, *TRIED[0], *TRIED[1]), tuple(spans), (), ())
     ids = torch.tensor(row.tokens, device=network.device)
-    positions = torch.tensor(row.positions, device=network.device)
+    positions = torch.tensor(row.positions, device=network.device) + len(prefix or ())
+    behind = {"prefix": prefix.layers} if prefix else {}
     try:
         with torch.no_grad():
             packed = network(
@@ -88,8 +95,14 @@ def _same(alone: torch.Tensor, network: Any) -> bool:
                 use_cache=False,
                 logits_to_keep=torch.arange(len(ids), device=network.device),
                 spans=row.spans,
+                **behind,
             ).logits[0]
-    except (TypeError, ValueError, RuntimeError):  # it takes no such thing; the caller says so
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    ):  # it takes no such thing; the caller says so
         return False
     tolerance = TOLERANCE.get(str(alone.dtype).removeprefix("torch."), 1e-3)
     difference = (packed.float() - alone.float()).abs().mean()
@@ -107,6 +120,7 @@ def _attend(
     sliding_window: int | None = None,
     softcap: float | None = None,
     spans: Sequence[Span] | None = None,
+    prefix: Sequence[Pair] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each example of a row; query is (1, heads, tokens, dimension)."""
@@ -118,6 +132,12 @@ def _attend(
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     spans = spans or (Span(0, query.shape[2]),)
+    if prefix is not None:
+        behind, keys, values, shown = _behind(prefix[module.layer_idx], query, key, value, spans)
+        out = _attend(
+            module, behind, keys, values, None, scaling, dropout, sliding_window, softcap, shown
+        )[0]
+        return out[:, -query.shape[2] :], None
     # torch's own kernel reaches a fifth of the speed of matrix products in bfloat16 on a CPU
     if kind == "cpu" and query.dtype == torch.bfloat16 and softcap is None and not dropout:
         from sartor.training.blocked_attention import blocked_attention
@@ -131,6 +151,29 @@ def _attend(
         else:
             parts.append(_fused(q, k, v, scaling, dropout, sliding_window))
     return torch.cat(parts, 2).transpose(1, 2), None  # (1, tokens, heads, dimension)
+
+
+def _behind(
+    pair: Pair, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: Sequence[Span]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Span, ...]]:
+    """A row with a prefix before it that every span sees, and that asks nothing itself."""
+    import torch
+
+    keys, values = (t.to(key.dtype) for t in pair)
+    length = keys.shape[2]
+    asked_nothing = query.new_zeros(1, query.shape[1], length, query.shape[3])
+    shown = tuple(
+        Span(
+            span.start + length,
+            span.end + length,
+            ((0, length), *((start + length, end + length) for start, end in span.before)),
+        )
+        for span in spans
+    )
+    return (
+        torch.cat([asked_nothing, query], 2), torch.cat([keys, key], 2),
+        torch.cat([values, value], 2), shown,
+    )  # fmt: skip
 
 
 def _fused(

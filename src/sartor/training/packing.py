@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
+from sartor.models.prefix import Prefix
 from sartor.progress import say
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import Row, laid_out
@@ -76,19 +77,20 @@ def packs(examples: Sequence[Encoded], tokens: int) -> Iterator[list[Encoded]]:
 
 
 def answer_loss(
-    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None = None
+    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | Prefix | None = None
 ) -> tuple[torch.Tensor, int]:
     """(sum of the cross-entropy over the pack's answer tokens, how many they are).
 
-    `virtual` (virtual tokens, hidden) are put before every example. Whether the pack goes through
-    in one row has been decided by `use_packed_attention`.
+    `virtual`, embeddings (virtual tokens, hidden) or a Prefix, is put before every example. Whether
+    the pack goes through in one row has been decided by `use_packed_attention`.
     """
     import torch
 
     from sartor.training import head
 
     if is_packed(network):
-        row = laid_out(pack, 0 if virtual is None else len(virtual))
+        in_row = virtual is not None and not isinstance(virtual, Prefix)
+        row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
         labels = torch.tensor(row.labels, device=network.device)
         if head.is_plain(network):
             hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
@@ -101,7 +103,7 @@ def answer_loss(
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
 
 
-def _logits(network: Any, row: Row, virtual: torch.Tensor | None) -> torch.Tensor:
+def _logits(network: Any, row: Row, virtual: torch.Tensor | Prefix | None) -> torch.Tensor:
     """(answer tokens, vocabulary) of one row of all examples."""
     import torch
 
@@ -110,30 +112,37 @@ def _logits(network: Any, row: Row, virtual: torch.Tensor | None) -> torch.Tenso
     return logits
 
 
-def _run(module: Any, network: Any, row: Row, virtual: torch.Tensor | None, **more: Any) -> Any:
+def _run(
+    module: Any, network: Any, row: Row, virtual: torch.Tensor | Prefix | None, **more: Any
+) -> Any:
     """What the network, or its decoder, gives for one row of all examples."""
     import torch
 
     place = network.device
     tokens = torch.tensor(row.tokens, device=place)
-    if virtual is None:
-        given = {"input_ids": tokens[None]}
-    else:
+    positions = torch.tensor(row.positions, device=place)[None]
+    given: dict[str, Any] = {"input_ids": tokens[None]}
+    if isinstance(virtual, Prefix):
+        positions = positions + len(virtual)
+        given["prefix"] = virtual.layers
+    elif virtual is not None:
         embedded = network.get_input_embeddings()(tokens)
         given = {"inputs_embeds": torch.cat([virtual.to(embedded.dtype), embedded])[None]}
-    positions = torch.tensor(row.positions, device=place)[None]
     return module(**given, position_ids=positions, use_cache=False, spans=row.spans, **more)
 
 
 def _padded(
-    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | None
+    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | Prefix | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same from a right-padded batch, for models that run no packs."""
     import torch
 
     rows = [torch.tensor(example.tokens, device=network.device) for example in pack]
     name = "input_ids"
-    if virtual is not None:
+    given: dict[str, Any] = {"use_cache": False}
+    if isinstance(virtual, Prefix):
+        given = {"past_key_values": virtual.cache(network, len(rows)), "use_cache": True}
+    elif virtual is not None:
         name, embed = "inputs_embeds", network.get_input_embeddings()
         embedded = embed(torch.cat(rows)).split([len(row) for row in rows])
         virtual = virtual.to(embedded[0].dtype)
@@ -141,8 +150,11 @@ def _padded(
     inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (examples, longest, ...)
     lengths = torch.tensor([len(row) for row in rows], device=network.device)
     mask = torch.arange(inputs.shape[1], device=network.device) < lengths[:, None]
-    logits = network(**{name: inputs}, attention_mask=mask.long(), use_cache=False).logits
     extra = 0 if virtual is None else len(virtual)
+    if isinstance(virtual, Prefix):
+        mask = torch.cat([mask.new_ones(len(rows), extra), mask], 1)
+        extra = 0  # what stands before is not in the row
+    logits = network(**{name: inputs}, attention_mask=mask.long(), **given).logits
     kept = [
         logits[row, extra + example.prompt - 1 : len(rows[row]) - 1]
         for row, example in enumerate(pack)

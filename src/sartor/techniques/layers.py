@@ -1,0 +1,81 @@
+"""Which layers of a network a technique takes: found by looking at the network, not by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sartor.errors import SettingError, TrainingError
+
+KEYS_AND_VALUES = {
+    "k_proj", "v_proj", "key", "value", "kv_b_proj", "c_attn", "qkv_proj", "query_key_value",
+    "Wqkv",
+}  # fmt: skip
+"""What architectures call the layers that make keys and values, alone or with the queries."""
+FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
+"""What they call the last layer of a feed-forward block."""
+
+
+def blocks(network: Any) -> list[tuple[str, Any]]:
+    """The transformer's blocks from the lowest, each with its full name."""
+    import torch
+
+    def size(found: tuple[str, Any]) -> int:
+        return sum(parameter.numel() for parameter in found[1].parameters())
+
+    lists = [(n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.ModuleList)]
+    name, largest = max(lists, key=size)
+    return [(f"{name}.{number}", block) for number, block in enumerate(largest)]
+
+
+def upper(network: Any, count: int, what: str) -> list[tuple[str, Any]]:
+    """The uppermost blocks; TrainingError where there are fewer."""
+    found = blocks(network)
+    if count > len(found):
+        raise TrainingError(
+            f"{what}: upper_layers is {count}, but the base has {len(found)} layers. Give at most "
+            "so many, or leave it out."
+        )
+    return found[-count:]
+
+
+def refuse_none(what: str, count: int | None) -> None:
+    """SettingError where `upper_layers` leaves nothing to train."""
+    if count is not None and count < 1:
+        raise SettingError(
+            f"{what}: upper_layers is {count}; it must be 1 or more. Leave it out for all layers."
+        )
+
+
+def linear_layers(among: list[tuple[str, Any]]) -> list[str]:
+    """Full names of the linear layers in these blocks."""
+    return [f"{block}.{name}" for block, module in among for name, _ in _linear(module)]
+
+
+def ia3_layers(network: Any) -> tuple[list[str], list[str]]:
+    """Full names of what makes keys and values, and of what ends each feed-forward block.
+
+    Raises TrainingError where none of either can be told. Experts of a mixture that are kept as one
+    tensor are no layers: they stay as they are.
+    """
+    attention, feed_forward = [], []
+    for block, module in blocks(network):
+        for name, _ in _linear(module):
+            *within, last = name.split(".")
+            attends = any("attn" in part or "attention" in part for part in within)
+            if attends and last in KEYS_AND_VALUES:
+                attention.append(f"{block}.{name}")
+            elif not attends and last in FEED_FORWARD:
+                feed_forward.append(f"{block}.{name}")
+    if not attention:
+        raise TrainingError(
+            f"ia3: no layer of a {type(network).__name__} is known to make keys and values "
+            f"(looked for {', '.join(sorted(KEYS_AND_VALUES))}). Use lora, or another base."
+        )
+    return attention, feed_forward
+
+
+def _linear(module: Any) -> list[tuple[str, Any]]:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return [(n, m) for n, m in module.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D))]
