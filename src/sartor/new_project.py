@@ -85,7 +85,7 @@ def create(
         raise ProjectError(f"{path} is there already. Change it, or choose another folder.")
     _refuse_file(folder)
     if candidates is None:
-        candidates = CANDIDATES if use_case or documents else sorted(BARE, key=CANDIDATES.index)
+        candidates = [c for c in CANDIDATES if use_case or documents or c in BARE]
     for candidate in candidates:
         build(candidate)
     if use_case:

@@ -1,6 +1,6 @@
 """How long work tells of itself: what, how fast, how long still.
 
-Rooms call `task`; who shows it is decided once, at the edge (`cli.py` shows bars on stderr).
+Rooms call `task`; who shows it is decided once, at the edge (`cli/` shows bars on stderr).
 By default nothing is shown.
 """
 

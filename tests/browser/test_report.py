@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sartor.data.records import Example, Message
 from sartor.evaluation.records import (
@@ -121,8 +121,8 @@ def test_examples_are_filtered_by_slice_dispute_mistake_and_word(opened: Page) -
 def test_a_mistake_links_to_its_example_and_opens_it(opened: Page) -> None:
     opened.get_by_label("Search").fill("nowhere to be found")
     opened.get_by_role("link", name="see all answers").nth(2).click()
-    assert opened.locator("#example-3").get_attribute("open") is not None
-    assert opened.locator("#example-3 .answers").is_visible()
+    expect(opened.locator("#example-3")).to_have_attribute("open", "")
+    expect(opened.locator("#example-3 .answers")).to_be_visible()
 
 
 def test_names_on_the_plot_stay_inside_and_apart(opened: Page) -> None:
