@@ -6,14 +6,17 @@ probed on a thin copy; nothing is trained, answered or written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sartor.data.files import to_json
 from sartor.data.prepare import Prepared
 from sartor.evaluation.sampling import sampling_for
-from sartor.journey import Project, choose, collected_and_prepared
+from sartor.journey import Project, bases, collected_and_prepared
 from sartor.models.language_model import ModelCard
+from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
 from sartor.trial import Trial
@@ -35,6 +38,8 @@ class Expected:
     fits: bool
     why: str
     """Why it does not fit; empty when it does."""
+    cost: float = 0.0
+    """Of its answers, in the project's currency, where a provider is paid for them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Checkup:
 
     project: str
     base: ModelCard
+    """The first of `bases`."""
+    bases: tuple[ModelCard, ...]
+    not_tried: tuple[str, ...]
+    """Candidates that would be passed over, and why."""
+    currency: str
     counts: dict[str, int]
     dropped: int
     warnings: tuple[str, ...]
@@ -66,27 +76,46 @@ class Checkup:
 
     def told(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
-        return {**asdict(self), "seconds": self.seconds, "faults": list(self.faults)}
+        cards = {"base": _plain(self.base), "bases": [_plain(card) for card in self.bases]}
+        told = {**asdict(self), **cards}
+        return {**told, "seconds": self.seconds, "cost": self.cost, "faults": list(self.faults)}
+
+    @property
+    def cost(self) -> float:
+        """What providers would be paid for the whole run."""
+        return sum(one.cost for one in self.candidates)
+
+
+def _plain(card: ModelCard) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(to_json(card))
+    return told
 
 
 def check(one: Project) -> Checkup:
-    """Look at the project file, the data, the base and every candidate."""
+    """Look at the project file, the data, the bases and every candidate."""
+    with one.names.in_use():
+        return _check(one)
+
+
+def _check(one: Project) -> Checkup:
     from sartor.evaluation.statistics import smallest_difference
 
     trials, scorers = one.trials(), one.scorers()
     del scorers  # only that they are there
-    card = choose(one)
-    one.refuse_impossible(trials, card)
+    cards = bases(one)
+    one.refuse_impossible(trials, cards)
     prepared = collected_and_prepared(one)
     refuse_impossible(one.file, prepared.counts["documents"])
     criteria = one.file.criteria
     pairs = max(1, len(trials) - 1)
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
-    say(f"base {card.name}: probing this machine's speed")
-    expected, room = _expected(one, trials, card, prepared)
+    expected, room = _expected(one, trials, cards, prepared)
     return Checkup(
         project=one.name,
-        base=card,
+        base=next(iter(cards.values())),
+        bases=tuple(cards.values()),
+        not_tried=tuple(str(passed) for passed in one.left_out()),
+        currency=one.file.cost.currency,
         counts=prepared.counts,
         dropped=len(prepared.dropped),
         warnings=prepared.warnings,
@@ -99,18 +128,31 @@ def check(one: Project) -> Checkup:
 
 
 def _expected(
-    one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared
+    one: Project, trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared
 ) -> tuple[list[Expected], int]:
-    from sartor.models.local import load_tokenizer
+    """What each candidate would take, and the most tokens of an answer (on the first base)."""
+    training = prepared.split.training
+    rooms, expected = [], []
+    for base, card in cards.items():
+        tokenizer, seed = tokenizer_of(card), one.file.project.seed
+        wanted = one.file.evaluate.max_new_tokens
+        rooms.append(sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens)
+        several = [trial for trial in trials if trial.base == base]
+        look = _on_remote if card.remote is not None else _on_this_machine
+        expected += look(several, card, prepared, tokenizer, rooms[-1])
+    return expected, rooms[0]
+
+
+def _on_this_machine(
+    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any, room: int
+) -> list[Expected]:
     from sartor.models.speed import measure
     from sartor.techniques.estimate import estimate
     from sartor.techniques.workload import workload
 
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
-    tokenizer, seed = load_tokenizer(card), one.file.project.seed
-    wanted = one.file.evaluate.max_new_tokens
-    room = sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens
+    say(f"base {card.name}: probing this machine's speed")
     speed = measure(card)
     expected = []
     with task("estimate", len(trials), "candidates") as bar:
@@ -129,4 +171,33 @@ def _expected(
                 )
             )
             bar.advance()
-    return expected, room
+    return expected
+
+
+def _on_remote(
+    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any, room: int
+) -> list[Expected]:
+    import psutil
+
+    from sartor.techniques.priced import priced
+    from sartor.techniques.workload import workload
+
+    del room  # answers are taken to be as long as the right ones
+    training = prepared.split.training
+    answers = len(training.validation) + len(prepared.split.test)
+    expected = []
+    for trial in trials:
+        found = priced(workload(trial.technique, card, training, tokenizer), card, answers)
+        expected.append(
+            Expected(
+                name=trial.name,
+                technique=trial.candidate.technique,
+                seconds_to_customize=0.0,
+                seconds_to_answer=found.seconds,
+                peak_memory_bytes=psutil.Process().memory_info().rss,
+                fits=not found.why,
+                why=found.why,
+                cost=found.cost,
+            )
+        )
+    return expected

@@ -191,6 +191,8 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
         )
     shown = console()
     shown.print(table)
+    for said in outcome.not_tried:
+        shown.print(escape(said))
     winner = outcome.decision.winner
     shown.print(f"[bold]winner: {escape(winner) if winner else 'none'}[/bold]")
     shown.print(escape(outcome.decision.reason))
@@ -251,12 +253,14 @@ def print_models(found: Shortlist, use: str) -> None:
 def print_checkup(found: Checkup) -> None:
     """What a run would do and take."""
     shown, counts = console(), found.counts
-    base = found.base
-    shown.print(
-        f"[bold]{escape(found.project)}[/bold] · base {escape(base.name)}: {base.architecture}, "
-        f"{figures.parameters(base.parameters)} parameters, {base.context:,} tokens of context, "
-        f"license {base.license or 'not stated'}"
-    )
+    for base in found.bases:
+        kind = f"{base.architecture}, {figures.parameters(base.parameters)} parameters"
+        if base.remote is not None:
+            kind = f"remote, {base.remote.model} at {base.remote.endpoint}"
+        shown.print(
+            f"[bold]{escape(found.project)}[/bold] · base {escape(base.name)}: {escape(kind)}, "
+            f"{base.context:,} tokens of context, license {base.license or 'not stated'}"
+        )
     shown.print(
         f"{counts['documents']:,} documents; {counts['examples']:,} examples: {counts['train']:,} "
         f"to train on, {counts['validation']:,} for validation, {counts['test']:,} held out; "
@@ -278,4 +282,8 @@ def print_checkup(found: Checkup) -> None:
             "" if one.fits else f"[red]{escape(one.why)}[/red]",
         )
     shown.print(table)
+    for said in found.not_tried:
+        shown.print(escape(said))
+    if found.cost:
+        shown.print(f"remote models: about {figures.money(found.cost, found.currency)} to be paid")
     shown.print(f"about {figures.duration(found.seconds)} in all, at most; nothing was spent")

@@ -7,6 +7,8 @@
     │   └── LeakError         train and test share something
     ├── ModelError            a base model that cannot be found, loaded or trusted
     │   ├── PromptTooLongError  a request that leaves no room for an answer
+    │   ├── RemoteError       a remote model that cannot be reached, refuses, or makes no sense
+    │   │   └── BudgetError   a request that could cost more than the budget has left
     │   └── TrainingError     training that cannot go on (NaN loss, nothing to train on)
     ├── MissingExtraError     an optional dependency that is not installed
     ├── BusyError             another process is at work on the same project
@@ -44,6 +46,14 @@ class ModelError(SartorError):
 
 class PromptTooLongError(ModelError):
     """A prompt leaves no room for an answer in the model's context."""
+
+
+class RemoteError(ModelError):
+    """A remote model cannot be reached, refuses the request, or answers nonsense."""
+
+
+class BudgetError(RemoteError):
+    """A request could cost more than is left of the budget; it was not sent."""
 
 
 class TrainingError(ModelError):

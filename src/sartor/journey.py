@@ -6,39 +6,36 @@ same; a run that was killed goes on where it was. How a step works is its room's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sartor import __version__, outcome, project
+from sartor.crossing import bases_of, crossed
 from sartor.data import prepared_files
 from sartor.data.collect import collect
 from sartor.data.files import digest, read_json
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
-from sartor.errors import DataError, ModelError, ProjectError, SartorError
+from sartor.descent import try_all
+from sartor.errors import DataError, ProjectError, SartorError
 from sartor.evaluation import history
 from sartor.evaluation.records import Decision
 from sartor.evaluation.scorer import Scorer
+from sartor.models import remote
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.outcome import Made, Outcome
+from sartor.models.named import Names
+from sartor.outcome import Made, NotTried, Outcome
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
-from sartor.trial import (
-    Asked,
-    Training,
-    Trial,
-    Tried,
-    card_of,
-    rebuild,
-    refuse_broken,
-    source_digest,
-)
+from sartor.trial import Trial, rebuild, refuse_broken, source_digest
 from sartor.workspace import Workspace, complete, is_current, reopen
 
-OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+PRICES = {"input_price", "output_price"}
 
 
 class Project:
@@ -78,12 +75,36 @@ class Project:
                 f"[techniques.{unused}] is not used by any candidate; they are: "
                 f"{', '.join(sorted(named))}. Correct its name, or remove it."
             )
-        return [Trial.of(c, defaults, self.file.project.seed) for c in self.candidates]
+        made = [Trial.of(c, defaults, self.file.project.seed) for c in crossed(self.file)]
+        return [trial for trial in made if not self._is_left_out(trial)] or made
 
-    def refuse_impossible(self, trials: Sequence[Trial], base: ModelCard) -> None:
-        """ModelError where a candidate cannot work on this base or machine: before any is tried."""
+    def left_out(self) -> tuple[NotTried, ...]:
+        """Candidates that train weights, crossed with bases that have none here."""
+        seed, defaults = self.file.project.seed, self.file.techniques
+        made = [Trial.of(one, defaults, seed) for one in crossed(self.file)]
+        return tuple(
+            NotTried(trial.name, f"{trial.needs_weights()} trains weights, and the base is remote")
+            for trial in made
+            if self._is_left_out(trial)
+        )
+
+    def _is_left_out(self, trial: Trial) -> bool:
+        """Where a candidate names that base itself, or there is no other, it is refused instead."""
+        several = len(bases_of(self.file)) > 1 and not trial.crossed.chosen
+        return several and trial.base in self.file.remote and bool(trial.needs_weights())
+
+    def refuse_impossible(self, trials: Sequence[Trial], cards: Mapping[str, ModelCard]) -> None:
+        """ModelError where a candidate cannot work on its base or machine: before any is tried."""
         for trial in trials:
-            trial.refuse(base)
+            trial.refuse(cards[trial.base])
+        for card in cards.values():
+            if card.remote is not None:
+                remote.refuse_unready(card)
+
+    @cached_property
+    def names(self) -> Names:
+        """What the names of models stand for."""
+        return Names.of(self.folder, self.file)
 
     def scorers(self) -> list[Scorer]:
         """What answers are judged by; SettingError for one that is not there."""
@@ -110,7 +131,12 @@ class Project:
         """The winner as it was evaluated, whole: prompt, index and weights."""
         release = self.release(candidate)
         recipe = {k: release.settings[k] for k in ("technique", "settings", "defaults")}
-        return rebuild(recipe, release.customization, self.folder)
+        made = release.customization
+        if made.base.remote is not None and made.base.name in self.file.remote:
+            now = self.names.card(made.base.name)  # its key, budget and limits may have changed
+            made = replace(made, base=now if now.revision == made.base.revision else made.base)
+        with self.names.in_use():
+            return rebuild(recipe, made, self.folder)
 
     def ask(self, question: str, candidate: str | None = None) -> Completion:
         """One answer of the winner."""
@@ -122,35 +148,43 @@ class Project:
 
 def run(one: Project) -> Outcome:
     """Go through all steps of a project."""
-    with one.workspace.locked():
+    with one.workspace.locked(), one.names.in_use():
         trials = one.trials()
         scorers = one.scorers()
-        data_key, card = _data_key(one), choose(one)
-        one.refuse_impossible(trials, card)
-        key = _key(one, data_key, card, scorers, trials)
-        if is_current(one.workspace.root, key) and (unchanged := _unchanged(one, trials)):
+        data_key, cards = _data_key(one), bases(one)
+        one.refuse_impossible(trials, cards)
+        key = _key(one, data_key, cards, scorers, trials)
+        if is_current(one.workspace.root, key) and (unchanged := _unchanged(one)):
             say("nothing has changed since the last run: nothing to do")
             return unchanged
         reopen(one.workspace.root)
         prepared = _prepared(one, data_key)
         project.refuse_impossible(one.file, prepared.counts["documents"])
-        asked = _asked(one, card, prepared, scorers)
-        tried, failures = _try_all(one, trials, card, prepared, asked)
-        made = Made(key, data_key, tuple(failures), asked.sampling)
-        decided = outcome.leave(one.workspace, one.file, prepared, tried, made)
-        if not failures:
+        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers)
+        not_tried = (*one.left_out(), *found.not_tried)
+        made = Made(key, data_key, tuple(found.failures), not_tried)
+        decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made)
+        _tell_what_was_paid(one, cards)
+        if not found.failures:
             complete(one.workspace.root, key)
         return decided
 
 
-def _unchanged(one: Project, trials: Sequence[Trial]) -> Outcome | None:
+def _tell_what_was_paid(one: Project, cards: Mapping[str, ModelCard]) -> None:
+    for name, card in cards.items():
+        if card.remote is not None and card.remote.price(1, 1):
+            budget = f" of a budget of {card.remote.budget:g}" if card.remote.budget else ""
+            say(f"{name}: {remote.paid(card):.4g} {one.file.cost.currency} paid so far{budget}")
+
+
+def _unchanged(one: Project) -> Outcome | None:
     """The last run's outcome; None where what it left is not whole."""
     try:
         found = outcome.kept(one.workspace, one.file)
         if found.decision.winner:
             one.releases.current()
-        for trial in trials:
-            refuse_broken(one.release(trial.name).customization, one.folder)
+        for report in found.reports:
+            refuse_broken(one.release(report.candidate).customization, one.folder)
     except SartorError as error:
         say(f"what the last run left is not whole, and is made again: {error}")
         return None
@@ -158,9 +192,19 @@ def _unchanged(one: Project, trials: Sequence[Trial]) -> Outcome | None:
 
 
 def choose(one: Project) -> ModelCard:
-    """The base model's card; nothing is loaded."""
-    chosen = one.file.model
-    return card_of(chosen.base, one.folder, trust_remote_code=chosen.trust_remote_code)
+    """The card of the base, of the first of several; nothing is loaded."""
+    return one.names.card(bases_of(one.file)[0])
+
+
+def bases(one: Project) -> dict[str, ModelCard]:
+    """The card of every base, by its name in the project, in the project's order."""
+    cards = {name: one.names.card(name) for name in bases_of(one.file)}
+    sizes = [cards[n].parameters for n in one.file.model.names if n in cards]
+    if one.file.model.ladder and all(sizes) and sizes != sorted(sizes, reverse=True):
+        say(
+            "[model] bases is a ladder, and is not in the order of size: gone down as it is written"
+        )
+    return cards
 
 
 def _data_key(one: Project) -> str:
@@ -171,13 +215,17 @@ def _data_key(one: Project) -> str:
 
 
 def _key(
-    one: Project, data_key: str, card: ModelCard,
+    one: Project, data_key: str, cards: Mapping[str, ModelCard],
     scorers: Sequence[Scorer], trials: Sequence[Trial],
 ) -> str:  # fmt: skip
-    file = one.file.model_dump(exclude={"data", "project"})
+    """Of a remote model what its answers depend on counts, and its prices; not its budget, say."""
+    file = one.file.model_dump(exclude={"data", "project", "remote"})
     own = [source_digest(scorer) for scorer in scorers]
     own += [source_digest(trial.technique) for trial in trials]
-    return digest(__version__, data_key, card.revision, file, own)
+    revisions = [card.revision for card in cards.values()]
+    revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
+    prices = [each.model_dump(include=PRICES) for each in one.file.remote.values()]
+    return digest(__version__, data_key, revisions, prices, file, own)
 
 
 def _prepared(one: Project, data_key: str) -> Prepared:
@@ -208,50 +256,6 @@ def collected_and_prepared(one: Project) -> Prepared:
         collect(one.folder, data.documents, data.examples),
         Preparation(**division, seed=one.file.project.seed),
     )
-
-
-def _asked(one: Project, card: ModelCard, prepared: Prepared, scorers: Sequence[Scorer]) -> Asked:
-    from sartor.evaluation.sampling import sampling_for
-    from sartor.models.local import load_tokenizer
-
-    wanted, seed = one.file.evaluate, one.file.project.seed
-    train = prepared.split.training.train
-    return Asked(
-        sampling=sampling_for(load_tokenizer(card), train, wanted.max_new_tokens, seed),
-        scorers=tuple(scorers),
-        batch=wanted.batch_size,
-        prices=one.file.cost,
-        seed=seed,
-    )
-
-
-def _try_all(
-    one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared, asked: Asked
-) -> tuple[list[Tried], list[str]]:
-    """Every candidate customized and evaluated; those that failed, and why."""
-    tried, failures = [], []
-    training = Training.of(prepared.split.training)
-    for number, trial in enumerate(trials, 1):
-        say(f"candidate {number} of {len(trials)}: {trial.name}")
-        try:
-            made = trial.customize(card, training, one.workspace)
-            tried.append(trial.evaluate(made, prepared.split, asked, one.workspace))
-        except (ModelError, DataError, MemoryError, RuntimeError) as error:
-            failures.append(f"{trial.name} failed: {_told(error)}")
-            say(failures[-1])
-    return tried, failures
-
-
-def _told(error: Exception) -> str:
-    """The failure in a sentence; what is not a known way to fail is a fault of ours, and raised."""
-    if isinstance(error, SartorError) and not isinstance(error.__cause__, OSError):
-        return str(error)
-    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):
-        return (
-            "out of memory. Lower pack_tokens or [evaluate] batch_size, take a smaller base, or "
-            "leave this candidate out."
-        )
-    raise error
 
 
 def last_decision(one: Project) -> dict[str, Any]:

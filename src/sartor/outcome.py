@@ -22,7 +22,6 @@ from sartor.data.prepare import Prepared
 from sartor.errors import ModelError, ProjectError
 from sartor.evaluation import history, report
 from sartor.evaluation.records import Criteria, Decision, Report
-from sartor.models.language_model import Sampling
 from sartor.project import FILE, ProjectFile
 from sartor.serving.release import Release, Releases
 from sartor.studio.page import Counts, ReportPage, render
@@ -43,6 +42,19 @@ class Outcome:
     """The report, as one HTML file."""
     unchanged: bool
     """Nothing had changed since the last run, so nothing was done."""
+    not_tried: tuple[str, ...] = ()
+    """Candidates that were passed over, and why."""
+
+
+@dataclass(frozen=True)
+class NotTried:
+    """A candidate that was passed over."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} was not tried: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class Made:
     data: str
     """Digest of the data."""
     failures: tuple[str, ...]
-    sampling: Sampling
+    not_tried: tuple[NotTried, ...] = ()
 
 
 def leave(
@@ -75,13 +87,14 @@ def leave(
     seed = file.project.seed
     decision = decide(reports, criteria, seed=seed, refusals=[*made.failures, *too_many])
     told = decision_json(decision, reports)
+    told["not_tried"] = [asdict(one) for one in made.not_tried]
     write_json(workspace.decision, told)
     earlier = history.read(workspace.root / "history.jsonl")
     run = _run(workspace, tried, decision, made, earlier, file, (at, test, looks))
     history.add(workspace.root / "history.jsonl", run)
-    _release(workspace, tried, decision.winner, digest(told), made.sampling, at)
+    _release(workspace, tried, decision.winner, digest(told), at)
     page = _page(workspace, file, prepared, reports, run)
-    return Outcome(decision, reports, page, unchanged=False)
+    return Outcome(decision, reports, page, unchanged=False, not_tried=run.not_tried)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
@@ -97,7 +110,8 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
     page = _page(workspace, file, prepared, reports, runs[-1])
-    return Outcome(runs[-1].decision, reports, page, unchanged=True)
+    last = runs[-1]
+    return Outcome(last.decision, reports, page, unchanged=True, not_tried=last.not_tried)
 
 
 def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> None:
@@ -130,8 +144,7 @@ def _run(
 ) -> history.Run:
     """The run as the history has it; a run that was interrupted here keeps its number."""
     at, test, looks = around
-    card = tried[0].customization.base
-    base = f"{card.name} {card.revision[:12]}"
+    bases = tuple(dict.fromkeys(_base(one) for one in tried))
     again = earlier and earlier[-1].key == made.key
     before = earlier[:-1] if again else earlier
     return history.Run(
@@ -140,18 +153,38 @@ def _run(
         key=made.key,
         data=made.data,
         test=test,
-        base=base,
+        base=", ".join(bases),
         scorer=decision.criteria.scorer,
         looks=looks,
         decision=decision,
         entries=tuple(
-            _entry(workspace, one, decision, before, (made, base), file.project.seed)
-            for one in tried
+            _entry(workspace, one, decision, before, made, file.project.seed) for one in tried
         ),
         failures=made.failures,
         config=(workspace.project / FILE).read_text("utf-8-sig"),
         currency=file.cost.currency,
+        bases=bases,
+        not_tried=tuple(str(one) for one in made.not_tried),
     )
+
+
+def _base(one: Tried) -> str:
+    card = one.customization.base
+    return f"{card.name} {card.revision[:12]}"
+
+
+def _earlier(runs: Sequence[history.Run], one: Tried) -> tuple[history.Run, history.Entry] | None:
+    """The candidate's newest earlier self; its name may have been one without a base then, or with
+    one."""
+    if found := history.last_of(runs, one.trial.name):
+        return found
+    plain = one.trial.candidate.name
+    for run in reversed(runs):
+        for entry in run.entries:
+            same = entry.candidate.partition("@")[0] == plain
+            if same and (entry.base or run.base) == _base(one):
+                return run, entry
+    return None
 
 
 def _entry(
@@ -159,17 +192,17 @@ def _entry(
     one: Tried,
     decision: Decision,
     before: Sequence[history.Run],
-    made_of: tuple[Made, str],
+    made: Made,
     seed: int,
 ) -> history.Entry:
     """The candidate in this run, and what changing it did on validation."""
-    (made, base), criteria = made_of, decision.criteria
-    settings = {**one.trial.settings, "max_new_tokens": made.sampling.max_new_tokens}
-    last = history.last_of(before, one.trial.name)
+    criteria, base = decision.criteria, _base(one)
+    settings = {**one.trial.settings, "max_new_tokens": one.sampling.max_new_tokens}
+    last = _earlier(before, one)
     changed, effect = history.changes(None, {}, True, True), None
     if last:
         run, entry = last
-        same_data, same_base = run.data == made.data, run.base == base
+        same_data, same_base = run.data == made.data, (entry.base or run.base) == base
         changed = history.changes(entry, settings, same_data, same_base)
         if changed:
             effect = history.effect(
@@ -188,6 +221,7 @@ def _entry(
         report=one.validation_file,
         changed=changed,
         effect=effect,
+        base=base,
     )
 
 
@@ -196,12 +230,11 @@ def _release(
     tried: Sequence[Tried],
     winner: str | None,
     decision: str,
-    sampling: Sampling,
     at: str,
 ) -> None:
     """Make the winner what is served; keep how to load every other candidate as well."""
     for one in tried:
-        name, recipe = one.trial.name, {**one.trial.recipe, "sampling": asdict(sampling)}
+        name, recipe = one.trial.name, {**one.trial.recipe, "sampling": asdict(one.sampling)}
         settings = json.loads(to_json(recipe))  # as it is read back, to be compared with that
         write_json(
             workspace.folder("candidates", f"{name}.json"),
@@ -219,9 +252,11 @@ def _page(
     run: history.Run,
 ) -> Path:
     folder, counts = workspace.project, prepared.counts
+    bases = dict(base.rsplit(" ", 1) for base in run.bases or (run.base,))
+    several = len(bases) > 1
     page = ReportPage(
         project=file.project.name or folder.name,
-        base=run.base.rsplit(" ", 1)[0],
+        base=", ".join(bases),
         created=run.at,
         seed=file.project.seed,
         decision=run.decision,
@@ -229,10 +264,15 @@ def _page(
         counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
         looks=run.looks,
         dropped=prepared.dropped,
-        warnings=(*run.failures, *prepared.warnings),
+        warnings=(*run.failures, *run.not_tried, *prepared.warnings),
         personal_data=prepared.personal_data,
         commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
-        digests={"data": run.data, "test part": run.test, "base": run.base, "run": run.key},
+        digests={
+            "data": run.data,
+            "test part": run.test,
+            **{f"base {n}" if several else "base": f"{n} {rev}" for n, rev in bases.items()},
+            "run": run.key,
+        },
         versions=_versions(),
         config_text=run.config,
         currency=run.currency,

@@ -1,17 +1,20 @@
 """sartor.toml: what a project is, typed. An unknown key is an error that suggests the nearest.
 
-Techniques' own settings stay plain here; techniques/registry.py gives them to their classes.
+Techniques' own settings stay plain here; techniques/registry.py gives them to their classes. How
+candidates and bases are crossed is crossing.py's.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from sartor.errors import ProjectError, SettingError
@@ -36,6 +40,13 @@ LARGEST_SEED = 2**31 - 1
 LARGEST = 2**63 - 1
 """TOML 1.0.0, "Integer": what a file may hold."""
 NAME = "begins with a letter or digit, then has letters (a to z), digits, spaces and . _ + -"
+NAMED = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$"
+UNSHOWN = frozenset({"endpoint", "api_key_env"})
+"""Keys whose wrong values are not repeated in errors: a secret may have been put there."""
+OWN_PARAMETERS = frozenset(
+    {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
+)
+"""Of a chat request: what sartor sets itself."""
 
 
 def _listed(value: Any) -> Any:
@@ -91,9 +102,115 @@ class Model(Section):
     """[model]"""
 
     base: Place = "thimble"
-    """`thimble`, a folder, or a Hugging Face id."""
-    trust_remote_code: bool = False
-    """Run code that comes with the model. Only for a model you trust."""
+    """`thimble`, a folder, a Hugging Face id, or the name of a [remote.<name>]."""
+    bases: tuple[Place, ...] = ()
+    """Several, in place of `base`: every candidate is tried on each."""
+    ladder: bool = False
+    """`bases` are a ladder, the largest first: go down it only while the smaller ones do."""
+    trust_remote_code: bool | tuple[str, ...] = False
+    """Run code that comes with the model: true, or the names of the bases that are trusted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, value: Any) -> Any:
+        """`models = [...]` is a ladder in one key."""
+        if not isinstance(value, dict) or "models" not in value:
+            return value
+        if {"base", "bases", "ladder"} & value.keys():
+            raise ValueError("models stands for bases and ladder = true. Give one of the two")
+        named = {key: each for key, each in value.items() if key != "models"}
+        return {**named, "bases": value["models"], "ladder": True}
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Model:
+        if self.bases and "base" in self.model_fields_set:
+            raise ValueError("base and bases are both given. Put all of them in bases")
+        for base in self.bases:
+            if self.bases.count(base) > 1:
+                raise ValueError(f"bases names {base!r} twice. Name each once")
+        if self.ladder and len(self.bases) < 2:
+            raise ValueError("ladder is true and bases names fewer than two. Name them in bases")
+        if self.trust_remote_code is True and len(self.bases) > 1:
+            raise ValueError(
+                "trust_remote_code is true, and there are several bases. Name those whose code "
+                'may run: trust_remote_code = ["..."]'
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every base that candidates are crossed with, as written."""
+        return self.bases or (self.base,)
+
+    def trusts(self, base: str) -> bool:
+        """Whether code that comes with this base may run."""
+        trusted = self.trust_remote_code
+        return trusted if isinstance(trusted, bool) else base in trusted
+
+
+def _web_address(endpoint: str) -> str:
+    """Without a `/` at its end; the errors do not repeat it."""
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("not a web address, such as https://api.example.com/v1") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("not a web address, such as https://api.example.com/v1")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(
+            "it has more than a host and a path. Keys belong into an environment variable, which "
+            "api_key_env names"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", endpoint):
+        raise ValueError("not a web address: it has spaces or letters beyond ASCII")
+    return endpoint.rstrip("/").removesuffix("/chat/completions")
+
+
+class Remote(Section):
+    """[remote.<name>]: a model behind an OpenAI-compatible interface. Holds no secret."""
+
+    endpoint: Annotated[str, AfterValidator(_web_address)]
+    """What `/chat/completions` is put behind, such as `https://api.example.com/v1`."""
+    model: str = Field(min_length=1)
+    """As the endpoint calls it."""
+    api_key_env: str = Field("", pattern=r"^([A-Z_][A-Z0-9_]*)?$")
+    """Environment variable that holds the key; none is sent when empty."""
+    context: int = Field(8192, ge=64)
+    """Tokens that prompt and answer may have together."""
+    input_price: float = Field(0.0, ge=0)
+    output_price: float = Field(0.0, ge=0)
+    """Of a million tokens, in the project's currency."""
+    budget: float | None = Field(None, gt=0)
+    """Most that may ever be paid for it in this project, in the project's currency."""
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    concurrency: int = Field(4, ge=1, le=256)
+    """Requests under way at once."""
+    timeout_seconds: float = Field(60.0, gt=0)
+    """Of one request, its whole answer included."""
+    retries: int = Field(5, ge=0, le=20)
+    """How often a request is tried again where that may help."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the endpoint calls the most tokens of an answer."""
+    omit: tuple[Literal["temperature", "seed", "stop", "stream_options"], ...] = ()
+    """Parameters that the endpoint does not take."""
+    parameters: dict[str, Any] = {}
+    """More of the request's body, such as `{ reasoning_effort = "low" }`."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Remote:
+        if self.budget is not None and not (self.input_price or self.output_price):
+            raise ValueError("budget is given without prices. Give input_price and output_price")
+        if taken := sorted(OWN_PARAMETERS & self.parameters.keys()):
+            raise ValueError(
+                f"parameters sets {taken[0]!r}, which sartor sets itself. Leave it out"
+            )
+        return self
+
+    def price(self, prompt_tokens: float, new_tokens: float) -> float:
+        """Of one answer."""
+        return (prompt_tokens * self.input_price + new_tokens * self.output_price) / 1e6
 
 
 class Candidate(Section):
@@ -101,8 +218,10 @@ class Candidate(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$")
+    name: str = Field(pattern=NAMED)
     technique: str
+    base: Paths = ()
+    """Its own base, or bases, in place of those of [model]."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -160,6 +279,8 @@ class ProjectFile(Section):
     project: About = About()
     data: Data
     model: Model = Model()
+    remote: dict[str, Remote] = {}
+    """[remote.<name>]: models behind a web address, to be named as bases."""
     customize: Customize = Customize()
     techniques: dict[str, dict[str, Any]] = {}
     """[techniques.<name>]: settings of every candidate of that technique."""
@@ -189,6 +310,8 @@ def parse(plain: dict[str, Any], where: str) -> ProjectFile:
     for said in _wrong_numbers(plain, []):
         raise ProjectError(f"{where}: {said}")
     plain = {key: _copied(value) for key, value in plain.items()}
+    if isinstance(plain.get("models"), list) and isinstance(plain.setdefault("model", {}), dict):
+        plain["model"].setdefault("models", plain.pop("models"))
     customize = plain.get("customize", {})
     if isinstance(customize, dict):
         chosen = customize.get("candidates", list(CANDIDATES))
@@ -201,7 +324,8 @@ def parse(plain: dict[str, Any], where: str) -> ProjectFile:
         raise ProjectError(
             f"{where}: " + "; ".join(_told(e) for e in error.errors()[:5])
         ) from error
-    _check_candidates(made.customize.candidates, where)
+    _check_candidates(made.customize.candidates, made.model.names, where)
+    _check_remotes(made, where)
     return made
 
 
@@ -277,7 +401,7 @@ def refuse_impossible(file: ProjectFile, documents: int) -> None:
         )
 
 
-def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
+def _check_candidates(candidates: Sequence[Candidate], bases: Sequence[str], where: str) -> None:
     if not candidates:
         raise ProjectError(
             f"{where}: [customize] candidates is empty. "
@@ -288,12 +412,29 @@ def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
             parts(candidate.technique)
         except SettingError as error:
             raise ProjectError(f"{where}: [customize] candidates: {error}") from error
-    names = [candidate.name.lower() for candidate in candidates]
-    for name in names:
-        if names.count(name) > 1:
+    names = [(c.name.lower(), base) for c in candidates for base in c.base or bases]
+    for name, base in names:
+        if names.count((name, base)) > 1:
             raise ProjectError(
                 f"{where}: two candidates are called {name!r}. Give one another name: "
                 f'{{ name = "{name}-2", technique = "...", ... }}'
+            )
+
+
+def _check_remotes(file: ProjectFile, where: str) -> None:
+    for name in file.remote:
+        if not re.fullmatch(NAMED, name) or name == "thimble":
+            raise ProjectError(
+                f"{where}: [remote.{name}]: a name {NAME}; 80 characters at most, and not "
+                "'thimble'."
+            )
+    trusted = file.model.trust_remote_code
+    named = {*file.model.names, *(b for c in file.customize.candidates for b in c.base)}
+    for base in () if isinstance(trusted, bool) else trusted:
+        if base not in named:
+            raise ProjectError(
+                f"{where}: [model] trust_remote_code names {base!r}, which is no base here. The "
+                f"bases are: {', '.join(sorted(named))}."
             )
 
 
@@ -308,10 +449,18 @@ def _told(error: Any) -> str:
         return f"{section}unknown key {path[-1]!r}; {hint}"
     if error["type"] == "missing":
         return f"{place} is missing"
+    if path[-1] == "api_key_env":
+        return (
+            f"{place} names no environment variable: expected capital letters, digits and _, such "
+            "as OPENAI_API_KEY. The key itself belongs into that variable, never into this file"
+        )
     if error["type"] == "string_pattern_mismatch":
         return f"{place} is {error['input']!r}: a name {NAME}; 80 characters at most"
+    if error["type"] == "value_error" and isinstance(error["input"], str):
+        given = "" if path[-1] in UNSHOWN else f" is {error['input']!r}"
+        return f"{place}{given}: {error['ctx']['error']}"
     if error["type"] == "value_error":
-        return f"{place} is {error['input']!r}: {error['ctx']['error']}"
+        return f"{place}: {error['ctx']['error']}"
     said = error["msg"].lower().replace("tuple", "list").split(" or instance of")[0]
     return f"{place} is {error['input']!r}: {said.replace('dictionary', 'table')}"
 
@@ -322,6 +471,8 @@ def _place(path: Sequence[str]) -> str:
 
 def _known(path: Sequence[str]) -> list[str]:
     kind: type[BaseModel] = ProjectFile
+    if path and path[0] == "remote":
+        return list(Remote.model_fields)
     for part in path:
         field = kind.model_fields.get(part)
         annotation = field.annotation if field else None

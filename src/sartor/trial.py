@@ -1,19 +1,20 @@
-"""A trial: one candidate customized, asked, and scored. Each part is kept, and not made twice.
+"""A trial: one candidate on one base, customized, asked, and scored. Each part is kept, and not
+made twice.
 
     customizations/<candidate>-<key>/     what `fit` made; files.json and customization.json last
     answers/<candidate>-<digest>/         test.jsonl, validation.jsonl, measured.json
     validation/<candidate>-<digest>.json  the report on validation, for the history
 
-A folder is named by the digest of what it was made from, so a changed candidate makes new ones, and
-going back to earlier settings finds the old. Of the data a customization is made from what its
-technique reads: documents only where it reads documents.
+A folder is named by the digest of what it was made from, its base included, so a changed candidate
+makes new ones, and going back to earlier settings, or to fewer bases, finds the old. Of the data a
+customization is made from what its technique reads: documents only where it reads documents.
 """
 
 from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,19 +22,21 @@ from statistics import fmean
 from typing import Any
 
 from sartor import __version__
+from sartor.crossing import Crossed
 from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation, Example, Split, TrainingData
 from sartor.errors import DataError, ModelError
-from sartor.evaluation.cost import cost_per_answer
+from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.models.local import describe
 from sartor.models.memory import PeakMemory
+from sartor.models.named import Names, card_named
+from sartor.models.remote import folder_of
 from sartor.progress import say
-from sartor.project import Candidate, Cost
+from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization, Technique
@@ -54,6 +57,7 @@ class Tried:
     validation: Report
     validation_file: str
     """Where the report on validation is kept, inside the workspace."""
+    sampling: Sampling
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,32 @@ class Asked:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate of the project file, with its technique built."""
+    """A candidate of the project file on one of its bases, with its technique built."""
 
-    candidate: Candidate
+    crossed: Crossed
     technique: Technique
     defaults: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(cls, candidate: Candidate, defaults: dict[str, dict[str, Any]], seed: int) -> Trial:
+    def of(cls, crossed: Crossed, defaults: dict[str, dict[str, Any]], seed: int) -> Trial:
         """Build the technique; the project's seed is its seed unless it names one."""
+        candidate = crossed.candidate
         seeded = _seeded(candidate.technique, defaults, seed)
-        return cls(candidate, build(candidate.technique, candidate.settings, seeded), seeded)
+        return cls(crossed, build(candidate.technique, candidate.settings, seeded), seeded)
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.crossed.candidate
 
     @property
     def name(self) -> str:
-        return self.candidate.name
+        """As reports and releases have it: with its base, where the project has several."""
+        return self.crossed.name
+
+    @property
+    def base(self) -> str:
+        """As the project writes it."""
+        return self.crossed.base
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -99,19 +114,41 @@ class Trial:
         """Every setting of the technique, defaults included."""
         return settings_of(self.technique)
 
+    def needs_weights(self) -> str:
+        """The technique in it that cannot work on a remote model; empty where there is none."""
+        needy = (one.name for one in self._layers() if getattr(one, "needs_weights", False))
+        return next(needy, "")
+
     def refuse(self, base: ModelCard) -> None:
         """ModelError where the technique, or one inside it, says that it cannot work here."""
-        layer: Any = self.technique
-        while layer is not None:
+        if base.remote is not None and (needy := self.needs_weights()):
+            raise ModelError(
+                f"{self.name}: {needy} trains weights, and base {base.name!r} is a remote model, "
+                "whose weights are not here. Try zero-shot, few-shot or rag on it, or give this "
+                'candidate another base: { technique = "...", base = "..." }'
+            )
+        for layer in self._layers():
             if hasattr(layer, "refuse"):
                 layer.refuse(base)
+
+    def _layers(self) -> Iterator[Any]:
+        """The technique, what is inside it, what is inside that."""
+        layer: Any = self.technique
+        while layer is not None:
+            yield layer
             layer = getattr(layer, "inner", None)
+
+    def _asks(self) -> list[str]:
+        """Revisions of the other models whose answers the technique learns from."""
+        named = (name for layer in self._layers() for name in getattr(layer, "asks", ()))
+        return [card_named(name).revision for name in named]
 
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""
         made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
-        key = digest(__version__, made_of, base.revision, training.read_by(self.technique))
-        folder = workspace.folder("customizations", f"{self.name}-{key[:12]}")
+        others = self._asks()
+        key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
+        folder = workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
         record = folder / RECORD
         if record.is_file():
             try:
@@ -135,7 +172,7 @@ class Trial:
         """Ask it the validation and the test part, and score both."""
         examples = (*split.training.validation, *split.test)
         key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
-        name = f"{self.name}-{key[:12]}"
+        name = f"{self.candidate.name}-{key[:12]}"
         folder = workspace.folder("answers", name)
         model = _Later(self.technique, made, workspace.project)
         with _Memory(folder / "measured.json", model) as memory:
@@ -147,7 +184,7 @@ class Trial:
         on_validation = report(self.name, measured, held, asked.scorers, asked.seed)
         save(on_validation, workspace.root / kept)
         on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
-        return Tried(self, made, on_test, on_validation, kept)
+        return Tried(self, made, on_test, on_validation, kept, asked.sampling)
 
     def _ask(
         self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
@@ -208,14 +245,6 @@ def source_digest(own: object) -> str:
         return ""
 
 
-def card_of(base: str, project: Path, *, trust_remote_code: bool) -> ModelCard:
-    """A base's card by the name written in the project: one inside it goes where it goes."""
-    inside = project / base
-    if base != "thimble" and not Path(base).is_absolute() and inside.is_dir():
-        return replace(describe(str(inside), trust_remote_code=trust_remote_code), name=base)
-    return describe(base, trust_remote_code=trust_remote_code)
-
-
 def rebuild(recipe: dict[str, Any], made: Customization, project: Path) -> LanguageModel:
     """The model of a recipe and what was made by it."""
     technique = build(recipe["technique"], recipe["settings"], recipe["defaults"])
@@ -228,10 +257,12 @@ def located(made: Customization, project: Path) -> Customization:
     Raises ModelError where the base is gone, or is another than it was made from.
     """
     made = replace(made, directory=str(project / made.directory))
+    if made.base.remote is not None:
+        return replace(made, base=replace(made.base, path=str(folder_of(made.base.name, project))))
     if Path(made.base.path).exists():
         return made
-    trusted = made.base.trust_remote_code
-    base = card_of(made.base.name, project, trust_remote_code=trusted)
+    trusts = Model(trust_remote_code=made.base.trust_remote_code)
+    base = Names(project, model=trusts).card(made.base.name)
     if base.revision != made.base.revision:
         raise ModelError(
             f"base {base.name!r} at {base.path} is not the one that this was made from: its "
@@ -257,12 +288,17 @@ def _seeded(
 def _measured(
     made: Customization, tested: Sequence[Prediction], peak: int, prices: Cost, technique: str
 ) -> Measured:
-    seconds = fmean(prediction.completion.seconds for prediction in tested)
+    answers = [prediction.completion for prediction in tested]
+    seconds = fmean(answer.seconds for answer in answers)
+    if made.base.remote is not None:
+        cost = remote_cost_per_answer(answers, made.base.remote, made.seconds, prices)
+    else:
+        cost = cost_per_answer(seconds, made.seconds, prices)
     return Measured(
         technique=technique,
         base=made.base.name,
         seconds_per_answer=seconds,
-        cost_per_answer=cost_per_answer(seconds, made.seconds, prices),
+        cost_per_answer=cost,
         trainable_parameters=made.trainable_parameters,
         training_seconds=made.seconds,
         peak_memory_bytes=max(made.peak_memory, peak),

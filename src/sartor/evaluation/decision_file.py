@@ -15,6 +15,7 @@ candidates            a list, in the order of the reports:
     p                 Holm-adjusted
     reason            one sentence
     label_more        test examples that would settle "cannot tell"; else null
+not_tried             a list of candidates that were passed over: name, why (outcome.py adds it)
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ class Entry:
     """What differs from its earlier self; empty when nothing does."""
     effect: Difference | None = None
     """From its earlier self, paired, on the validation examples that both answered."""
+    base: str = ""
+    """Name and revision of its base; the run's where empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Run:
     config: str = ""
     """The project file, as it stood."""
     currency: str = ""
+    bases: tuple[str, ...] = ()
+    """Name and revision of each base, where there are several."""
+    not_tried: tuple[str, ...] = ()
+    """Candidates that were passed over, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ def predict(
                 "with a longer context."
             )
         progress.say(f"{said} in the model's context; they count as unanswered")
+    if held := sum(completion.finish == "content_filter" for completion in made.values()):
+        progress.say(
+            f"{what}: the provider's content filter held back {held} of {len(made)} answers; they "
+            "count as unanswered"
+        )
     return [Prediction(example, made[example.id]) for example in examples]
 
 

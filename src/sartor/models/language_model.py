@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from sartor.data.records import Conversation, Passage
+from sartor.project import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +18,21 @@ class ModelCard:
     """A base model as a record: nothing is loaded."""
 
     name: str
-    """What the user wrote: `thimble`, a path, or a hub id."""
+    """What the user wrote: `thimble`, a path, a hub id, or the name of a remote model."""
     path: str
-    """Folder or hub id that transformers loads from."""
+    """Folder or hub id that transformers loads from; of a remote model the folder where its answers
+    are kept."""
     revision: str
-    """Commit or content digest."""
+    """Commit or content digest; of a remote model of all that its answers depend on."""
     architecture: str
     parameters: int
+    """0 where nobody says: of remote models."""
     context: int
     """Tokens."""
     license: str = ""
     trust_remote_code: bool = False
+    remote: Remote | None = None
+    """How it is asked, of a model that does not run here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,9 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
-Finish = Literal["stop", "length", "no_room"]
-"""Why an answer ended: the model ended it; it grew too long; the prompt left it no room at all."""
+Finish = Literal["stop", "length", "no_room", "content_filter"]
+"""Why an answer ended: the model ended it; it grew too long; the prompt left it no room at all; a
+remote model's provider held it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,8 +219,17 @@ def _settle_libraries() -> None:
         os.environ.setdefault(cache, "128")
 
 
+def _refuse_remote(card: ModelCard) -> None:
+    if card.remote is not None:
+        raise ModelError(
+            f"base {card.name!r} is a remote model: its weights and tokenizer are not here. Use a "
+            "technique that changes the prompt only (zero-shot, few-shot, rag), or another base."
+        )
+
+
 def load_tokenizer(card: ModelCard) -> Any:
     """The fast tokenizer of a base model."""
+    _refuse_remote(card)
     require_transformers()
     from transformers import AutoTokenizer
 
@@ -238,6 +247,7 @@ def load_network(card: ModelCard, dtype: torch.dtype, *, quantized: bool = False
 
     Raises ModelError when it cannot be loaded whole, or cannot generate token by token.
     """
+    _refuse_remote(card)
     require_transformers()
     from transformers import AutoModelForCausalLM
 

@@ -50,7 +50,7 @@ class PendingAnswer:
             ) from error
         if isinstance(event, Exception):
             refusal = for_error(event)
-            if refusal.status == 500:
+            if refusal.status in (500, 502):
                 logger.error("the model failed on a request", exc_info=event)
             raise refusal from event
         return event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sartor.errors import ModelError, PromptTooLongError, ServingError
+from sartor.errors import ModelError, PromptTooLongError, RemoteError, ServingError
 from sartor.serving.engine import QueueFullError
 
 
@@ -48,6 +48,10 @@ def for_error(error: Exception) -> Refusal:
     match error:
         case PromptTooLongError():
             return Refusal(400, str(error), param="messages", code="context_length_exceeded")
+        case RemoteError():  # names addresses and settings that are no client's business
+            return Refusal(
+                502, "the remote model behind this server gave no answer; its log says why."
+            )
         case ModelError():
             return Refusal(400, str(error), param="messages")
         case QueueFullError():

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.files import read_rows, write_rows
 from sartor.data.records import Conversation, Example, Message, TrainingData
-from sartor.errors import SettingError, TrainingError
+from sartor.errors import PromptTooLongError, SettingError, TrainingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.settings import STRICT
 from sartor.techniques.technique import Customization, Technique
@@ -29,6 +29,7 @@ from sartor.techniques.wrapping import (
     innermost,
     load_inner,
     save_inner,
+    with_fewer,
     with_request,
 )
 from sartor.techniques.zero_shot import ZeroShot
@@ -185,18 +186,34 @@ class Shown:
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
-        shown = [self.shown(c, sampling.max_new_tokens) for c in conversations]
-        completions: list[Completion] = self.inner.generate(shown, sampling)
-        return completions
+        def answers(some: Sequence[Conversation], most: int) -> list[Completion]:
+            shown = [self.shown(c, sampling.max_new_tokens, most=most) for c in some]
+            completions: list[Completion] = self.inner.generate(shown, sampling)
+            return completions
+
+        return with_fewer(answers, conversations, self.shots.count)
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        yield from self.inner.stream(self.shown(conversation, sampling.max_new_tokens), sampling)
+        for most in range(self.shots.count, -1, -1):
+            shown = self.shown(conversation, sampling.max_new_tokens, most=most)
+            try:
+                yield from self.inner.stream(shown, sampling)
+            except PromptTooLongError:  # before the first piece
+                if not most:
+                    raise
+            else:
+                return
 
     def shown(
-        self, conversation: Conversation, answer: int, without: Example | None = None
+        self,
+        conversation: Conversation,
+        answer: int,
+        without: Example | None = None,
+        most: int | None = None,
     ) -> Conversation:
-        """The conversation with as many examples as leave room for an answer of so many tokens."""
-        for count in range(self.shots.count, 0, -1):
+        """The conversation with as many examples as leave room for an answer of so many tokens,
+        `most` of them at most."""
+        for count in range(self.shots.count if most is None else most, 0, -1):
             shown = self.shots.before(conversation, count, without)
             if self._fits(shown, answer):
                 return shown

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.passages import cut
 from sartor.data.records import Conversation, Example, Passage, TrainingData
-from sartor.errors import SettingError
+from sartor.errors import PromptTooLongError, SettingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.progress import task
 from sartor.retrieval.hybrid import HybridRetriever
@@ -33,6 +33,7 @@ from sartor.techniques.wrapping import (
     innermost,
     load_inner,
     save_inner,
+    with_fewer,
     with_passages,
 )
 from sartor.techniques.zero_shot import ZeroShot, with_system
@@ -149,8 +150,15 @@ class Retrieving:
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
+        return with_fewer(
+            lambda some, most: self._answers(some, sampling, most), conversations, self.top_k
+        )
+
+    def _answers(
+        self, conversations: Sequence[Conversation], sampling: Sampling, most: int
+    ) -> list[Completion]:
         began = time.perf_counter()
-        read = self._read(conversations, sampling.max_new_tokens)
+        read = self._read(conversations, sampling.max_new_tokens, most)
         searching = (time.perf_counter() - began) / max(1, len(conversations))
         completions = self.inner.generate([wrapped for wrapped, _ in read], sampling)
         return [
@@ -159,16 +167,23 @@ class Retrieving:
         ]
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        [(wrapped, passages)] = self._read([conversation], sampling.max_new_tokens)
-        for piece in self.inner.stream(wrapped, sampling):
-            whole = isinstance(piece, Completion)
-            yield replace(piece, passages=passages) if whole else piece
+        for most in range(self.top_k, -1, -1):
+            [(wrapped, passages)] = self._read([conversation], sampling.max_new_tokens, most)
+            try:
+                for piece in self.inner.stream(wrapped, sampling):
+                    whole = isinstance(piece, Completion)
+                    yield replace(piece, passages=passages) if whole else piece
+            except PromptTooLongError:  # before the first piece
+                if not most:
+                    raise
+            else:
+                return
 
     def _read(
-        self, conversations: Sequence[Conversation], answer: int
+        self, conversations: Sequence[Conversation], answer: int, most: int
     ) -> list[tuple[Conversation, tuple[Passage, ...]]]:
         hits = self.retriever.search([asked(c) for c in conversations], self.top_k)
         return [
-            put_before(c, [h.passage for h in found], self.system, self._fits, answer)
+            put_before(c, [h.passage for h in found[:most]], self.system, self._fits, answer)
             for c, found in zip(conversations, hits, strict=True)
         ]

@@ -54,6 +54,7 @@ class TrainedTechnique(TrainingSettings):
 
     name: ClassVar[str]
     reads_documents: ClassVar[bool] = False
+    needs_weights: ClassVar[bool] = True
     system: str = INSTRUCTION
     """Put before conversations that bring no system prompt, in training and in service."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import Conversation, Message, Passage, TrainingData
-from sartor.models import chat, local
-from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.errors import PromptTooLongError
+from sartor.models import chat, named
+from sartor.models.language_model import Completion, LanguageModel, ModelCard
 from sartor.retrieval.hybrid import searchable
 from sartor.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
@@ -30,7 +31,7 @@ def save_inner(
 ) -> Customization:
     """Fit the technique inside, in a folder of its own, unless that was done on the same data."""
     record, made_of = directory / INNER / "customization.json", directory / INNER / "made_of"
-    key = digest(base, settings_of(technique), data)
+    key = digest(base.revision, settings_of(technique), data)
     if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
         return read_json(record, Customization)
     record.unlink(missing_ok=True)
@@ -80,7 +81,7 @@ class Unloaded:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return local.load_tokenizer(self.card)
+        return named.tokenizer_of(self.card)
 
     def prompt_tokens(self, conversation: Conversation) -> int:
         virtual = int(getattr(innermost(self.technique), "virtual_tokens", 0))
@@ -105,6 +106,24 @@ class Fits:
             return True
         room = min(answer, context // ANSWER_SHARE)
         return int(self.model.prompt_tokens(conversation)) + room <= context
+
+
+def with_fewer(
+    ask: Callable[[Sequence[Conversation], int], list[Completion]],
+    conversations: Sequence[Conversation],
+    most: int,
+) -> list[Completion]:
+    """What `ask` answers with at most so many pieces put before a request; with fewer where the
+    model finds it too long all the same: of a remote one, tokens are only estimated.
+
+    Several requests are not told apart: PromptTooLongError, as where even no piece leaves room.
+    """
+    try:
+        return ask(conversations, most)
+    except PromptTooLongError:
+        if len(conversations) > 1 or most == 0:
+            raise
+        return with_fewer(ask, conversations, most - 1)
 
 
 def asked(conversation: Conversation) -> str:

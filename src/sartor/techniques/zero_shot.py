@@ -47,9 +47,9 @@ class ZeroShot:
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base behind the system prompt."""
-        from sartor.models.local_model import LocalModel
+        from sartor.models.named import open_model
 
-        return Prompted(LocalModel(customization.base), self.system)
+        return Prompted(open_model(customization.base), self.system)
 
 
 class Prompted:

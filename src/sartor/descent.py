@@ -1,0 +1,114 @@
+"""Every candidate of a run tried, base by base; down a ladder only while the smaller bases do.
+
+A candidate that fails loses neither the others nor the other bases. Which step a ladder takes is
+evaluation/ladder.py's; what one candidate goes through, trial.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sartor.data.prepare import Prepared
+from sartor.errors import DataError, ModelError, SartorError
+from sartor.evaluation.ladder import step
+from sartor.evaluation.scorer import Scorer
+from sartor.models.language_model import ModelCard
+from sartor.models.named import tokenizer_of
+from sartor.outcome import NotTried
+from sartor.progress import say
+from sartor.project import ProjectFile
+from sartor.trial import Asked, Training, Trial, Tried
+from sartor.workspace import Workspace
+
+OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+
+
+@dataclass
+class Descent:
+    """What came of all trials."""
+
+    tried: list[Tried] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """Candidates that could not be run, and why."""
+    not_tried: list[NotTried] = field(default_factory=list)
+
+
+def try_all(
+    file: ProjectFile,
+    workspace: Workspace,
+    trials: Sequence[Trial],
+    cards: Mapping[str, ModelCard],
+    prepared: Prepared,
+    scorers: Sequence[Scorer],
+) -> Descent:
+    """Customize and evaluate every candidate, those of a ladder from the largest base down."""
+    found, training = Descent(), Training.of(prepared.split.training)
+    ladder = file.model.names if file.model.ladder else ()
+    above: list[Tried] = []
+    stopped, number = "", 0
+    for base, card in cards.items():
+        rung = [trial for trial in trials if trial.base == base]
+        if stopped and base in ladder:
+            found.not_tried += [NotTried(trial.name, stopped) for trial in rung]
+            continue
+        here: list[Tried] = []
+        asked: Asked | None = None
+        for trial in rung:
+            number += 1
+            say(f"candidate {number} of {len(trials)}: {trial.name}")
+            try:
+                asked = asked or _asked(file, card, prepared, scorers)
+                made = trial.customize(card, training, workspace)
+                here.append(trial.evaluate(made, prepared.split, asked, workspace))
+            except (ModelError, DataError, MemoryError, RuntimeError) as error:
+                found.failures.append(f"{trial.name} failed: {_told(error)}")
+                say(found.failures[-1])
+        found.tried += here
+        if base in ladder:
+            stopped = _stopped(file, base, here, above)
+            above += here
+    return found
+
+
+def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequence[Tried]) -> str:
+    """Why the ladder ends at this base; empty where it goes on."""
+    rung, before = [one.validation for one in here], [one.validation for one in above]
+    scorer, margin = file.criteria.scorer, file.criteria.margin
+    found = step(rung, before, scorer, margin, file.project.seed)
+    said = f"ladder: {base}: {found.why}"
+    if found.goes_on:
+        say(said)
+        return ""
+    say(f"{said}; smaller bases are not tried")
+    return f"the ladder ended at {base}: {found.why}"
+
+
+def _asked(
+    file: ProjectFile, card: ModelCard, prepared: Prepared, scorers: Sequence[Scorer]
+) -> Asked:
+    """How candidates on this base are asked: as long answers as its own tokens make of the right
+    ones."""
+    from sartor.evaluation.sampling import sampling_for
+
+    wanted, seed = file.evaluate, file.project.seed
+    train = prepared.split.training.train
+    return Asked(
+        sampling=sampling_for(tokenizer_of(card), train, wanted.max_new_tokens, seed),
+        scorers=tuple(scorers),
+        batch=wanted.batch_size,
+        prices=file.cost,
+        seed=seed,
+    )
+
+
+def _told(error: Exception) -> str:
+    """The failure in a sentence; what is not a known way to fail is a fault of ours, and raised."""
+    if isinstance(error, SartorError) and not isinstance(error.__cause__, OSError):
+        return str(error)
+    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):
+        return (
+            "out of memory. Lower pack_tokens or [evaluate] batch_size, take a smaller base, or "
+            "leave this candidate out."
+        )
+    raise error

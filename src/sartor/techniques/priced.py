@@ -1,0 +1,60 @@
+"""What a technique will take on a remote model: money, and about how long; before any is spent.
+
+Of the provider's tokens only estimates are known (models/remote_tokens.py), rather too high than
+too low; answers are taken to be as long as the right ones, and none to be kept from earlier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sartor.models.language_model import ModelCard
+from sartor.models.remote import paid
+from sartor.project import Remote
+from sartor.techniques.workload import Workload
+
+AN_ANSWER = 2.0
+"""Seconds that a provider is taken to need for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What all answers of a candidate would take."""
+
+    seconds: float
+    cost: float
+    """In the project's currency."""
+    why: str
+    """Why the budget does not suffice; empty when it does."""
+
+
+def priced(work: Workload, card: ModelCard, answers: int) -> Priced:
+    """Seconds and money for so many answers of a remote model."""
+    remote = card.remote
+    assert remote is not None
+    cost = answers * remote.price(work.prompt_tokens, work.answer_tokens)
+    return Priced(
+        seconds=answers * _seconds(work, remote),
+        cost=cost,
+        why=_too_dear(cost, card, remote),
+    )
+
+
+def _seconds(work: Workload, remote: Remote) -> float:
+    """Between one answer and the next: what the slowest of concurrency and limits allows."""
+    tokens = work.prompt_tokens + work.answer_tokens
+    return max(
+        AN_ANSWER / remote.concurrency,
+        60 / remote.requests_per_minute if remote.requests_per_minute else 0.0,
+        60 * tokens / remote.tokens_per_minute if remote.tokens_per_minute else 0.0,
+    )
+
+
+def _too_dear(cost: float, card: ModelCard, remote: Remote) -> str:
+    if remote.budget is None or cost <= (left := remote.budget - paid(card)):
+        return ""
+    return (
+        f"its answers cost about {cost:.3g}, and {max(0.0, left):.3g} of the budget of "
+        f"{remote.budget:g} is left. Raise budget in [remote.{card.name}], or lower max_test and "
+        "max_validation in [data]."
+    )
