@@ -96,8 +96,9 @@ class Exchange:
         for attempt in range(self.remote.retries + 1):
             try:
                 return self._attempt(asked)
-            except Failure as failure:
-                self._wait_or_raise(failure, attempt)
+            except Failure as found:
+                failure = found  # raised outside: a context would keep the provider's own words
+            self._wait_or_raise(failure, attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def stream(self, asked: Asked) -> Iterator[str | Kept]:
@@ -108,21 +109,22 @@ class Exchange:
                 for piece in self._streamed(asked):
                     begun = True
                     yield piece
-            except Failure as failure:
-                if begun:
-                    raise self._told(failure.error) from None
-                self._wait_or_raise(failure, attempt)
+            except Failure as found:
+                failure = found
             else:
                 return
+            if begun:
+                raise self._told(failure.error)
+            self._wait_or_raise(failure, attempt)
 
     def _wait_or_raise(self, failure: Failure, attempt: int) -> None:
         """Wait for the next attempt, where there is one that may help."""
         tries = f" It was tried {attempt + 1} times." if attempt else ""
         if not failure.again or attempt == self.remote.retries:
-            raise self._told(failure.error, tries) from None
+            raise self._told(failure.error, tries)
         if failure.after is not None and failure.after > LONGEST_WAIT:
             asks = f" It asks to wait {failure.after:,.0f} seconds."
-            raise self._told(failure.error, asks) from None
+            raise self._told(failure.error, asks)
         if failure.after is not None:
             self.ledger.hold_back(failure.after)
         upto = min(LONGEST_BACKOFF, FIRST_WAIT * 2**attempt)
