@@ -95,7 +95,7 @@ def no_index(base: Path) -> None:
             "holds no weights; sartor reads safetensors",
         ),
         (pickled, "only pytorch_model.bin; sartor reads safetensors only"),
-        (pickled, "model.save_pretrained"),
+        (pickled, "from_pretrained.folder..save_pretrained"),
         (lambda b: (b / "model.safetensors").write_bytes(b""), "not a safetensors file. Copy or"),
         (
             lambda b: (b / "model.safetensors").write_bytes(b"version https://git-lfs" * 9),

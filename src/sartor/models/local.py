@@ -26,6 +26,7 @@ HASHED_WHOLE = 1 << 30
 """Bytes; of larger weight files only header, size and time of change go into the revision."""
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many shapes oneDNN, and torch above it, keep."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DEFAULT_CONTEXT = 2048
 """Tokens, for configurations that do not say."""
 
@@ -54,12 +55,13 @@ def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCar
         )
     weights = _weight_files(path)
     if not weights:
-        pickled = sorted(path.glob("*.bin")) + sorted(path.glob("*.pt"))
+        pickled = [found for kind in PICKLED for found in sorted(path.glob(kind))]
         found = f"only {pickled[0].name}" if pickled else "no weights"
         raise ModelError(
             f"base {name!r}: {path} holds {found}; sartor reads safetensors only, because loading "
-            "pickled weights can run code. Convert once on a machine you trust: "
-            "model.save_pretrained(folder, safe_serialization=True)."
+            "pickled weights can run code. Convert once, with transformers on a machine you trust: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), and the "
+            "same with AutoTokenizer."
         )
     config = _config(str(path), trust_remote_code)
     return ModelCard(

@@ -189,6 +189,8 @@ def folded(what: str, made: Customization, system: str) -> LanguageModel:
     with peft_errors(what):
         import peft
     with reading(made):
+        if not (Path(made.directory) / "adapter_model.safetensors").is_file():
+            raise ModelError("no adapter_model.safetensors")  # PEFT would go on to a pickle
         model = peft.PeftModel.from_pretrained(network, made.directory)
     return answering(made, model.merge_and_unload(), system=system)
 
