@@ -130,3 +130,28 @@ def test_every_key_of_a_remote_model_is_documented() -> None:
     for page in pages:
         table = page[page.index("[remote.") :]
         assert {key for key in keys if not re.search(rf"`{key}`", table)} == set()
+
+
+@pytest.mark.parametrize("page", ["remote.md", "models.md"])
+def test_project_files_in_the_docs_are_ones(page: str) -> None:
+    import tomllib
+
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    shown = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert shown
+    for block in shown:
+        assert crossed(file(**tomllib.loads(block)))
+
+
+def test_the_python_in_the_docs_asks_a_remote_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.models.endpoints import Say, completion, endpoint, in_turn
+
+    text = (ROOT / "docs" / "remote.md").read_text("utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    with endpoint(in_turn(Say(body=completion("Good day.")))) as one:
+        space: dict[str, Any] = {}
+        exec(compile(code.replace("https://api.example.com/v1", one.url), "docs", "exec"), space)
+    assert space["answer"].text == "Good day."

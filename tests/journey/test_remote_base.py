@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from tests.journey.small_shop import Sartor
@@ -62,7 +63,7 @@ margin = 0.3
     )
 
 
-def far(url: str, name: str = "far", **more: object) -> str:
+def far(url: str, name: str = "far", **more: Any) -> str:
     lines = {"endpoint": url, "model": "m", "api_key_env": "FAR_KEY", "context": 2000, **more}
     rows = "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items())
     return f'[remote."{name}"]\n{rows}\n'
@@ -83,7 +84,7 @@ def served(answer: Callable[[Conversation], str]) -> Iterator[tuple[str, list[Co
 
 def test_a_remote_base_goes_the_whole_way(shop: Path, sartor: Sartor) -> None:
     with served(reading) as (url, got):
-        prices = {"input_price": 1000.0, "output_price": 3000.0, "budget": 50.0}
+        prices: dict[str, Any] = {"input_price": 1000.0, "output_price": 3000.0, "budget": 50.0}
         configure(shop, '["zero-shot", "few-shot", "rag"]', far(url, **prices))
         project = Project.open(shop)
         expected = check(project)
@@ -124,12 +125,8 @@ def test_a_remote_base_goes_the_whole_way(shop: Path, sartor: Sartor) -> None:
             import openai
 
             client = openai.OpenAI(base_url=f"{release}/v1", api_key="none", max_retries=0)
-            question = {"role": "user", "content": "How much does the Iron Lamp cost?"}
-            pieces = client.chat.completions.create(
-                model="shop",
-                messages=[question],  # type: ignore[list-item]
-                stream=True,
-            )
+            question: Any = {"role": "user", "content": "How much does the Iron Lamp cost?"}
+            pieces = client.chat.completions.create(model="shop", messages=[question], stream=True)
             text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
         assert text == "$55"
         done = sartor("run", str(shop))
@@ -157,7 +154,7 @@ def test_a_missing_key_is_told_before_anything_is_spent(
 
 def test_a_budget_that_ends_leaves_no_winner_and_a_higher_one_goes_on(shop: Path) -> None:
     with served(reading) as (url, got):
-        prices = {"input_price": 1000.0, "output_price": 1000.0}
+        prices: dict[str, Any] = {"input_price": 1000.0, "output_price": 1000.0}
         configure(shop, '["zero-shot"]', far(url, **prices, budget=0.3, concurrency=1))
         project = Project.open(shop)
         assert "above" not in str(check(project).faults)
