@@ -23,7 +23,7 @@ from typing import Any
 
 from sartor import __version__
 from sartor.crossing import Crossed
-from sartor.data.files import digest, read_json, write_json
+from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import Conversation, Example, Split, TrainingData
 from sartor.errors import DataError, ModelError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer
@@ -33,7 +33,7 @@ from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.memory import PeakMemory
-from sartor.models.named import Names, card_named
+from sartor.models.named import Names, card_named, paid_so_far
 from sartor.models.remote import folder_of
 from sartor.progress import say
 from sartor.project import Candidate, Cost, Model
@@ -45,6 +45,8 @@ from sartor.workspace import Workspace
 RECORD = "customization.json"
 FILES = "files.json"
 """Sizes of all that `fit` wrote."""
+PAID = "paid"
+"""What providers of remote models had been paid before."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,13 @@ class Trial:
             else:
                 return replace(made, base=base)
         folder.mkdir(parents=True, exist_ok=True)
+        before = _paid_before(folder)
         made = self.technique.fit(base, training.data, folder)
-        made = replace(made, directory=str(folder.relative_to(workspace.project)))
+        made = replace(
+            made,
+            directory=str(folder.relative_to(workspace.project)),
+            paid=paid_so_far() - before,
+        )
         write_json(folder / FILES, _sizes(folder))
         write_json(record, made)
         return made
@@ -214,6 +221,14 @@ class Training:
                 return self.examples, self.documents
             technique = getattr(technique, "inner", None)
         return self.examples, ""
+
+
+def _paid_before(folder: Path) -> float:
+    """What providers had been paid before `fit` began, in its first sitting."""
+    path = folder / PAID
+    if not path.is_file():
+        write_text(path, str(paid_so_far()))
+    return float(path.read_text("utf-8"))
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -294,6 +309,7 @@ def _measured(
         cost = remote_cost_per_answer(answers, made.base.remote, made.seconds, prices)
     else:
         cost = cost_per_answer(seconds, made.seconds, prices)
+    cost += made.paid / prices.expected_requests
     return Measured(
         technique=technique,
         base=made.base.name,

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from tests import tiny_models
 from tests.journey.small_shop import Sartor
 from tests.models.endpoints import KEY, Endpoint, Got, Say, completion, endpoint
 from tests.serving.running import running
@@ -318,3 +319,58 @@ def test_weights_are_trained_on_the_bases_that_have_them_here(shop: Path) -> Non
         )
         with pytest.raises(ModelError, match="lora@far: lora trains weights"):
             Project.open(shop).run()
+
+
+def test_a_technique_learns_from_a_remote_model_by_name_and_its_price_is_counted(
+    shop: Path,
+) -> None:
+    def run(url: str, model: str) -> tuple[float, str]:
+        prices: dict[str, Any] = {"input_price": 1e3, "output_price": 1e3, "model": model}
+        learner = '[{ name = "pupil", technique = "tests.journey.learner:Learner" }]'
+        configure(shop, learner, far(url, "teacher", **prices), 'base = "thimble"')
+        project = Project.open(shop)
+        project.run()
+        made = project.release("pupil").customization
+        answer = project.ask("How much is it?", "pupil").text
+        told = json.loads((shop / ".sartor" / "decision.json").read_text())
+        cost = told["candidates"][0]["cost_per_answer"]
+        assert cost == pytest.approx(made.paid / 100_000, abs=1e-9)
+        return made.paid, answer
+
+    with endpoint(lambda got: Say(body=completion(f"taught by {got.body['model']}"))) as one:
+        assert run(one.url, "first") == (pytest.approx(5 * 0.11), "taught by first")
+        assert len(one.got) == 5
+        assert run(one.url, "second") == (pytest.approx(5 * 0.11), "taught by second")
+
+
+def test_several_bases_that_run_here_are_each_customized(shop: Path) -> None:
+    for architecture in ("llama", "gpt2"):
+        tiny_models.save(shop / "bases" / architecture, architecture)
+
+    def run(model: str) -> Project:
+        settings = "[techniques.lora]\nlearning_rates = [0.002]\nepochs = 1.0\nrank = 2\n"
+        configure(shop, '["zero-shot", "lora"]', settings, model)
+        project = Project.open(shop)
+        project.run()
+        return project
+
+    two = run('bases = ["bases/llama", "bases/gpt2"]')
+    told = json.loads((shop / ".sartor" / "decision.json").read_text())
+    assert [(row["name"], row["base"]) for row in told["candidates"]] == [
+        ("zero-shot@llama", "bases/llama"),
+        ("lora@llama", "bases/llama"),
+        ("zero-shot@gpt2", "bases/gpt2"),
+        ("lora@gpt2", "bases/gpt2"),
+    ]
+    trained = {row["name"]: row["trainable_parameters"] for row in told["candidates"]}
+    assert trained["lora@llama"] > 0 < trained["lora@gpt2"]
+    assert trained["zero-shot@gpt2"] == 0
+    page = (shop / "report.html").read_text()
+    assert "base bases/llama" in page
+    before = made(shop)
+    one = run('base = "bases/gpt2"')
+    after = made(shop)
+    assert before.items() <= after.items()
+    assert all("lora" not in name for name in after.keys() - before.keys())
+    assert [entry.changed for entry in one.history()[1].entries] == [(), ()]
+    assert two.ask("How much does the Oak Table cost?", "lora@llama").prompt_tokens > 0

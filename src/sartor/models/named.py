@@ -51,6 +51,10 @@ class Names:
                 raise
             raise ModelError(f"{error} Or did you mean the remote model {near[0]!r}?") from error
 
+    def paid(self) -> float:
+        """To providers of all remote models so far, in the project's currency."""
+        return sum(remote.paid(self.card(name)) for name in self.remotes)
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Let `card_named` and `open_model` know these names inside the block."""
@@ -67,6 +71,11 @@ _in_use: ContextVar[Names | None] = ContextVar("names", default=None)
 def card_named(name: str) -> ModelCard:
     """The card of a model by the name that the project in use has for it."""
     return (_in_use.get() or Names()).card(name)
+
+
+def paid_so_far() -> float:
+    """To providers of all remote models that the project in use names."""
+    return (_in_use.get() or Names()).paid()
 
 
 def open_model(model: str | ModelCard) -> LanguageModel:

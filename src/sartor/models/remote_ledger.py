@@ -10,7 +10,9 @@ processes may share the file; they also share the pace of requests.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +58,9 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self._lock = threading.Lock()
+        self._file: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[[], Ledger] | None = None
 
     def find(self, requests: Sequence[str]) -> dict[str, Kept]:
         """Those of the requests that were answered before, by digest."""
@@ -83,7 +88,8 @@ class Ledger:
             now = time.time()
             [(earliest,)] = file.execute("select next from pace")
             start = max(now, earliest)
-            file.execute("update pace set next = ?", (start + pause,))
+            if pause:
+                file.execute("update pace set next = ?", (start + pause,))
             return float(start - now)
 
     def hold_back(self, seconds: float) -> None:
@@ -128,13 +134,10 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection with a transaction that others wait for; made if it was not there."""
+        """A transaction that other threads and processes wait for."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-            try:
-                if not file.execute("pragma table_info(pace)").fetchall():
-                    file.executescript(f"begin immediate; {SCHEMA} commit;")
+            with self._lock:
+                file = self._connected()
                 file.execute("begin immediate")
                 try:
                     yield file
@@ -142,10 +145,30 @@ class Ledger:
                     file.execute("rollback")
                     raise
                 file.execute("commit")
-            finally:
-                file.close()
         except (sqlite3.Error, OSError) as error:
             raise self._broken(error) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection; the file is made if it was not there, or is gone."""
+        if self._file is not None and self.path.exists():
+            return self._file
+        self.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = sqlite3.connect(
+            self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        self._file, self._closing = file, weakref.finalize(self, file.close)
+        if not file.execute("pragma table_info(pace)").fetchall():
+            _in_turn(file, "pragma journal_mode = wal")
+            file.executescript(f"begin immediate; {SCHEMA} commit;")
+        file.execute("pragma synchronous = normal")  # what a killed process wrote is there
+        return file
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again where it is needed."""
+        self._file = None
+        if self._closing is not None:
+            self._closing()
 
     def _broken(self, error: Exception) -> DataError:
         found = str(error).split("\n")[0]
@@ -154,6 +177,19 @@ class Ledger:
             "space and check the folder's rights; if the file is broken delete it, and lower the "
             "budget by what was paid."
         )
+
+
+def _in_turn(file: sqlite3.Connection, statement: str) -> None:
+    """Run what SQLite gives up at once where another process is at the same."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            file.execute(statement)
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _paid(file: sqlite3.Connection) -> float:

@@ -25,6 +25,8 @@ class Customization:
     """Bytes, of the process while fitting."""
     notes: tuple[str, ...] = ()
     """What was chosen inside `fit` (learning rate, steps), for people."""
+    paid: float = 0.0
+    """To providers of remote models for what `fit` asked them, in the project's currency."""
 
 
 class Technique(Protocol):
