@@ -34,6 +34,9 @@ class TrainingSettings:
     """How often the loss on validation is measured in a whole run."""
     patience: int = 3
     """Stop after so many looks without a better one."""
+    save_minutes: float = 15.0
+    """The state is written at every look, and after so many minutes without one: a run that is
+    killed loses no more."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +54,7 @@ class TrainingSettings:
             "pack_tokens",
             "looks",
             "patience",
+            "save_minutes",
         ):
             if not getattr(self, name) > 0:
                 raise SettingError(f"{what}: {name} is {getattr(self, name)}; it must be above 0")

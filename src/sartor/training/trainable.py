@@ -38,7 +38,12 @@ class Trainable:
             return nullcontext()
         return torch.autocast(self.network.device.type, torch.bfloat16)
 
+    def counted(self, examples: Sequence[Encoded]) -> int:
+        """What the summed loss of these is divided by: their answers' tokens."""
+        return sum(len(example.tokens) - example.prompt for example in examples)
+
     def loss(self, pack: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+        """(summed loss of a pack, `counted` of it); what a technique with another loss replaces."""
         virtual = self.virtual() if self.virtual else None
         with self.autocast():
             return answer_loss(self.network, pack, virtual)
@@ -54,10 +59,13 @@ class Trained:
     tokens: int
     curve: tuple[tuple[int, float, float], ...]
     """(step, training loss since the last look, validation loss), of the whole run."""
+    halvings: int = 0
+    """How often the learning rate was halved since a step broke."""
 
     def notes(self) -> tuple[str, ...]:
+        lowered = f", halved {self.halvings} times" if self.halvings else ""
         return (
-            f"learning rate {self.learning_rate:g}",
+            f"learning rate {self.learning_rate:g}{lowered}",
             f"{self.steps} steps, {self.tokens:,} tokens",
             f"validation loss {self.validation_loss:.3f}",
         )
