@@ -7,6 +7,7 @@ same; a run that was killed goes on where it was. How a step works is its room's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from sartor.outcome import Made, Outcome
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
+from sartor.techniques import following
+from sartor.tracking import tracker
 from sartor.trial import (
     Asked,
     Training,
@@ -121,8 +124,11 @@ class Project:
 
 
 def run(one: Project) -> Outcome:
-    """Go through all steps of a project."""
-    with one.workspace.locked():
+    """Go through all steps of a project; one of several processes helps the first to train."""
+    if following.follows():
+        following.follow()
+        return one.outcome()
+    with following.leading(), one.workspace.locked(), _tracked(one):
         trials = one.trials()
         scorers = one.scorers()
         data_key, card = _data_key(one), choose(one)
@@ -141,6 +147,12 @@ def run(one: Project) -> Outcome:
         if not failures:
             complete(one.workspace.root, key)
         return decided
+
+
+def _tracked(one: Project) -> AbstractContextManager[None]:
+    """Send figures of training where [tracking] says."""
+    wanted = one.file.tracking.model_dump()
+    return tracker.recorded_by(tracker.opened(wanted, one.folder, one.name))
 
 
 def _unchanged(one: Project, trials: Sequence[Trial]) -> Outcome | None:
@@ -174,7 +186,7 @@ def _key(
     one: Project, data_key: str, card: ModelCard,
     scorers: Sequence[Scorer], trials: Sequence[Trial],
 ) -> str:  # fmt: skip
-    file = one.file.model_dump(exclude={"data", "project"})
+    file = one.file.model_dump(exclude={"data", "project", "tracking"})
     own = [source_digest(scorer) for scorer in scorers]
     own += [source_digest(trial.technique) for trial in trials]
     return digest(__version__, data_key, card.revision, file, own)
@@ -234,8 +246,10 @@ def _try_all(
     for number, trial in enumerate(trials, 1):
         say(f"candidate {number} of {len(trials)}: {trial.name}")
         try:
-            made = trial.customize(card, training, one.workspace)
-            tried.append(trial.evaluate(made, prepared.split, asked, one.workspace))
+            with tracker.candidate(trial.name, trial.settings) as scores:
+                made = trial.customize(card, training, one.workspace)
+                tried.append(trial.evaluate(made, prepared.split, asked, one.workspace))
+                scores |= {name: e.mean for name, e in tried[-1].test.estimates.items()}
         except (ModelError, DataError, MemoryError, RuntimeError) as error:
             failures.append(f"{trial.name} failed: {_told(error)}")
             say(failures[-1])

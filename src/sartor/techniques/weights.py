@@ -22,9 +22,12 @@ from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
 from sartor.models.prefix import Prefix
 from sartor.settings import STRICT, settings_of
+from sartor.techniques import following
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
 from sartor.training.loop import Trainable, TrainingSettings, forget, train
+from sartor.training.processes import team
+from sartor.training.trainable import CURVE
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +81,7 @@ def fit(
     local.require_transformers()
     import torch
 
+    following.call(technique, base, data)
     told = with_instruction(data, technique.system)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
@@ -97,9 +101,10 @@ def fit(
             rates=ready.rates,
         )
         trained = train(trainable, told, technique, directory, technique.name)
-        ready.save(directory)
-        write_json(directory / "curve.json", trained)
-        forget(directory)
+        if team().leads:
+            ready.save(directory)
+            write_json(directory / CURVE, trained)
+            forget(directory)
     made = sorted(directory.glob("*.safetensors"))
     weights = digest(*(path.read_bytes() for path in made))
     return Customization(

@@ -102,10 +102,12 @@ class Team:
 
         data = text.encode()
         size = int(self.spread(torch.tensor([len(data)]))[0])
+        if not size:
+            return ""
         held = torch.zeros(size, dtype=torch.uint8)
         if self.leads:
             held = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return bytes(self.spread(held).tolist()).decode() if size else ""
+        return self.spread(held).numpy().tobytes().decode()
 
     def led(self, work: Callable[[], Any]) -> None:
         """Let the leader alone do it; where that fails, all stop, and none waits for it."""

@@ -13,6 +13,9 @@ from sartor.training.packing import Encoded, answer_loss
 if TYPE_CHECKING:
     import torch
 
+CURVE = "curve.json"
+"""File beside what was trained: what training came to, as `Trained`."""
+
 
 @dataclass(frozen=True)
 class Trainable:
