@@ -17,7 +17,9 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise MissingExtraError("[tracking] tensorboard", "tensorboard", "tensorboard") from error
+            raise MissingExtraError(
+                "[tracking] tensorboard", "tensorboard", "tensorboard"
+            ) from error
         self._new = SummaryWriter
         self.root = folder / Path(where).expanduser()
         self.candidate = ""

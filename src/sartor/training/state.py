@@ -174,9 +174,7 @@ def restore(path: Path, made_of: str, phase: str | None, values: Values) -> Stat
             parameter.copy_(file.get_tensor(f"now.{name}"))
             values.best[name] = file.get_tensor(f"best.{name}")
             values.optimizer.state[parameter] = {
-                key: file.get_tensor(f"{key}.{name}")
-                for key in MOMENTS
-                if f"{key}.{name}" in names
+                key: file.get_tensor(f"{key}.{name}") for key in MOMENTS if f"{key}.{name}" in names
             }
     return state
 
