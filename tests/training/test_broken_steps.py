@@ -138,7 +138,7 @@ def test_a_loss_that_leaps_is_caught_before_it_moves_anything(tmp_path: Path) ->
 def test_a_gradient_that_is_no_number_is_caught(tmp_path: Path) -> None:
     def endless(loss: torch.Tensor, at: int, _: set[str]) -> torch.Tensor:
         if at == 3:
-            loss.register_hook(lambda gradient: gradient * math.inf)
+            loss.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
         return loss
 
     heard, what = Heard(), breaking(endless)

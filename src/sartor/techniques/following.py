@@ -119,7 +119,7 @@ def _help(wanted: _Call) -> None:
     technique = from_json(kind, wanted.settings)
     try:
         with TemporaryDirectory(prefix="sartor-") as scratch:
-            technique.fit(wanted.base, wanted.data, Path(scratch))  # type: ignore[attr-defined]
+            technique.fit(wanted.base, wanted.data, Path(scratch))
     except ProcessError:
         raise
     except SartorError:

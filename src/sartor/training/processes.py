@@ -82,7 +82,8 @@ class Team:
             flat = torch.cat(grads)  # (values,)
             with _heard(self.rank):
                 torch.distributed.all_reduce(flat)
-            for parameter, part in zip(group, flat.split([len(g) for g in grads]), strict=True):
+            parts = torch.split(flat, [len(grad) for grad in grads])  # type: ignore[no-untyped-call]
+            for parameter, part in zip(group, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
 
     def spread(self, tensor: torch.Tensor) -> torch.Tensor:

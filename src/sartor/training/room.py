@@ -88,5 +88,5 @@ def _give_back() -> None:
     import torch
 
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
