@@ -123,7 +123,7 @@ def test_after_some_halvings_it_gives_up_and_names_the_file(tmp_path: Path) -> N
     with progress.shown_by(heard), pytest.raises(TrainingError) as caught:
         trained(tmp_path, what=breaking(lambda loss, at, _: loss * (math.nan if at > 4 else 1)))
     assert len(heard.said) == MOST_HALVINGS
-    assert f"after {MOST_HALVINGS} halvings" in str(caught.value)
+    assert f"learning rate 0.01, halved {MOST_HALVINGS} times" in str(caught.value)
     [named] = [path for path in tmp_path.glob("bad-batch-*") if str(path) in str(caught.value)]
     assert named.is_file()
 

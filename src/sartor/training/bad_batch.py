@@ -10,6 +10,7 @@ from typing import Any
 
 from sartor.data.files import write_rows
 from sartor.data.records import Example
+from sartor.errors import TrainingError
 from sartor.training.packing import Encoded
 
 
@@ -34,6 +35,10 @@ class BadBatch:
         more = len(self.examples) - 5
         return ", ".join(e.id for e in self.examples[:5]) + (f" and {more} more" * (more > 0))
 
+    def named_in(self, folder: Path) -> str:
+        """The same, with the file that has them all."""
+        return f"examples {self.named} ({folder / self.file})"
+
     def save(
         self, folder: Path, sources: dict[str, Example], tokenizer: Any, alone: Sequence[float]
     ) -> Path:
@@ -57,6 +62,28 @@ class BadBatch:
         ]
         write_rows(folder / self.file, rows)
         return folder / self.file
+
+
+class BrokenStep(Exception):  # noqa: N818 - caught in run.py, and never a user's
+    """A step that must not be made."""
+
+    def __init__(self, batch: BadBatch | None, why: str) -> None:
+        super().__init__(why)
+        self.batch = batch
+        """None where it is the loss on validation that is no number."""
+
+    def given_up(self, what: str, rate: float, halvings: int, folder: Path) -> TrainingError:
+        """What is said where training cannot go on."""
+        batch = self.batch
+        lowered = f", halved {halvings} times" if halvings else ""
+        return TrainingError(
+            f"{what}: {self}"
+            + (f" at step {batch.step}" if batch else "")
+            + f" with learning rate {rate:g}{lowered}"
+            + (f", on {batch.named_in(folder)}" if batch else "")
+            + ". Try smaller learning_rates"
+            + (", or look at these examples." if batch else ".")
+        )
 
 
 def _plain(value: float) -> float | str:

@@ -82,7 +82,7 @@ class Team:
             flat = torch.cat(grads)  # (values,)
             with _heard(self.rank):
                 torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [len(grad) for grad in grads])  # type: ignore[no-untyped-call]
+            parts = torch.split(flat, [len(grad) for grad in grads])
             for parameter, part in zip(group, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
 

@@ -19,7 +19,7 @@ from sartor.errors import TrainingError
 from sartor.models.prefix import Prefix
 from sartor.progress import Task, say, task
 from sartor.training import state as kept
-from sartor.training.bad_batch import BadBatch
+from sartor.training.bad_batch import BadBatch, BrokenStep
 from sartor.training.batches import Batches
 from sartor.training.divergence import Limits
 from sartor.training.meter import Meter
@@ -37,15 +37,6 @@ VALIDATION_EXAMPLES = 100
 MOST_HALVINGS = 3
 """An eighth of a learning rate that was the best of those tried, and still no good: something else
 is wrong."""
-
-
-class BrokenStep(Exception):  # noqa: N818 - caught in this file, and never a user's
-    """A step that must not be made."""
-
-    def __init__(self, batch: BadBatch | None, why: str) -> None:
-        super().__init__(why)
-        self.batch = batch
-        """None where it is the loss on validation that is no number."""
 
 
 class Run:
@@ -158,7 +149,7 @@ class Run:
     def _look(self) -> None:
         state = self.state
         loss = self.passes.held_loss(self.validation, state)
-        if math.isnan(loss) and state.phase == "train" and state.halvings < MOST_HALVINGS:
+        if not math.isfinite(loss) and state.phase == "train" and state.halvings < MOST_HALVINGS:
             raise BrokenStep(None, f"the loss on validation became {loss}")
         state.curve.append((state.step, state.summed / max(1, state.scored), loss))
         state.summed, state.scored = 0.0, 0
@@ -171,11 +162,11 @@ class Run:
     def _go_back(self, broken: BrokenStep, rate: float) -> None:
         """To the last look, so that what broke the step does not break it again."""
         step, phase = self.state.step, self.state.phase
-        halvings, skipped = self.state.halvings, list(self.state.skipped)
+        halvings, skipped, fits = self.state.halvings, self.state.skipped, self.state.pack_tokens
         (self.directory / RECENT).unlink(missing_ok=True)
         if not self._restore(self.directory / STATE, phase):
             self._begin(phase)
-        self.state.skipped = skipped
+        self.state.skipped, self.state.pack_tokens = list(skipped), fits
         if broken.batch:
             alone = self.passes.alone(broken.batch.examples)
             blamed = [e.id for e, loss in zip(broken.batch.examples, alone, strict=True)
@@ -185,10 +176,10 @@ class Run:
                 return self._leave_out(broken.batch, blamed)
             self.state.skipped.append(step)
         if phase != "train" or halvings == MOST_HALVINGS:
-            raise self._given_up(broken, rate)
+            raise broken.given_up(self.what, rate, halvings, self.directory)
         self.state.halvings = halvings + 1
         self._save()
-        where = "" if broken.batch is None else f", on {self._named(broken.batch)}"
+        where = f", on {broken.batch.named_in(self.directory)}" if broken.batch else ""
         say(
             f"{self.what}: {broken} at step {step}{where}. Back to step {self.state.step}, at half "
             f"the learning rate: {rate * 0.5**self.state.halvings:g}"
@@ -199,31 +190,20 @@ class Run:
         tokenizer = self.trainable.tokenizer
         self.team.led(lambda: batch.save(self.directory, self.examples, tokenizer, alone))
 
-    def _named(self, batch: BadBatch) -> str:
-        return f"examples {batch.named} ({self.directory / batch.file})"
-
     def _leave_out(self, batch: BadBatch, blamed: list[str]) -> None:
         """Examples that break any step; TrainingError where it is the model that does."""
         left_out = [*self.state.left_out, *blamed]
         held_loss = self.passes.held_loss(self.validation, self.state)
         if not math.isfinite(held_loss) or set(left_out) >= set(self.examples):
-            raise self._given_up(BrokenStep(batch, batch.why), batch.learning_rate)
+            broken = BrokenStep(batch, batch.why)
+            raise broken.given_up(self.what, batch.learning_rate, 0, self.directory)
         self.state.left_out = left_out
         self._save()
-        named = self._named(replace(batch, examples=[e for e in batch.examples if e.id in blamed]))
+        guilty = replace(batch, examples=[e for e in batch.examples if e.id in blamed])
+        named = guilty.named_in(self.directory)
         say(
             f"{self.what}: {batch.why} at step {batch.step}, on {named}: the loss of these is no "
             f"number at step {self.state.step} either. They are left out; back to that step"
-        )
-
-    def _given_up(self, broken: BrokenStep, rate: float) -> TrainingError:
-        batch, lowered = broken.batch, f" after {MOST_HALVINGS} halvings" * self.state.halvings
-        where = f" at step {batch.step}" if batch else ""
-        look = f", or look at these examples: {self.directory / batch.file}" if batch else ""
-        return TrainingError(
-            f"{self.what}: {broken}{where} with learning rate {rate:g}{lowered}"
-            + (f", on examples {batch.named}" if batch else "")
-            + f". Try smaller learning_rates{look}."
         )
 
     def _begin(self, phase: str) -> None:
