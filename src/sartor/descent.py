@@ -18,6 +18,7 @@ from sartor.models.named import tokenizer_of
 from sartor.outcome import NotTried
 from sartor.progress import say
 from sartor.project import ProjectFile
+from sartor.tracking import tracker
 from sartor.trial import Asked, Training, Trial, Tried
 from sartor.workspace import Workspace
 
@@ -59,8 +60,10 @@ def try_all(
             say(f"candidate {number} of {len(trials)}: {trial.name}")
             try:
                 asked = asked or _asked(file, card, prepared, scorers)
-                made = trial.customize(card, training, workspace)
-                here.append(trial.evaluate(made, prepared.split, asked, workspace))
+                with tracker.candidate(trial.name, trial.settings) as scores:
+                    made = trial.customize(card, training, workspace)
+                    here.append(trial.evaluate(made, prepared.split, asked, workspace))
+                    scores |= {name: e.mean for name, e in here[-1].test.estimates.items()}
             except (ModelError, DataError, MemoryError, RuntimeError) as error:
                 found.failures.append(f"{trial.name} failed: {_told(error)}")
                 say(found.failures[-1])

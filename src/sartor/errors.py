@@ -11,6 +11,7 @@
     │   │   └── BudgetError   a request that could cost more than the budget has left
     │   └── TrainingError     training that cannot go on (NaN loss, nothing to train on)
     ├── MissingExtraError     an optional dependency that is not installed
+    ├── ProcessError          of processes that train together, one is gone
     ├── BusyError             another process is at work on the same project
     └── ServingError          a release that cannot be served
 
@@ -65,6 +66,10 @@ class MissingExtraError(SartorError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f'{what} needs {package}: pip install "sartor[{extra}]"')
+
+
+class ProcessError(SartorError):
+    """Of several processes that train together, one is gone or was never there."""
 
 
 class BusyError(SartorError):

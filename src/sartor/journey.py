@@ -7,6 +7,7 @@ same; a run that was killed goes on where it was. How a step works is its room's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ from sartor.outcome import Made, NotTried, Outcome
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
+from sartor.techniques import following
+from sartor.tracking import tracker
 from sartor.trial import Trial, rebuild, refuse_broken, source_digest
 from sartor.workspace import Workspace, complete, is_current, reopen
 
@@ -147,8 +150,11 @@ class Project:
 
 
 def run(one: Project) -> Outcome:
-    """Go through all steps of a project."""
-    with one.workspace.locked(), one.names.in_use():
+    """Go through all steps of a project; one of several processes helps the first to train."""
+    if following.follows():
+        following.follow()
+        return one.outcome()
+    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one):
         trials = one.trials()
         scorers = one.scorers()
         data_key, cards = _data_key(one), bases(one)
@@ -175,6 +181,12 @@ def _tell_what_was_paid(one: Project, cards: Mapping[str, ModelCard]) -> None:
         if card.remote is not None and card.remote.price(1, 1):
             budget = f" of a budget of {card.remote.budget:g}" if card.remote.budget else ""
             say(f"{name}: {remote.paid(card):.4g} {one.file.cost.currency} paid so far{budget}")
+
+
+def _tracked(one: Project) -> AbstractContextManager[None]:
+    """Send figures of training where [tracking] says."""
+    wanted = one.file.tracking.model_dump()
+    return tracker.recorded_by(tracker.opened(wanted, one.folder, one.name))
 
 
 def _unchanged(one: Project) -> Outcome | None:
@@ -219,7 +231,7 @@ def _key(
     scorers: Sequence[Scorer], trials: Sequence[Trial],
 ) -> str:  # fmt: skip
     """Of a remote model what its answers depend on counts, and its prices; not its budget, say."""
-    file = one.file.model_dump(exclude={"data", "project", "remote"})
+    file = one.file.model_dump(exclude={"data", "project", "remote", "tracking"})
     own = [source_digest(scorer) for scorer in scorers]
     own += [source_digest(trial.technique) for trial in trials]
     revisions = [card.revision for card in cards.values()]

@@ -7,7 +7,7 @@ candidates/<candidate>.json  releases/  ../report.html
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +24,7 @@ from sartor.evaluation import history, report
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.project import FILE, ProjectFile
 from sartor.serving.release import Release, Releases
+from sartor.studio.curves import Curve
 from sartor.studio.page import Counts, ReportPage, render
 from sartor.trial import Tried
 from sartor.workspace import Workspace
@@ -276,9 +277,27 @@ def _page(
         versions=_versions(),
         config_text=run.config,
         currency=run.currency,
+        curves=tuple(_curves(workspace, reports)),
     )
     write_text(folder / PAGE, render(page))
     return folder / PAGE
+
+
+def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:
+    """How each candidate that was trained learned, from the file that training left beside it."""
+    from sartor.training.trainable import CURVE, Trained
+
+    for one in reports:
+        record = workspace.folder("candidates", f"{one.candidate}.json")
+        if not record.is_file():
+            continue
+        folder = workspace.project / read_json(record, Release).customization.directory
+        for path in sorted(folder.rglob(CURVE))[:1]:
+            came_to = read_json(path, Trained)
+            yield Curve(
+                one.candidate, came_to.learning_rate, came_to.steps, came_to.tokens,
+                came_to.halvings, came_to.curve,
+            )  # fmt: skip
 
 
 def _versions() -> dict[str, str]:

@@ -273,6 +273,15 @@ class Cost(Section):
     """Requests that training is spread over."""
 
 
+class Tracking(Section):
+    """[tracking]"""
+
+    tensorboard: Place | None = None
+    """Folder for TensorBoard's event files, relative to the project."""
+    mlflow: Place | None = None
+    """URI of an MLflow server or database, or a folder."""
+
+
 class ProjectFile(Section):
     """The whole file."""
 
@@ -287,6 +296,7 @@ class ProjectFile(Section):
     evaluate: Evaluate = Evaluate()
     criteria: Wanted = Wanted()
     cost: Cost = Cost()
+    tracking: Tracking = Tracking()
 
 
 def read(folder: Path) -> ProjectFile:

@@ -82,8 +82,11 @@ def check(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
 def run(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
     """Collect, prepare, choose, customize, evaluate, decide. Goes on where it was stopped."""
     from sartor.journey import Project
+    from sartor.techniques import following
 
-    _run(Project.open(folder), as_json)
+    if following.follows():  # one of several that torchrun has started
+        return following.follow()
+    return _run(Project.open(folder), as_json)
 
 
 @app.command()

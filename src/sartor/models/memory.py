@@ -45,9 +45,19 @@ class PeakMemory:
             self._sample()
 
     def _sample(self) -> None:
-        import psutil
+        self.peak = max(self.peak, _resident())
 
-        self.peak = max(self.peak, psutil.Process().memory_info().rss)
+
+def held() -> int:
+    """Bytes that this process holds now, of the machine's memory and of the GPU's."""
+    gpu = _gpu()
+    return _resident() + (gpu.memory_allocated() if gpu else 0)
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _give_back() -> None:

@@ -22,6 +22,8 @@ from sartor.studio import figures
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from sartor.studio.curves import Curve
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -63,6 +65,8 @@ class ReportPage:
     config_text: str = ""
     """sartor.toml as it stood."""
     currency: str = "$"
+    curves: tuple[Curve, ...] = ()
+    """Of the candidates that were trained."""
 
 
 def render(page: ReportPage) -> str:
@@ -74,6 +78,7 @@ def render(page: ReportPage) -> str:
 def _told(page: ReportPage) -> dict[str, Any]:
     """Everything the templates speak of."""
     from sartor.studio.board import board
+    from sartor.studio.curves import charts
     from sartor.studio.gallery import gallery, tag_counts
     from sartor.studio.leavings import leavings
     from sartor.studio.standing import standings, subject
@@ -101,6 +106,7 @@ def _told(page: ReportPage) -> dict[str, Any]:
         "scored": [(row, scorer_cells(row, scorers, rows)) for row in rows if row.report],
         "gallery": shown,
         "tag_counts": tag_counts(shown),
+        "curves": charts(page.curves),
         "leavings": leavings(page.dropped),
     }
 

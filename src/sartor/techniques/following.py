@@ -1,0 +1,155 @@
+"""Processes that help another one to train, as `torchrun -m sartor run PROJECT` starts them.
+
+Process 0 leads: it alone collects, answers, decides and writes. When a technique comes to train,
+`call` gives what it was given to the others, which wait in `follow`; they fit the same technique in
+a scratch folder, and meet in the loop (training/processes.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sartor.data.files import from_json, to_json
+from sartor.data.records import TrainingData
+from sartor.errors import ProcessError, SartorError
+from sartor.models.language_model import ModelCard
+from sartor.named import found
+from sartor.training import processes
+
+BEAT = 5.0
+"""Seconds between signs of life of the leader."""
+SILENCE = 120.0
+"""Seconds without one, after which it is taken to be gone."""
+
+GOODBYE = 5.0
+"""Seconds that the leader waits for the others to have heard that all is done."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a technique was given to fit."""
+
+    technique: str
+    """module:class"""
+    settings: str
+    """JSON."""
+    base: ModelCard
+    data: TrainingData
+
+
+def follows() -> bool:
+    """Whether this process was started to help another one."""
+    rank, _ = processes.launched()
+    return rank > 0
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """Have the other processes, if any were started, ready to help inside the block."""
+    if processes.launched()[1] == 1:
+        yield
+        return
+    processes.join()
+    done = threading.Event()
+    beating = threading.Thread(target=_beat, args=(done,), daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beating.join()
+        _dismiss()
+
+
+def _dismiss() -> None:
+    """Let the others go home; those that are not there any more are not waited for long."""
+    with suppress(ProcessError):
+        others = processes.team().size - 1
+        _asked(lambda store: store.set("sartor/over", "1"))
+        until = time.monotonic() + GOODBYE
+        while _count("sartor/left") < others and time.monotonic() < until:
+            time.sleep(0.05)
+    processes.leave()
+
+
+def call(technique: Any, base: ModelCard, data: TrainingData) -> None:
+    """Have the others fit the same; nothing where there are none, or where this is one of them."""
+    team = processes.team()
+    if team.size == 1 or not team.leads:
+        return
+    kind = type(technique)
+    named = f"{kind.__module__}:{kind.__qualname__}"
+    told = to_json(_Call(named, to_json(technique), base, data))
+    _store().add("sartor/calls", 1)
+    team.tell(told)
+
+
+def follow() -> None:
+    """Help until the leader is done; ProcessError where it is gone."""
+    processes.join()
+    answered, beats, heard = 0, -1, time.monotonic()
+    try:
+        while not _told("sartor/over"):
+            if _count("sartor/calls") > answered:
+                answered += 1
+                _help(from_json(_Call, processes.team().tell("")))
+                heard = time.monotonic()
+            if (now := _count("sartor/beats")) != beats:
+                beats, heard = now, time.monotonic()
+            if time.monotonic() - heard > SILENCE:
+                raise ProcessError(
+                    f"process 0, which leads, has given no sign of life for {SILENCE:.0f} s. See "
+                    "what it said last; start all again, and they go on from there."
+                )
+            time.sleep(0.2)
+        _asked(lambda store: store.add("sartor/left", 1))
+    finally:
+        processes.leave()
+
+
+def _help(wanted: _Call) -> None:
+    kind = found(wanted.technique, {}, "technique")
+    technique = from_json(kind, wanted.settings)
+    try:
+        with TemporaryDirectory(prefix="sartor-") as scratch:
+            technique.fit(wanted.base, wanted.data, Path(scratch))
+    except ProcessError:
+        raise
+    except SartorError:
+        pass  # the leader has met the same, and says so
+
+
+def _store() -> Any:
+    import torch
+
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
+def _beat(done: threading.Event) -> None:
+    while not done.wait(BEAT):
+        _store().add("sartor/beats", 1)
+
+
+def _told(key: str) -> bool:
+    return bool(_asked(lambda store: store.check([key])))
+
+
+def _count(key: str) -> int:
+    return int(_asked(lambda store: store.add(key, 0)))
+
+
+def _asked(question: Any) -> Any:
+    try:
+        return question(_store())
+    except RuntimeError as error:
+        raise ProcessError(
+            "process 0, which leads, is gone. See what it said last; start all again, and they go "
+            "on from there."
+        ) from error

@@ -1,0 +1,49 @@
+"""AdamW over what is trained, its clipped gradients, and the learning rate at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sartor.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    import torch
+
+WARMUP = 0.06
+"""Part of the steps over which the learning rate rises."""
+LONGEST_GRADIENT = 1.0
+"""Norm that longer gradients are cut to."""
+
+
+def adamw(trainable: Trainable, weight_decay: float) -> torch.optim.AdamW:
+    """An optimizer whose groups hold, as `times`, their part of the learning rate."""
+    import torch
+
+    by_rate: dict[float, list[Any]] = {}
+    for name, parameter in trainable.parameters.items():
+        by_rate.setdefault(trainable.rates.get(name, 1.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "times": times} for times, group in by_rate.items()],
+        lr=0.0,
+        betas=(0.9, 0.98),
+        weight_decay=weight_decay,
+        fused=True,
+    )
+
+
+def clip(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Cut all gradients to a norm of `LONGEST_GRADIENT` together; the norm they had."""
+    import torch
+
+    return torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine down to a twentieth."""
+    warmup = max(1, round(WARMUP * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,95 @@
+"""What goes through the model: a step's gradients, the loss on validation, examples one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from sartor.training.optimizer import clip
+from sartor.training.packing import Encoded
+from sartor.training.processes import Team
+from sartor.training.room import Room
+from sartor.training.settings import TrainingSettings
+from sartor.training.state import State, Values
+from sartor.training.trainable import Trainable
+
+
+class Passes:
+    """Forward and backward, over all of a team's processes, in packs that fit into memory."""
+
+    def __init__(
+        self, trainable: Trainable, options: TrainingSettings, what: str, team: Team
+    ) -> None:
+        self.trainable = trainable
+        self.options = options
+        self.team = team
+        self.room = Room(options.pack_tokens, what, team)
+
+    def gradients(
+        self, batch: Sequence[Encoded], state: State, values: Values
+    ) -> tuple[float, float]:
+        """Leave the batch's gradient, clipped; (loss, norm before), the loss perhaps no number.
+
+        The same in every process of a team.
+        """
+        import torch
+
+        counted = self.trainable.counted(batch)
+        self.trainable.network.train()
+
+        def afresh() -> None:
+            values.clear()
+            # Dropout is the same after a resume; each process draws its own.
+            torch.manual_seed(self.options.seed * 1_000_003 + state.step + 7_919 * self.team.rank)
+
+        def through(pack: list[Encoded]) -> float:
+            loss, _ = self.trainable.loss(pack)
+            value = loss.item()
+            if math.isfinite(value):
+                (loss / counted).backward()  # type: ignore[no-untyped-call]
+            return value
+
+        total = self._put(self.team.share(batch), through, afresh, state)
+        if not math.isfinite(total):
+            return total / counted, 0.0
+        parameters = list(values.now.values())
+        self.team.sum_gradients(parameters)
+        return total / counted, clip(parameters).item()
+
+    def held_loss(self, held: Sequence[Encoded], state: State) -> float:
+        """Mean loss of an answer's token."""
+        import torch
+
+        self.trainable.network.eval()
+
+        def through(pack: list[Encoded]) -> float:
+            with torch.no_grad():
+                return self.trainable.loss(pack)[0].item()
+
+        mine = held[self.team.rank :: self.team.size]
+        return self._put(mine, through, lambda: None, state) / self.trainable.counted(held)
+
+    def alone(self, examples: Sequence[Encoded]) -> list[float]:
+        """Each example's own mean loss."""
+        import torch
+
+        self.trainable.network.eval()
+        mine = [0.0] * len(examples)
+        for place in range(self.team.rank, len(examples), self.team.size):
+            one = [examples[place]]
+            with torch.no_grad():
+                mine[place] = self.trainable.loss(one)[0].item() / self.trainable.counted(one)
+        return [sum(losses) for losses in zip(*self.team.gather(*mine), strict=True)]
+
+    def _put(
+        self,
+        examples: Sequence[Encoded],
+        through: Callable[[list[Encoded]], float],
+        again: Callable[[], object],
+        state: State,
+    ) -> float:
+        self.room.tokens = state.pack_tokens or self.options.pack_tokens
+        total = self.room.put(examples, through, again)
+        if self.room.tokens < self.options.pack_tokens:
+            state.pack_tokens = self.room.tokens
+        return total

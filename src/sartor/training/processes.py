@@ -1,0 +1,175 @@
+"""Several processes that train together, as `torchrun` or `accelerate launch` starts them.
+
+Each has a share of every step's examples; gradients are summed, so that all make the same step and
+hold the same values. What is decided (a loss that is no number, memory that ran out, when to stop)
+is decided by all from the same figures. Process 0 leads: it alone reads and writes the state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sartor.errors import ProcessError, TrainingError
+from sartor.training.packing import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+WAIT = timedelta(minutes=30)
+"""How long processes wait for one another; one that has died is noticed at once."""
+
+
+def launched() -> tuple[int, int]:
+    """(number of this process, how many there are), from what the launcher left; (0, 1) alone."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together: one, where no others have joined."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, batch: Sequence[Encoded]) -> list[Encoded]:
+        """This process's part of a batch, shortest first: what begins alike stays together, and all
+        parts have about as many tokens."""
+        if self.size == 1:
+            return list(batch)
+        whole = sum(len(example.tokens) for example in batch)
+        mine, before = [], 0
+        for example in sorted(batch, key=lambda e: (e.tokens, e.id)):
+            middle = before + len(example.tokens) / 2
+            if int(middle * self.size / whole) == self.rank:
+                mine.append(example)
+            before += len(example.tokens)
+        return sorted(mine, key=lambda e: len(e.tokens))
+
+    def gather(self, *figures: float) -> list[tuple[float, ...]]:
+        """The figures of every process, in the order of their numbers."""
+        if self.size == 1:
+            return [figures]
+        import torch
+
+        mine = torch.tensor(figures, dtype=torch.float64)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        with _heard(self.rank):
+            torch.distributed.all_gather(found, mine)
+        return [tuple(one.tolist()) for one in found]
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Give every process the sum of all gradients, one kind of number at a time."""
+        if self.size == 1:
+            return
+        import torch
+
+        by_kind: dict[tuple[torch.dtype, torch.device], list[torch.nn.Parameter]] = {}
+        for parameter in parameters:
+            if parameter.grad is None:  # no example here, or none that it took part in
+                parameter.grad = torch.zeros_like(parameter)
+            by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+        for group in by_kind.values():
+            grads = [p.grad.reshape(-1) for p in group if p.grad is not None]
+            flat = torch.cat(grads)  # (values,)
+            with _heard(self.rank):
+                torch.distributed.all_reduce(flat)
+            parts = torch.split(flat, [len(grad) for grad in grads])
+            for parameter, part in zip(group, parts, strict=True):
+                parameter.grad = part.view_as(parameter)
+
+    def spread(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The leader's tensor, in every process."""
+        if self.size > 1:
+            import torch
+
+            with _heard(self.rank), torch.no_grad():
+                torch.distributed.broadcast(tensor, 0)
+        return tensor
+
+    def tell(self, text: str) -> str:
+        """The leader's text, in every process."""
+        if self.size == 1:
+            return text
+        import torch
+
+        data = text.encode()
+        size = int(self.spread(torch.tensor([len(data)]))[0])
+        if not size:
+            return ""
+        held = torch.zeros(size, dtype=torch.uint8)
+        if self.leads:
+            held = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return self.spread(held).numpy().tobytes().decode()
+
+    def led(self, work: Callable[[], Any]) -> None:
+        """Let the leader alone do it; where that fails, all stop, and none waits for it."""
+        failed: Exception | None = None
+        if self.leads:
+            try:
+                work()
+            except Exception as error:
+                failed = error
+        [(wrong,), *_] = self.gather(float(failed is not None))
+        if failed:
+            raise failed
+        if wrong:
+            raise TrainingError("process 0 failed at what it alone does; see what it says")
+
+
+ALONE = Team()
+_team = ALONE
+
+
+def team() -> Team:
+    """The processes that have joined."""
+    return _team
+
+
+def join() -> Team:
+    """Meet the other processes that were launched, if any; ProcessError where they do not come."""
+    global _team
+    rank, size = launched()
+    if size == 1 or _team.size > 1:
+        return _team
+    import torch
+
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "cpu:gloo,cuda:nccl"
+    with _heard(rank):
+        torch.distributed.init_process_group(backend, timeout=WAIT)
+    _team = Team(rank, size)
+    return _team
+
+
+def leave() -> None:
+    """Part from the others."""
+    global _team
+    if _team.size > 1:
+        import torch
+
+        torch.distributed.destroy_process_group()
+    _team = ALONE
+
+
+@contextmanager
+def _heard(rank: int) -> Iterator[None]:
+    """While others are waited for: ProcessError where one of them is gone."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        found = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise ProcessError(
+            f"process {rank} has lost another one of those that train together ({found}). See what "
+            "that one said last; start all again, and they go on from the last look."
+        ) from error

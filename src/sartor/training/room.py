@@ -1,0 +1,92 @@
+"""How many tokens go through a model at once: fewer, each time memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+
+from sartor.errors import TrainingError
+from sartor.progress import say
+from sartor.training.packing import Encoded, packs
+from sartor.training.processes import Team
+
+
+class Room:
+    """Puts examples through in packs that fit; all of a team's processes use the same size."""
+
+    def __init__(self, tokens: int, what: str, team: Team) -> None:
+        self.tokens = tokens
+        self.what = what
+        self.team = team
+
+    def put(
+        self,
+        examples: Sequence[Encoded],
+        through: Callable[[list[Encoded]], float],
+        again: Callable[[], object],
+    ) -> float:
+        """Sum of what `through` gives for every pack, over the whole team.
+
+        A sum that is no number ends it early. Where memory runs out `again` clears what was done,
+        and all of it is done anew in packs of half the size, which changes no result. Raises
+        TrainingError naming the example where one alone does not fit.
+        """
+        while True:
+            again()
+            total, failed = self._try(examples, through)
+            found = self.team.gather(total, sum(len(e.tokens) for e in failed), len(failed) == 1)
+            short = [size for _, size, _ in found if size]
+            if not short:
+                return sum(total for total, _, _ in found)
+            if any(alone for _, _, alone in found):
+                again()
+                raise self._too_large(failed)
+            self._halve(int(min(short)))
+
+    def _try(
+        self, examples: Sequence[Encoded], through: Callable[[list[Encoded]], float]
+    ) -> tuple[float, list[Encoded]]:
+        """The sum, and the pack that did not fit."""
+        total = 0.0
+        for pack in packs(examples, self.tokens):
+            try:
+                total += through(pack)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                return 0.0, pack
+            if total - total != 0:  # no number
+                break
+        return total, []
+
+    def _halve(self, failed: int) -> None:
+        before, self.tokens = self.tokens, max(1, min(self.tokens, failed) // 2)
+        _give_back()
+        say(
+            f"{self.what}: out of memory with {failed:,} tokens at once: pack_tokens is "
+            f"{self.tokens:,} from here on, not {before:,}. The result is the same"
+        )
+
+    def _too_large(self, failed: Sequence[Encoded]) -> TrainingError:
+        which = "an example of another process"
+        if failed:
+            which = f"example {failed[0].id}, of {len(failed[0].tokens):,} tokens,"
+        return TrainingError(
+            f"{self.what}: out of memory: {which} does not fit by itself. Shorten or leave out "
+            "such examples, or choose a smaller base or a technique that trains less."
+        )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of the machine."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _give_back() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

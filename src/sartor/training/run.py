@@ -1,0 +1,240 @@
+"""One training under way: steps, looks at validation, and the way back when something goes wrong.
+
+A step that breaks (divergence.py says when) is not made: its batch is written down and named, and
+training goes back to the last look. Examples whose loss is no number even there are left out from
+then on. Otherwise the learning rate was too high: it is halved, `MOST_HALVINGS` times at most, and
+that batch is left out too; in a try of a rate, that rate has lost.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sartor.data.files import digest
+from sartor.data.records import TrainingData
+from sartor.errors import TrainingError
+from sartor.models.prefix import Prefix
+from sartor.progress import Task, say, task
+from sartor.training import state as kept
+from sartor.training.bad_batch import BadBatch, BrokenStep
+from sartor.training.batches import Batches
+from sartor.training.divergence import Limits
+from sartor.training.meter import Meter
+from sartor.training.optimizer import adamw, schedule
+from sartor.training.packed_attention import use_packed_attention
+from sartor.training.packing import Encoded, encode
+from sartor.training.passes import Passes
+from sartor.training.processes import team
+from sartor.training.settings import TrainingSettings
+from sartor.training.state import RECENT, STATE, State, Values
+from sartor.training.trainable import Trainable
+
+VALIDATION_EXAMPLES = 100
+"""Validation examples that the loss is watched on; more would cost more than they tell."""
+MOST_HALVINGS = 3
+"""An eighth of a learning rate that was the best of those tried, and still no good: something else
+is wrong."""
+
+
+class Run:
+    """One call of `train`."""
+
+    def __init__(
+        self, trainable: Trainable, data: TrainingData, options: TrainingSettings,
+        directory: Path, what: str,
+    ) -> None:  # fmt: skip
+        self.trainable = trainable
+        self.options = options
+        self.directory = directory
+        self.what = what
+        self.team = team()
+        from sartor.training.fused import use_fused  # imports torch
+
+        directory.mkdir(parents=True, exist_ok=True)
+        virtual = trainable.virtual() if trainable.virtual else None
+        use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
+        use_fused(trainable.network)
+        train = encode(trainable.tokenizer, data.train, trainable.context)
+        self.examples = {example.id: example for example in data.train}
+        self.batches = Batches(train, options)
+        held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
+        self.validation = encode(trainable.tokenizer, held, trainable.context)
+        self.validation.sort(key=lambda e: len(e.tokens))
+        self.steps = self.batches.planned_steps()
+        self.limits = Limits(len(trainable.tokenizer), options.batch_size)
+        self.passes = Passes(trainable, options, what, self.team)
+        self.values = Values(trainable.parameters, {}, self._new_optimizer())
+        self.values.keep_best()
+        made_of = (
+            trainable.base, asdict(options), dict(trainable.rates), train, self.validation,
+        )  # fmt: skip
+        self.state = State(made_of=digest(*made_of))
+        self.values.spread(self.team)
+        self.initial = dict(self.values.best)
+        self._saved = time.monotonic()
+        self._restore(kept.latest(directory))
+
+    def _new_optimizer(self) -> object:
+        return adamw(self.trainable, self.options.weight_decay)
+
+    def attempt(self, phase: str, rate: float, steps: int) -> None:
+        """Train from the beginning at one learning rate; what is done already is not done again."""
+        if phase in self.state.tried:
+            return
+        if self.state.phase != phase:
+            self._begin(phase)
+        title = f"{self.what}: {phase}" + (f" at {rate:g}" if phase == "train" else "")
+        with task(title, steps, "steps", done=self.state.step) as bar:
+            meter = Meter(phase)
+            while self.state.step < steps and self.state.since_best < self.options.patience:
+                before = self.state.step
+                try:
+                    self._advance(rate, steps, bar, meter)
+                except BrokenStep as broken:
+                    self._go_back(broken, rate)
+                    bar.advance(self.state.step - before, str(broken))
+        if not self.state.tokens:
+            raise TrainingError(
+                f"{self.what}: all batches were left out, so nothing was trained. Look at those "
+                f"in {self.directory}, and try smaller learning_rates."
+            )
+        self.state.tried[phase] = self.state.best
+
+    def _advance(self, rate: float, steps: int, bar: Task, meter: Meter) -> None:
+        """The next step, and a look where one is due."""
+        state = self.state
+        look_every = math.ceil(steps / self.options.looks) if state.phase == "train" else steps
+        batch = self._batch()
+        now = rate * 0.5**state.halvings * schedule(state.step, steps)
+        if batch:
+            loss, norm = self._step(batch, now)
+            meter.step(state, sum(len(e.tokens) for e in batch), loss, norm, now)
+        state.step += 1
+        bar.advance(1, meter.note)
+        if state.step % max(1, look_every) == 0 or state.step == steps:
+            self._look()
+            meter.look(state)
+            self._save()
+        else:
+            self._save_now_and_then()
+
+    def _batch(self) -> list[Encoded]:
+        if self.state.step in self.state.skipped:
+            return []
+        gone = set(self.state.left_out)
+        return [e for e in self.batches.at(self.state.step) if e.id not in gone]
+
+    def _step(self, batch: list[Encoded], rate: float) -> tuple[float, float]:
+        """Loss and norm of the gradient; BrokenStep, and nothing changed, where they are wrong."""
+        state = self.state
+        loss, norm = self.passes.gradients(batch, state, self.values)
+        losses = [*state.losses, loss]
+        why = self.limits.wrong(losses, state.usual)
+        if not why and not math.isfinite(norm):
+            why = f"the norm of the gradient became {norm}"
+        if why:
+            self.values.clear()
+            raise BrokenStep(BadBatch(why, state.phase, state.step, rate, loss, batch), why)
+        self.values.step(rate)
+        counted = self.trainable.counted(batch)
+        state.losses, state.usual = self.limits.after(losses, state.usual)
+        state.tokens += sum(len(e.tokens) for e in batch)
+        state.summed += loss * counted
+        state.scored += counted
+        return loss, norm
+
+    def _look(self) -> None:
+        state = self.state
+        loss = self.passes.held_loss(self.validation, state)
+        if not math.isfinite(loss) and state.phase == "train" and state.halvings < MOST_HALVINGS:
+            raise BrokenStep(None, f"the loss on validation became {loss}")
+        state.curve.append((state.step, state.summed / max(1, state.scored), loss))
+        state.summed, state.scored = 0.0, 0
+        if loss < state.best:
+            state.best, state.best_step, state.since_best = loss, state.step, 0
+            self.values.keep_best()
+        else:
+            state.since_best += 1
+
+    def _go_back(self, broken: BrokenStep, rate: float) -> None:
+        """To the last look, so that what broke the step does not break it again."""
+        step, phase = self.state.step, self.state.phase
+        halvings, skipped, fits = self.state.halvings, self.state.skipped, self.state.pack_tokens
+        (self.directory / RECENT).unlink(missing_ok=True)
+        if not self._restore(self.directory / STATE, phase):
+            self._begin(phase)
+        self.state.skipped, self.state.pack_tokens = list(skipped), fits
+        if broken.batch:
+            alone = self.passes.alone(broken.batch.examples)
+            blamed = [e.id for e, loss in zip(broken.batch.examples, alone, strict=True)
+                      if not math.isfinite(loss)]  # fmt: skip
+            self._write_down(broken.batch, alone)
+            if blamed:
+                return self._leave_out(broken.batch, blamed)
+            self.state.skipped.append(step)
+        if phase != "train" or halvings == MOST_HALVINGS:
+            raise broken.given_up(self.what, rate, halvings, self.directory)
+        self.state.halvings = halvings + 1
+        self._save()
+        where = f", on {broken.batch.named_in(self.directory)}" if broken.batch else ""
+        say(
+            f"{self.what}: {broken} at step {step}{where}. Back to step {self.state.step}, at half "
+            f"the learning rate: {rate * 0.5**self.state.halvings:g}"
+        )
+        return None
+
+    def _write_down(self, batch: BadBatch, alone: list[float]) -> None:
+        tokenizer = self.trainable.tokenizer
+        self.team.led(lambda: batch.save(self.directory, self.examples, tokenizer, alone))
+
+    def _leave_out(self, batch: BadBatch, blamed: list[str]) -> None:
+        """Examples that break any step; TrainingError where it is the model that does."""
+        left_out = [*self.state.left_out, *blamed]
+        held_loss = self.passes.held_loss(self.validation, self.state)
+        if not math.isfinite(held_loss) or set(left_out) >= set(self.examples):
+            broken = BrokenStep(batch, batch.why)
+            raise broken.given_up(self.what, batch.learning_rate, 0, self.directory)
+        self.state.left_out = left_out
+        self._save()
+        guilty = replace(batch, examples=[e for e in batch.examples if e.id in blamed])
+        named = guilty.named_in(self.directory)
+        say(
+            f"{self.what}: {batch.why} at step {batch.step}, on {named}: the loss of these is no "
+            f"number at step {self.state.step} either. They are left out; back to that step"
+        )
+
+    def _begin(self, phase: str) -> None:
+        self.state = self.state.begun(phase)
+        self.values.best = dict(self.initial)
+        self.values.optimizer = self._new_optimizer()
+        self.values.become(self.initial)
+
+    def _restore(self, path: Path, phase: str | None = None) -> bool:
+        """Go on from a state on disk, if it is this training's (and of that phase)."""
+        found = None
+        if self.team.leads:
+            found = kept.restore(path, self.state.made_of, phase, self.values)
+        told = self.team.tell(found.told() if found else "")
+        if not told:
+            return False
+        self.state = State.read(told)
+        self.values.spread(self.team)
+        return True
+
+    def _save(self) -> None:
+        """At a look: all wait until it is written."""
+        self.team.led(lambda: kept.save(self.directory / STATE, self.state, self.values))
+        (self.directory / RECENT).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+
+    def _save_now_and_then(self) -> None:
+        """Between looks, so that a long way to the next one is not lost; never a doubtful state."""
+        waited = time.monotonic() - self._saved
+        if not self.team.leads or waited < 60 * self.options.save_minutes:
+            return
+        if not self.limits.doubtful(self.state.losses, self.state.usual):
+            kept.save(self.directory / RECENT, self.state, self.values)
+            self._saved = time.monotonic()

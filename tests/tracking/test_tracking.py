@@ -1,0 +1,160 @@
+"""Figures of a training reach TensorBoard and MLflow, read back with their own libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.journey.small_shop import CONFIG, write
+from tests.training.test_loop import Heard, trained
+
+from sartor import progress
+from sartor.errors import MissingExtraError, ProjectError
+from sartor.project import Tracking, parse
+from sartor.tracking import tracker
+
+SETTINGS = {"technique": "lora", "rank": 2, "inner": {"alpha": 4.0}}
+FIGURES = {"loss", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second"}
+
+
+def tracked(folder: Path, **wanted: str) -> Any:
+    """Train a tiny model with a search of two rates, tracked."""
+    opened = tracker.opened(Tracking(**wanted).model_dump(), folder, "corner shop")
+    with tracker.recorded_by(opened), tracker.candidate("lora", SETTINGS) as scores:
+        found = trained(folder / "made", learning_rates=(1e-6, 1e-2), search_fraction=0.5)
+        scores["token_f1"] = 0.75
+    return found
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_has_every_figure_of_every_step(tmp_path: Path) -> None:
+    found = tracked(tmp_path, tensorboard="runs")
+    kept = events(tmp_path / "runs" / "lora")
+    assert set(kept.Tags()["scalars"]) == {*FIGURES, "test/token_f1"}
+    assert [one.step for one in kept.Scalars("loss")] == list(range(1, 9))
+    looks = [(one.step, one.value) for one in kept.Scalars("validation_loss")]
+    assert looks == [(step, pytest.approx(held, rel=1e-5)) for step, _, held in found.curve]
+    assert max(one.value for one in kept.Scalars("learning_rate")) == pytest.approx(1e-2)
+    assert all(one.value > 0 for one in kept.Scalars("gradient_norm"))
+    assert kept.Scalars("test/token_f1")[0].value == 0.75
+    text = kept.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert '"rank": 2' in text
+    tried = events(tmp_path / "runs" / "lora" / "try 1e-06")
+    assert len(tried.Scalars("loss")) == 4
+
+
+def client(folder: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """MLflow's database warns of SQLAlchemy's future wherever it is opened."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mlflow_has_figures_settings_and_scores_in_one_run_of_each_candidate(
+    tmp_path: Path,
+) -> None:
+    found = tracked(tmp_path, mlflow="kept")
+    kept = client(tmp_path / "kept")
+    [run] = kept.search_runs([kept.get_experiment_by_name("corner shop").experiment_id])
+    assert run.info.run_name == "lora"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"technique": "lora", "rank": "2", "inner.alpha": "4.0"}
+    assert set(run.data.metrics) >= {*FIGURES, "test/token_f1", "try-1e-06/loss"}
+    assert run.data.metrics["test/token_f1"] == 0.75
+    losses = kept.get_metric_history(run.info.run_id, "loss")
+    assert [one.step for one in losses] == list(range(1, 9))
+    held = kept.get_metric_history(run.info.run_id, "validation_loss")
+    assert [(one.step, one.value) for one in held] == [(s, v) for s, _, v in found.curve]
+
+
+def stopped() -> None:
+    with tracker.candidate("lora", SETTINGS):
+        tracker.record("train", 1, {"loss": 3.0})
+        raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_candidate_that_was_stopped_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
+    [first] = tracker.opened({"mlflow": "kept"}, tmp_path, "corner shop")
+    with tracker.recorded_by([first]), pytest.raises(KeyboardInterrupt):
+        stopped()
+    kept = client(tmp_path / "kept")
+    experiments = [kept.get_experiment_by_name("corner shop").experiment_id]
+    assert [run.info.status for run in kept.search_runs(experiments)] == ["FAILED"]
+    tracked(tmp_path, mlflow="kept")
+    [run] = kept.search_runs(experiments)
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_training_goes_on_where_mlflow_takes_no_more(tmp_path: Path) -> None:
+    [one] = tracker.opened({"mlflow": "kept"}, tmp_path, "corner shop")
+    (tmp_path / "kept" / "mlflow.db").unlink()
+    heard = Heard()
+    shown, recorded = progress.shown_by(heard), tracker.recorded_by([one])
+    with shown, recorded, tracker.candidate("lora", SETTINGS):
+        trained(tmp_path / "made")
+    [said] = heard.said
+    assert said.startswith("mlflow: sqlite:///")
+    assert said.endswith("the run goes on without it")
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ProjectError, match="no experiment can be kept there"):
+        tracker.opened({"mlflow": "http://127.0.0.1:9"}, tmp_path, "shop")
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_without_its_library_the_extra_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("torch.utils.tensorboard", "mlflow.tracking"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf'pip install "sartor\[{name}\]"'):
+        tracker.opened({name: "kept"}, tmp_path, "shop")
+
+
+def test_tracking_is_off_unless_asked_for_and_does_not_ask_for_a_new_run() -> None:
+    file = parse({"data": {"examples": ["a.jsonl"]}}, "sartor.toml")
+    assert file.tracking == Tracking(tensorboard=None, mlflow=None)
+    assert tracker.opened(file.tracking.model_dump(), Path(), "shop") == ()
+    with pytest.raises(ProjectError, match=r"\[tracking\] unknown key 'mflow'; did you mean 'mlf"):
+        parse({"data": {"examples": ["a.jsonl"]}, "tracking": {"mflow": "kept"}}, "sartor.toml")
+
+
+@pytest.mark.slow
+def test_a_run_tracks_what_it_trains_and_every_score(tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop")
+    candidates = CONFIG.replace('"zero-shot", "rag", "lora"', '"zero-shot", "lora"')
+    (shop / "sartor.toml").write_text(candidates + '[tracking]\ntensorboard = "runs"\n')
+    run = [sys.executable, "-m", "sartor", "run", str(shop)]
+    done = subprocess.run(run, timeout=200, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert " tokens/s · " in done.stderr
+    assert " GB" in done.stderr
+    assert {*FIGURES, "test/token_f1"} <= set(events(shop / "runs" / "lora").Tags()["scalars"])
+    assert "test/token_f1" in events(shop / "runs" / "zero-shot").Tags()["scalars"]
