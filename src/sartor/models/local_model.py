@@ -15,8 +15,8 @@ from sartor.models.prefix import Prefix
 if TYPE_CHECKING:
     import torch
 
-BATCH_TOKENS = 16_384
-"""Prompt and answer tokens that are put through together; bounds the memory of a batch."""
+BATCH_TOKENS = generation.BATCH_TOKENS
+"""Prompt and answer tokens that are held together; bounds the memory of a call."""
 
 
 class LocalModel:
@@ -46,17 +46,23 @@ class LocalModel:
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
-        """Answer all; like lengths go together, within `BATCH_TOKENS`.
+        """Answer all, within `BATCH_TOKENS` at a time; those that begin alike meet.
 
         Raises PromptTooLongError when a prompt leaves no room for an answer in the model's context.
         """
         prompts = [self._encode(conversation) for conversation in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
-        done: dict[int, Completion] = {}
-        for batch in self._batches(order, prompts, sampling):
-            answers = self._answer([prompts[i] for i in batch], sampling)
-            done |= dict(zip(batch, answers, strict=True))
-        return [done[i] for i in range(len(prompts))]
+        if not prompts:
+            return []
+        began = time.perf_counter()
+        written = [_Written(self.tokenizer, self._ends, sampling.stop) for _ in prompts]
+        for step in self._steps(prompts, sampling, written):
+            for row, token in step.tokens:
+                written[row].add(token)
+        seconds = (time.perf_counter() - began) / len(prompts)
+        return [
+            w.completion(self._read(prompt), seconds)
+            for w, prompt in zip(written, prompts, strict=True)
+        ]
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
         """Pieces of the answer as they are written, then the whole completion."""
@@ -89,33 +95,6 @@ class LocalModel:
             )
         return prompt
 
-    def _batches(
-        self, order: list[int], prompts: list[list[int]], sampling: Sampling
-    ) -> Iterator[list[int]]:
-        alone = generation.must_go_alone(self.network, self.virtual)
-        batch: list[int] = []
-        for i in order:  # ascending length, so the newest is the longest
-            longest = min(len(prompts[i]) + sampling.max_new_tokens, self.card.context)
-            size = longest * (len(batch) + 1)
-            if batch and (size > BATCH_TOKENS or alone):
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
-
-    def _answer(self, prompts: list[list[int]], sampling: Sampling) -> list[Completion]:
-        began = time.perf_counter()
-        written = [_Written(self.tokenizer, self._ends, sampling.stop) for _ in prompts]
-        for step in self._steps(prompts, sampling, written):
-            for row, token in step.tokens:
-                written[row].add(token)
-        seconds = (time.perf_counter() - began) / len(prompts)
-        return [
-            w.completion(self._read(prompt), seconds)
-            for w, prompt in zip(written, prompts, strict=True)
-        ]
-
     def _steps(
         self, prompts: list[list[int]], sampling: Sampling, written: list[_Written]
     ) -> Iterator[generation.Step]:
@@ -129,6 +108,7 @@ class LocalModel:
             seed=sampling.seed,
             virtual=self.virtual,
             stopped=lambda row: written[row].finished,
+            batch_tokens=BATCH_TOKENS,
         )
 
 

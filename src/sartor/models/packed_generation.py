@@ -1,0 +1,142 @@
+"""Generation in rows: prompts are read as room for them comes free, and written together.
+
+Room is counted in tokens held: keys and values of prompts, of what they share (once), and of the
+answers they may yet have. Prompts come in the order of their tree, so that those that share a
+passage meet while it is held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from sartor.models.packed_forward import logits
+from sartor.models.packed_reading import Reading
+from sartor.models.packed_writing import Block, Writing, blocks
+from sartor.models.prefix import Prefix
+from sartor.models.prefix_tree import Leaf, Node, leaves
+from sartor.models.sampling import Asked, Step, choose
+
+ROW_TOKENS = 2048
+"""Tokens that are read at once: enough for full products, little enough to stay in the cache."""
+REFILL = 0.75
+"""Part of the answers that is left when others are let in."""
+
+
+def packed_steps(
+    network: Any, prompts: Sequence[Sequence[int]], asked: Asked, batch_tokens: int
+) -> Iterator[Step]:
+    """Generate for all prompts, a token a row at a time."""
+    root = _root(network, asked.virtual)
+    waiting = deque(leaves(prompts, root, share=asked.share))
+    held = _Held(network, asked, batch_tokens)
+    full, filling = 0, True
+    while waiting or held.blocks:
+        if waiting and (filling or held.answers <= REFILL * full):
+            if taken := held.next_of(waiting):
+                filling = True
+                yield held.read(taken)
+                held.drop_ended()
+                continue
+            filling, full = False, held.answers
+        yield held.write()
+        held.drop_ended()
+
+
+class _Held:
+    """The answers being written."""
+
+    def __init__(self, network: Any, asked: Asked, batch_tokens: int) -> None:
+        self.network, self.asked, self.batch_tokens = network, asked, batch_tokens
+        self.blocks: list[Block] = []
+        self.written: dict[int, list[int]] = {}
+        """By row: how many tokens, and the last of them."""
+
+    @property
+    def answers(self) -> int:
+        return sum(map(len, self.blocks))
+
+    def next_of(self, waiting: deque[Leaf]) -> list[Leaf]:
+        """As many of those waiting as there is room for in memory and in a row; one at least where
+        nothing is held."""
+        taken: list[Leaf] = []
+        behind = {id(n): n for b in self.blocks for leaf in b.leaves for n in leaf.before}
+        tokens = sum(self._size(leaf) for block in self.blocks for leaf in block.leaves)
+        tokens += sum(map(len, behind.values()))
+        read = 0
+        while waiting:
+            leaf = waiting[0]
+            new = [node for node in leaf.before if id(node) not in behind]
+            shared = sum(map(len, new))
+            unread = len(leaf) + sum(len(node) for node in new if not node.keys)
+            tokens, read = tokens + self._size(leaf) + shared, read + unread
+            first = not taken and not self.blocks
+            if not first and (tokens > self.batch_tokens or (taken and read > ROW_TOKENS)):
+                break
+            behind |= {id(node): node for node in new}
+            taken.append(waiting.popleft())
+        return taken
+
+    def _size(self, leaf: Leaf) -> int:
+        return len(leaf) + self.asked.limits[leaf.row]
+
+    def read(self, taken: Sequence[Leaf]) -> Step:
+        """Prompts, for the first token of each answer."""
+        reading = Reading(taken)
+        found = logits(self.network, _inputs(self.network, reading, self.asked), reading, reading.last)
+        self.blocks += blocks(reading)
+        return self._chosen(found, [leaf.row for leaf in taken])
+
+    def write(self) -> Step:
+        """The next token of every answer."""
+        for block in self.blocks:
+            block.advance()
+        rows = [leaf.row for block in self.blocks for leaf in block.leaves]
+        before = [leaf.offset + len(leaf) for block in self.blocks for leaf in block.leaves]
+        positions = [p + self.written[row][0] - 1 for row, p in zip(rows, before, strict=True)]
+        writing = Writing(self.blocks, positions, self.network.device)
+        ids = [[self.written[row][1] for row in rows]]
+        inputs = {"input_ids": torch.tensor(ids, device=self.network.device)}
+        return self._chosen(logits(self.network, inputs, writing, None), rows)
+
+    def _chosen(self, found: torch.Tensor, rows: Sequence[int]) -> Step:
+        chosen = choose(found, rows, self.asked)
+        for row, token in zip(rows, chosen, strict=True):
+            count = self.written[row][0] if row in self.written else 0
+            self.written[row] = [count + 1, token]
+        return Step(tuple(zip(rows, chosen, strict=True)))
+
+    def drop_ended(self) -> None:
+        """Let go of answers whose newest token was their last; whoever asked has seen it."""
+        for block in self.blocks:
+            for place in reversed(range(len(block))):
+                row = block.leaves[place].row
+                count, token = self.written[row]
+                if self.asked.ended(row, token, count):
+                    block.drop(place)
+        self.blocks = [block for block in self.blocks if len(block)]
+
+
+def _root(network: Any, virtual: torch.Tensor | Prefix | None) -> Node | None:
+    """What stands before every prompt."""
+    if virtual is None:
+        return None
+    root = Node((), virtual=len(virtual))
+    if isinstance(virtual, Prefix):
+        layers = [[t[0].to(network.device, network.dtype) for t in pair] for pair in virtual.layers]
+        root.keys = [keys.contiguous() for keys, _ in layers]
+        root.values = [values.contiguous() for _, values in layers]
+    return root
+
+
+def _inputs(network: Any, reading: Reading, asked: Asked) -> dict[str, torch.Tensor]:
+    ids = torch.tensor([reading.tokens], dtype=torch.long, device=network.device)
+    first = reading.spans[0].of
+    if not isinstance(first, Node) or not first.virtual or isinstance(asked.virtual, Prefix):
+        return {"input_ids": ids}
+    assert asked.virtual is not None
+    own = network.get_input_embeddings()(ids)[0]
+    return {"inputs_embeds": torch.cat([asked.virtual.to(own), own])[None]}  # (1, places, hidden)

@@ -1,0 +1,219 @@
+"""Answers written together, a token each at a time, behind keys and values that were read before.
+
+Answers of like length stand in one block of memory, ends aligned, with room for some tokens more;
+what their prompts share stays in its node and is put to all their queries at once. A finished
+answer's place is taken by the last one of its block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+
+from sartor.models.packed_reading import Heads, Reading, softmax
+from sartor.models.prefix_tree import Leaf, Node
+
+ROOM = 32
+"""Tokens that a block grows by; it is copied then."""
+WASTE = 0.25
+"""Part of a block that may be padding; prompts whose lengths differ more get another block."""
+
+
+class Block:
+    """Answers whose prompts' own parts are about as long."""
+
+    def __init__(self, reading: Reading, spans: Sequence[tuple[Leaf, int, int]]) -> None:
+        self.leaves = [leaf for leaf, _, _ in spans]
+        longest = max(map(len, self.leaves))
+        self.pads = [longest - len(leaf) for leaf in self.leaves]
+        """Unused places before each; where the own part of a prompt starts."""
+        self.used = longest
+        self.room = longest + ROOM
+        self.keys = [self._placed(tensor, spans) for tensor in reading.keys]
+        self.values = [self._placed(tensor, spans) for tensor in reading.values]
+        """By layer: (answers, key heads, room, width)."""
+
+    def _placed(self, row: torch.Tensor, spans: Sequence[tuple[Leaf, int, int]]) -> torch.Tensor:
+        made = row.new_zeros(len(spans), row.shape[0], self.room, row.shape[2])
+        for i, (_, start, end) in enumerate(spans):
+            made[i, :, self.pads[i] : self.used] = row[:, start:end]
+        return made
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+    def advance(self) -> None:
+        """Make a place for every answer's next token."""
+        self.used += 1
+        if self.used > self.room:
+            spare = min(self.pads)  # room that nobody uses is given up
+            self.pads = [pad - spare for pad in self.pads]
+            self.used -= spare
+            self.room = self.used - 1 + ROOM
+            self.keys = [self._grown(tensor, spare) for tensor in self.keys]
+            self.values = [self._grown(tensor, spare) for tensor in self.values]
+
+    def _grown(self, tensor: torch.Tensor, spare: int) -> torch.Tensor:
+        _, kinds, _, width = tensor.shape
+        made = tensor.new_zeros(len(self), kinds, self.room, width)
+        made[:, :, : self.used - 1] = tensor[: len(self), :, spare : spare + self.used - 1]
+        return made
+
+    def drop(self, place: int) -> None:
+        """Forget an answer; the last one takes its place."""
+        last = len(self) - 1
+        if place != last:
+            for tensor in (*self.keys, *self.values):
+                tensor[place] = tensor[last]
+            self.leaves[place], self.pads[place] = self.leaves[last], self.pads[last]
+        self.leaves.pop()
+        self.pads.pop()
+
+    def hidden(self, positions: torch.Tensor, window: int | None) -> torch.Tensor | None:
+        """Which places each answer (at `positions`) must not see: (answers, room), or None."""
+        places = torch.arange(self.room, device=positions.device)
+        pads = torch.tensor(self.pads, device=positions.device)[:, None]
+        unseen = (places >= self.used) | (places < pads)
+        if window is not None:
+            unseen |= places < self.used - window
+        return unseen if self.used < self.room or window is not None or any(self.pads) else None
+
+
+def blocks(reading: Reading) -> list[Block]:
+    """What a row that has been read leaves to write, like lengths together."""
+    spans = [(s.of, s.start, s.end) for s in reading.spans if isinstance(s.of, Leaf)]
+    spans.sort(key=lambda span: -len(span[0]))
+    made: list[list[tuple[Leaf, int, int]]] = []
+    for span in spans:
+        if made and _waste([*made[-1], span]) <= WASTE:
+            made[-1].append(span)
+        else:
+            made.append([span])
+    return [Block(reading, group) for group in made]
+
+
+def _waste(spans: Sequence[tuple[Leaf, int, int]]) -> float:
+    lengths = [len(leaf) + ROOM for leaf, _, _ in spans]
+    return 1 - sum(lengths) / (max(lengths) * len(lengths))
+
+
+class Writing:
+    """One token of every answer, to be put through a network once."""
+
+    def __init__(self, written: Sequence[Block], positions: Sequence[int], device: object) -> None:
+        self.blocks = written
+        self.positions = torch.tensor(positions, device=device)  # type: ignore[call-overload]
+        self.leaves = [leaf for block in written for leaf in block.leaves]
+        self.nodes = self._nodes()
+        self.levels = self._levels()
+        self.masks: dict[int | None, list[torch.Tensor | None]] = {}
+        self.node_masks: dict[int | None, torch.Tensor | None] = {}
+
+    def _nodes(self) -> list[tuple[Node, torch.Tensor | slice, int]]:
+        """Every node, the answers behind it, and its depth."""
+        found: dict[int, tuple[Node, list[int], int]] = {}
+        for i, leaf in enumerate(self.leaves):
+            for depth, node in enumerate(leaf.before):
+                found.setdefault(id(node), (node, [], depth))[1].append(i)
+        return [(node, _picked(rows, self.positions.device), depth) for node, rows, depth in found.values()]
+
+    def _levels(self) -> list[int]:
+        """Where the keys of each depth start among all shared ones, and where they end."""
+        longest: dict[int, int] = {}
+        for node, _, depth in self.nodes:
+            longest[depth] = max(longest.get(depth, 0), len(node))
+        starts = [0]
+        for depth in range(len(longest)):
+            starts.append(starts[-1] + longest[depth])
+        return starts
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+    ) -> torch.Tensor:
+        """Query (heads, answers, width), key and value (key heads, answers, width).
+        Returns (answers, heads, width of values)."""
+        kinds, (count, answers, width) = len(key), query.shape
+        groups = count // kinds
+        rows = (query * heads.scaling).transpose(0, 1).reshape(answers, kinds, groups, width)
+        keys, values = key.transpose(0, 1), value.transpose(0, 1)
+        shared = self._shared_scores(layer, rows, heads) if self.nodes else None
+        before = self.levels[-1]
+        out = value.new_empty(answers, kinds, groups, value.shape[-1])
+        chances = value.new_zeros(answers, kinds, groups, before) if self.nodes else None
+        start = 0
+        for block, mask in zip(self.blocks, self._masks(heads.window), strict=True):
+            at = slice(start, start + len(block))
+            start = at.stop
+            kept = [tensor[layer][: len(block)] for tensor in (block.keys, block.values)]
+            kept[0][:, :, block.used - 1] = keys[at]
+            kept[1][:, :, block.used - 1] = values[at]
+            flat = [t.view(-1, *t.shape[2:]) for t in kept]
+            scores = torch.bmm(rows[at].reshape(-1, groups, width), flat[0].transpose(1, 2))
+            scores = scores.view(len(block), kinds, groups, -1)
+            if shared is not None:
+                scores = torch.cat([shared[at], scores], -1)
+            given = softmax(scores, mask, heads)
+            if chances is not None:
+                chances[at] = given[..., :before]
+                given = given[..., before:]
+            own = given.reshape(-1, groups, block.room)
+            out[at] = torch.bmm(own, flat[1]).view(len(block), kinds, groups, -1)
+        for node, which, depth in self.nodes:
+            assert chances is not None
+            first = self.levels[depth]
+            given = chances[which][..., first : first + len(node)].transpose(0, 1)
+            made = torch.bmm(given.reshape(kinds, -1, len(node)), node.values[layer])
+            out[which] += made.view(kinds, -1, groups, made.shape[-1]).transpose(0, 1)
+        return out.view(answers, count, -1)
+
+    def _shared_scores(self, layer: int, rows: torch.Tensor, heads: Heads) -> torch.Tensor:
+        """Of every answer with what its prompt shares: (answers, key heads, groups, keys)."""
+        answers, kinds, groups, width = rows.shape
+        scores = rows.new_zeros(answers, kinds, groups, self.levels[-1])
+        for node, which, depth in self.nodes:
+            some = rows[which].transpose(0, 1).reshape(kinds, -1, width)
+            found = torch.bmm(some, node.keys[layer].transpose(1, 2))
+            first = self.levels[depth]
+            found = found.view(kinds, -1, groups, len(node)).transpose(0, 1)
+            scores[which, ..., first : first + len(node)] = found
+        return scores
+
+    def _masks(self, window: int | None) -> list[torch.Tensor | None]:
+        """Of every block: (answers, 1, 1, keys), shared ones first; made once a token."""
+        if window not in self.masks:
+            made, start = [], 0
+            shared = self._shared_hidden(window)
+            for block in self.blocks:
+                at = slice(start, start + len(block))
+                start = at.stop
+                own = block.hidden(self.positions[at], window)
+                if shared is not None:
+                    if own is None:
+                        own = shared.new_zeros(len(block), block.room)
+                    own = torch.cat([shared[at], own], 1)
+                made.append(None if own is None else own[:, None, None])
+            self.masks[window] = made
+        return self.masks[window]
+
+    def _shared_hidden(self, window: int | None) -> torch.Tensor | None:
+        if not self.nodes:
+            return None
+        device = self.positions.device
+        hidden = torch.ones(len(self.leaves), self.levels[-1], dtype=torch.bool, device=device)
+        for node, which, depth in self.nodes:
+            first = self.levels[depth]
+            unseen = torch.zeros(1, len(node), dtype=torch.bool, device=device)
+            if window is not None:
+                places = torch.arange(node.offset, node.offset + len(node), device=device)
+                unseen = places[None] <= self.positions[which][:, None] - window
+            hidden[which, first : first + len(node)] = unseen
+        return hidden
+
+
+def _picked(rows: list[int], device: torch.device) -> torch.Tensor | slice:
+    """Consecutive answers as a slice, which copies nothing."""
+    if rows == list(range(rows[0], rows[-1] + 1)):
+        return slice(rows[0], rows[-1] + 1)
+    return torch.tensor(rows, device=device)

@@ -1,0 +1,157 @@
+"""Batched generation for networks that do not run in rows: prompts of one batch are left-padded.
+
+The tokens that all of them begin with and any virtual tokens run once through the model, and their
+cache is copied to every row. Finished rows leave the batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sartor.models.prefix import Prefix
+from sartor.models.prefix_tree import WORTH_SHARING, common_prefix
+from sartor.models.sampling import Asked, Step, choose
+
+if TYPE_CHECKING:
+    import torch
+
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""What transformers calls layers that keep nothing but keys and values."""
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""Where configurations say how far back a layer sees."""
+
+
+def must_go_alone(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
+    """Whether rows of a batch would disturb each other: padding enters a model's running state, or
+    stands between a prefix and what is counted in slots from there."""
+    if isinstance(virtual, Prefix) and "position_ids" not in _parameters(type(network)):
+        return True
+    kinds = set(getattr(_text_config(network), "layer_types", None) or ())
+    return bool(getattr(network, "_is_stateful", False)) or not kinds <= ATTENTION_LAYERS
+
+
+def padded_steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:
+    """Generate for all prompts together, a token a row at a time; rows are counted from 0."""
+    import torch
+
+    virtual = asked.virtual
+    before = 0 if virtual is None else len(virtual)
+    limits = asked.limits
+    split = asked.share and _may_split(network, before + max(map(len, prompts)) + max(limits))
+    shared = common_prefix(prompts) if split and len(prompts) > 1 else 0
+    shared = shared if shared >= WORTH_SHARING else 0
+    ahead = split or isinstance(virtual, Prefix)
+    kept = _shared_cache(network, prompts[0][:shared], virtual) if ahead else None
+    past = shared + before if ahead else 0
+    if kept is not None and len(prompts) > 1:
+        kept.batch_repeat_interleave(len(prompts))
+    own = [prompt[shared:] for prompt in prompts]
+    inputs, mask = _padded(
+        network, own, past, None if isinstance(virtual, Prefix) or split else virtual
+    )
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
+    rows = list(range(len(prompts)))
+    for count in range(1, max(limits) + 1):
+        output = _forward(network, inputs, mask, positions, kept)
+        kept = output.past_key_values
+        chosen = choose(output.logits[:, -1].float(), rows, asked)
+        yield Step(tuple(zip(rows, chosen, strict=True)))
+        going = [
+            i for i, (row, token) in enumerate(zip(rows, chosen, strict=True))
+            if not asked.ended(row, token, count)
+        ]  # fmt: skip
+        if not going:
+            return
+        if len(going) < len(rows):
+            keep = torch.tensor(going, device=network.device)
+            kept.batch_select_indices(keep)
+            mask, positions = mask[keep], positions[keep]
+            rows, chosen = [rows[i] for i in going], [chosen[i] for i in going]
+        inputs = {"input_ids": torch.tensor(chosen, device=network.device)[:, None]}  # (rows, 1)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
+        positions = positions[:, -1:] + 1
+
+
+def sees_all(network: Any, context: int) -> bool:
+    """Whether the last of so many tokens sees the first, in every layer."""
+    windows = [getattr(_text_config(network), name, None) for name in WINDOWS]
+    return not must_go_alone(network) and all(not w or context <= w for w in windows)
+
+
+def _may_split(network: Any, slots: int) -> bool:
+    """Whether prompts may be put through in two parts, with padding between them.
+
+    Not where a layer's window or a token's position is counted in slots, padding included.
+    """
+    return sees_all(network, slots) and "position_ids" in _parameters(type(network))
+
+
+def _text_config(network: Any) -> Any:
+    return network.config.get_text_config(decoder=True)
+
+
+def _forward(
+    network: Any, inputs: dict[str, Any], mask: torch.Tensor | None, positions: Any, kept: Any
+) -> Any:
+    """The model's output for the newest tokens; what its architecture does not take is left out."""
+    accepted = _parameters(type(network))
+    given = {"position_ids": positions, "logits_to_keep": 1}
+    given = {name: value for name, value in given.items() if name in accepted}
+    return network(**inputs, **given, attention_mask=mask, past_key_values=kept, use_cache=True)
+
+
+def _takes(architecture: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(architecture.forward).parameters)
+
+
+_parameters: Callable[[Any], frozenset[str]] = cache(_takes)
+"""What a class of models takes; read once."""
+
+
+def _shared_cache(
+    network: Any, tokens: Sequence[int], virtual: torch.Tensor | Prefix | None
+) -> Any:
+    """The key-value cache of virtual and shared tokens, or None where there are neither."""
+    import torch
+
+    if virtual is None and not tokens:
+        return None
+    kept = virtual.cache(network) if isinstance(virtual, Prefix) else None
+    if kept is not None and not tokens:
+        return kept
+    ids = torch.tensor([list(tokens)], dtype=torch.long, device=network.device)
+    if virtual is None or isinstance(virtual, Prefix):
+        inputs = {"input_ids": ids}
+    else:
+        rest = network.get_input_embeddings()(ids)[0]
+        inputs = {
+            "inputs_embeds": torch.cat([virtual.to(rest.dtype), rest])[None]
+        }  # (1, shared, hidden)
+    return _forward(network, inputs, None, None, kept).past_key_values
+
+
+def _padded(
+    network: Any, prompts: Sequence[Sequence[int]], past: int, virtual: torch.Tensor | None
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The model's inputs, left-padded, and the mask over past and inputs (rows, past + longest)."""
+    import torch
+
+    before = 0 if virtual is None else len(virtual)
+    longest = before + max(map(len, prompts))
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros(len(prompts), past + longest, dtype=torch.long)
+    mask[:, :past] = 1
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[row, past + longest - len(prompt) - before :] = 1
+    ids, mask = ids.to(network.device), mask.to(network.device)
+    if virtual is None:
+        return {"input_ids": ids}, mask
+    embedded = network.get_input_embeddings()(ids)  # (rows, longest, hidden)
+    for row, prompt in enumerate(prompts):
+        start = longest - len(prompt) - before
+        embedded[row, start : start + before] = virtual.to(embedded.dtype)
+    return {"inputs_embeds": embedded}, mask
