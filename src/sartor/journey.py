@@ -134,6 +134,8 @@ def run(one: Project) -> Outcome:
         reopen(one.workspace.root)
         prepared = _prepared(one, data_key)
         project.refuse_impossible(one.file, prepared.counts["documents"])
+        for trial in trials:
+            trial.refuse_data(prepared.split.training)
         asked = _asked(one, card, prepared, scorers)
         tried, failures = _try_all(one, trials, card, prepared, asked)
         made = Made(key, data_key, tuple(failures), asked.sampling)

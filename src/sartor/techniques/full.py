@@ -36,7 +36,10 @@ class FullFineTuning(weights.TrainedTechnique):
         weights.TrainedTechnique.__post_init__(self)
         layers.refuse_none(self.name, self.upper_layers)
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train all weights and write the whole model, in the precision of the base."""
 
         def prepare(network: Any) -> weights.Prepared:
@@ -45,7 +48,7 @@ class FullFineTuning(weights.TrainedTechnique):
             trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
             return weights.Prepared(trained, lambda folder: _save(network, base, folder))
 
-        return weights.fit(self, base, data, directory, prepare, frozen=False)
+        return weights.fit(self, base, data, directory, prepare, frozen=False, course=course)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The trained model."""

@@ -24,6 +24,9 @@ TECHNIQUES: dict[str, str] = {
     "ia3": "sartor.techniques.ia3:IA3",
     "lora": "sartor.techniques.lora:LoRA",
     "full": "sartor.techniques.full:FullFineTuning",
+    "dpo": "sartor.techniques.dpo:DPO",
+    "orpo": "sartor.techniques.orpo:ORPO",
+    "kto": "sartor.techniques.kto:KTO",
 }
 """Name -> `module:class`. One's own class needs no line: name it `their_package.module:Class`."""
 
@@ -38,7 +41,7 @@ def build(
     `settings` are of the outermost; `defaults[name]` of every technique of that name, inside too.
     Raises SettingError naming the technique and the nearest setting when a key is unknown.
     """
-    outer, *rest = parts(technique)
+    outer, *rest = spelled_out(technique)
     inside = "+".join(rest)
     kind = _class(outer)
     chosen = {**(defaults or {}).get(outer, {}), **(settings or {})}
@@ -67,6 +70,17 @@ def build(
             f"{outer}: it cannot be made with the settings {sorted(chosen)}: {error}. Give the "
             "others too, or a default in the class."
         ) from error
+
+
+def spelled_out(technique: str) -> tuple[str, ...]:
+    """The techniques that a name joins, with the trained one that the last has inside by default:
+    `dpo` is `dpo+lora`."""
+    named = parts(technique)
+    last = _class(named[-1])
+    inner = next((field.default for field in fields(last) if field.name == "inner"), None)
+    inside = getattr(inner, "name", "")
+    trained = inside in TECHNIQUES and hasattr(inner, "learning_rates")
+    return (*named, *spelled_out(inside)) if trained else named
 
 
 def _class(name: str) -> Any:

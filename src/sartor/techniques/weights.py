@@ -24,15 +24,19 @@ from sartor.models.prefix import Prefix
 from sartor.settings import STRICT, settings_of
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
-from sartor.training.loop import Trainable, TrainingSettings, forget, train
+from sartor.training.loop import Trainable, Trained, TrainingSettings, forget, train
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "Prepared", "TrainedTechnique", "adapted", "answering", "fit", "folded", "peft_errors",
-    "reading",
+    "Course", "Prepared", "TrainedTechnique", "adapted", "answering", "fit", "folded",
+    "peft_errors", "reading",
 ]  # fmt: skip
+
+
+Course = Callable[[Trainable, TrainingData, TrainingSettings, Path, str], Trained]
+"""How the best values of what is trainable are found; `train` is the usual one."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ def fit(
     frozen: bool,
     taken: int = 0,
     quantized: bool = False,
+    course: Course | None = None,
 ) -> Customization:
     """Load the base, let the technique `prepare` it, train, and write what was trained.
 
     A `frozen` base is held in the precision that matrix products are run in, any other in float32;
     `taken` places of its context are not for prompts and answers; `quantized` holds its weights in
-    4 bits.
+    4 bits. The `course`, training on right answers unless another is given, finds the values.
     """
     local.require_transformers()
     import torch
@@ -96,7 +101,7 @@ def fit(
             base=base.revision,
             rates=ready.rates,
         )
-        trained = train(trainable, told, technique, directory, technique.name)
+        trained = (course or train)(trainable, told, technique, directory, technique.name)
         ready.save(directory)
         write_json(directory / "curve.json", trained)
         forget(directory)
@@ -124,6 +129,7 @@ def with_instruction(data: TrainingData, system: str) -> TrainingData:
         data,
         train=tuple(told(example) for example in data.train),
         validation=tuple(told(example) for example in data.validation),
+        disliked=tuple(told(example) for example in data.disliked),
     )
 
 

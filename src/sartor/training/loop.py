@@ -25,16 +25,17 @@ from sartor.errors import SettingError, TrainingError
 from sartor.models.prefix import Prefix
 from sartor.progress import say, task
 from sartor.settings import STRICT
+from sartor.training import watching
+from sartor.training.objective import VALIDATION_EXAMPLES as VALIDATION_EXAMPLES
+from sartor.training.objective import Answers, Objective, Reading
 from sartor.training.order import alike, shuffled
 from sartor.training.packed_attention import use_packed_attention
-from sartor.training.packing import Encoded, answer_loss, encode, packs
+from sartor.training.packing import packs
 
 if TYPE_CHECKING:
     import torch
 
 STATE = "training.safetensors"
-VALIDATION_EXAMPLES = 100
-"""Validation examples that the loss is watched on; more would cost more than they tell."""
 WARMUP = 0.06
 """Part of the steps over which the learning rate rises."""
 
@@ -107,6 +108,8 @@ class Trainable:
     """Revision of the base."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of some parameters, in parts of the others'."""
+    objective: Objective = field(default_factory=Answers)
+    """Whose loss is lowered."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch
@@ -115,10 +118,22 @@ class Trainable:
             return nullcontext()
         return torch.autocast(self.network.device.type, torch.bfloat16)
 
-    def loss(self, pack: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    def reading(self, pack_tokens: int) -> Reading:
+        return Reading(
+            self.network,
+            self.tokenizer,
+            self.context,
+            lambda: self.virtual() if self.virtual else None,
+            self.autocast,
+            pack_tokens,
+        )
+
+    def loss(self, pack: Sequence[Any]) -> tuple[torch.Tensor, float]:
+        """(sum of the losses of the pack's items, sum of their weights)."""
         virtual = self.virtual() if self.virtual else None
         with self.autocast():
-            return answer_loss(self.network, pack, virtual)
+            loss = self.objective.loss(self.network, pack, virtual)
+        return loss, sum(map(self.objective.weight, pack))
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,7 @@ class _State:
     since_best: int = 0
     tokens: int = 0
     summed: float = 0.0
-    scored: int = 0
+    scored: float = 0
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     made_of: str = ""
     """Digest of base, settings and examples: the state of another training is not gone on from."""
@@ -201,10 +216,9 @@ class _Run:
         virtual = trainable.virtual() if trainable.virtual else None
         use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
         use_fused(trainable.network)
-        self.train = encode(trainable.tokenizer, data.train, trainable.context)
-        held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
-        self.validation = encode(trainable.tokenizer, held, trainable.context)
-        self.validation.sort(key=lambda e: len(e.tokens))
+        self.reading = trainable.reading(options.pack_tokens)
+        self.train, held = trainable.objective.read(self.reading, data)
+        self.validation = sorted(held, key=lambda e: len(e.tokens))
         self.steps = self._planned_steps()
         self.initial = {n: p.detach().clone() for n, p in trainable.parameters.items()}
         self.best = dict(self.initial)
@@ -261,6 +275,8 @@ class _Run:
                 bar.advance(1, f"loss {loss:.3f}")
                 if self.state.step % look_every == 0 or self.state.step == steps:
                     self._look()
+                    if phase == "train":
+                        watching.tell(self.state.curve, self.state.tokens)
                     self._save()
         self.state.tried[phase] = self.state.best
 
@@ -274,7 +290,7 @@ class _Run:
             for name, parameter in self.trainable.parameters.items():
                 parameter.copy_(self.initial[name])
 
-    def _batches(self, skip: int) -> Iterator[list[Encoded]]:
+    def _batches(self, skip: int) -> Iterator[list[Any]]:
         """Batches of examples in an order that follows from the seed, from the step `skip` on."""
         position = skip * self.options.batch_size
         groups = alike(self.train)
@@ -290,15 +306,16 @@ class _Run:
             yield sorted(batch, key=lambda e: len(e.tokens))
             position += self.options.batch_size
 
-    def _step(self, batch: list[Encoded], rate: float) -> float:
+    def _step(self, batch: list[Any], rate: float) -> float:
         import torch
 
         torch.manual_seed(
             self.options.seed * 1_000_003 + self.state.step
         )  # dropout, after a resume
         self.trainable.network.train()
-        scored = sum(len(e.tokens) - e.prompt for e in batch)
+        scored = sum(map(self.trainable.objective.weight, batch))
         total = 0.0
+        self.trainable.objective.begin(self.trainable.network, batch, self.reading)
         for pack in packs(batch, self.options.pack_tokens):
             loss, _ = self.trainable.loss(pack)
             if not torch.isfinite(loss):
@@ -316,7 +333,7 @@ class _Run:
         self.state.scored += scored
         return total / scored
 
-    def _not_finite(self, loss: float, pack: Sequence[Encoded], rate: float) -> TrainingError:
+    def _not_finite(self, loss: float, pack: Sequence[Any], rate: float) -> TrainingError:
         return TrainingError(
             f"{self.what}: the loss became {loss} at step {self.state.step} with learning rate "
             f"{rate:g}, on examples {', '.join(e.id for e in pack[:5])}. "
@@ -338,8 +355,9 @@ class _Run:
         import torch
 
         self.trainable.network.eval()
-        total, scored = 0.0, 0
+        total, scored = 0.0, 0.0
         with torch.no_grad():
+            self.trainable.objective.begin(self.trainable.network, self.validation, self.reading)
             for pack in packs(self.validation, self.options.pack_tokens):
                 loss, count = self.trainable.loss(pack)
                 total += loss.item()
