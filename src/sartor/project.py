@@ -30,7 +30,7 @@ CANDIDATES = ("zero-shot", "few-shot", "rag", "p-tuning", "lora", "full", "rag+l
 BARE = frozenset(
     {
         "zero-shot", "few-shot", "prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora",
-        "full", "dpo", "orpo", "kto", "search",
+        "full", "dpo", "orpo", "kto", "search", "continued-pretraining",
     }
 )  # fmt: skip
 """Techniques that put no passages before the model."""

@@ -46,7 +46,7 @@ class FullFineTuning(weights.TrainedTechnique):
             if self.upper_layers is not None:
                 _freeze_below(network, self.upper_layers)
             trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
-            return weights.Prepared(trained, lambda folder: _save(network, base, folder))
+            return weights.Prepared(trained, lambda folder: save_whole(network, base, folder))
 
         return weights.fit(self, base, data, directory, prepare, frozen=False, course=course)
 
@@ -75,7 +75,8 @@ def _freeze_below(network: Any, count: int) -> None:
         parameter.requires_grad_(id(parameter) in trained or follows)
 
 
-def _save(network: Any, base: ModelCard, folder: Path) -> None:
+def save_whole(network: Any, base: ModelCard, folder: Path) -> None:
+    """Write the network as a model that transformers reads, in the precision of the base."""
     from sartor.models import local
 
     network.config._attn_implementation = None  # how we trained is not how others must run it

@@ -27,6 +27,7 @@ TECHNIQUES: dict[str, str] = {
     "dpo": "sartor.techniques.dpo:DPO",
     "orpo": "sartor.techniques.orpo:ORPO",
     "kto": "sartor.techniques.kto:KTO",
+    "continued-pretraining": "sartor.techniques.continued_pretraining:ContinuedPretraining",
     "search": "sartor.techniques.search:Search",
 }
 """Name -> `module:class`. One's own class needs no line: name it `their_package.module:Class`."""
