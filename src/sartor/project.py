@@ -30,7 +30,8 @@ CANDIDATES = ("zero-shot", "few-shot", "rag", "p-tuning", "lora", "full", "rag+l
 BARE = frozenset(
     {
         "zero-shot", "few-shot", "prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora",
-        "full", "dpo", "orpo", "kto", "search", "continued-pretraining",
+        "full", "dpo", "orpo", "kto", "search", "continued-pretraining", "distill",
+        "optimized-prompt",
     }
 )  # fmt: skip
 """Techniques that put no passages before the model."""

@@ -95,7 +95,7 @@ def test_of_one_long_document_the_end_is_held_out() -> None:
 def text_loss(network: Any, documents: tuple[Document, ...]) -> float:
     ids = [torch.tensor([tiny_models.tokenizer()(d.text)["input_ids"]]) for d in documents]
     with torch.no_grad():
-        return sum(network(i, labels=i).loss.item() for i in ids) / len(ids)
+        return float(sum(network(i, labels=i).loss.item() for i in ids) / len(ids))
 
 
 @pytest.mark.parametrize("trained", ["lora", "full"])

@@ -28,6 +28,8 @@ TECHNIQUES: dict[str, str] = {
     "orpo": "sartor.techniques.orpo:ORPO",
     "kto": "sartor.techniques.kto:KTO",
     "continued-pretraining": "sartor.techniques.continued_pretraining:ContinuedPretraining",
+    "distill": "sartor.techniques.distill:Distill",
+    "optimized-prompt": "sartor.techniques.optimized_prompt:OptimizedPrompt",
     "search": "sartor.techniques.search:Search",
 }
 """Name -> `module:class`. One's own class needs no line: name it `their_package.module:Class`."""
@@ -53,6 +55,11 @@ def build(
             raise SettingError(
                 f"{technique!r}: {outer} takes no technique inside it. Put the one that changes "
                 "the prompt first: 'rag+lora', 'few-shot+lora', 'rag+few-shot'."
+            )
+        if getattr(_class(rest[0]), "outermost", False):
+            raise SettingError(
+                f"{technique!r}: {rest[0]} chooses what stands before all else, so it goes first: "
+                f"'{rest[0]}+{outer}'."
             )
         inner = chosen.pop("inner", {})
         chosen["inner"] = build(inside, inner if isinstance(inner, Mapping) else {}, defaults)
