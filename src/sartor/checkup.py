@@ -106,6 +106,8 @@ def _check(one: Project) -> Checkup:
     one.refuse_impossible(trials, cards)
     prepared = collected_and_prepared(one)
     refuse_impossible(one.file, prepared.counts["documents"])
+    for trial in trials:
+        trial.refuse_data(prepared.split.training)
     criteria = one.file.criteria
     pairs = max(1, len(trials) - 1)
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth

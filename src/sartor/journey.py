@@ -166,6 +166,8 @@ def run(one: Project) -> Outcome:
         reopen(one.workspace.root)
         prepared = _prepared(one, data_key)
         project.refuse_impossible(one.file, prepared.counts["documents"])
+        for trial in trials:
+            trial.refuse_data(prepared.split.training)
         found = try_all(one.file, one.workspace, trials, cards, prepared, scorers)
         not_tried = (*one.left_out(), *found.not_tried)
         made = Made(key, data_key, tuple(found.failures), not_tried)

@@ -32,8 +32,12 @@ FILE = "sartor.toml"
 CANDIDATES = ("zero-shot", "few-shot", "rag", "p-tuning", "lora", "full", "rag+lora")
 """What is tried when the project does not say."""
 BARE = frozenset(
-    {"zero-shot", "few-shot", "prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora", "full"}
-)
+    {
+        "zero-shot", "few-shot", "prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora",
+        "full", "dpo", "orpo", "kto", "search", "continued-pretraining", "distill",
+        "optimized-prompt",
+    }
+)  # fmt: skip
 """Techniques that put no passages before the model."""
 LARGEST_SEED = 2**31 - 1
 """What numpy, torch and Python's own generators all take."""

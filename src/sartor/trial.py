@@ -38,7 +38,7 @@ from sartor.models.remote import folder_of
 from sartor.progress import say
 from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
-from sartor.techniques.registry import build
+from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
 from sartor.workspace import Workspace
 
@@ -145,6 +145,12 @@ class Trial:
         named = (name for layer in self._layers() for name in getattr(layer, "asks", ()))
         return [card_named(name).revision for name in named]
 
+    def refuse_data(self, data: TrainingData) -> None:
+        """DataError where the technique, or one inside it, says that it needs other examples."""
+        for layer in self._layers():
+            if hasattr(layer, "refuse_data"):
+                layer.refuse_data(data)
+
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""
         made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
@@ -212,7 +218,8 @@ class Training:
 
     @classmethod
     def of(cls, data: TrainingData) -> Training:
-        return cls(data, digest(data.train, data.validation), digest(data.documents))
+        examples = digest(data.train, data.validation, data.disliked)
+        return cls(data, examples, digest(data.documents))
 
     def read_by(self, technique: Any) -> tuple[str, str]:
         """Digests of what a technique, and those inside it, are made from."""
@@ -293,10 +300,10 @@ def _seeded(
     from dataclasses import fields
 
     seeded = dict(defaults)
-    for name in technique.split("+"):
-        kind = build(name.strip())
+    for name in spelled_out(technique):
+        kind = build(name)
         if any(field.name == "seed" for field in fields(kind)):  # type: ignore[arg-type]
-            seeded[name.strip()] = {"seed": seed, **defaults.get(name.strip(), {})}
+            seeded[name] = {"seed": seed, **defaults.get(name, {})}
     return {name: seeded[name] for name in sorted(seeded)}
 
 

@@ -27,14 +27,15 @@ from sartor.models.language_model import (
     Sampling,
     StreamingLanguageModel,
 )
-from sartor.techniques.registry import TECHNIQUES, build
+from sartor.techniques.registry import TECHNIQUES, build, spelled_out
 from sartor.techniques.technique import Customization, Technique
 
-COMBINED = ("rag+lora", "few-shot+lora", "rag+few-shot", "rag+p-tuning")
+COMBINED = ("rag+lora", "few-shot+lora", "rag+few-shot", "rag+p-tuning", "rag+dpo+lora")
 NAMES = (*TECHNIQUES, *COMBINED)
 QUICK: dict[str, Any] = {
     "learning_rates": [1e-3, 4e-3], "epochs": 2, "batch_size": 6, "looks": 4, "rank": 2,
-    "encoder_hidden": 16, "virtual_tokens": 4, "examples": 2, "top_k": 2,
+    "encoder_hidden": 16, "virtual_tokens": 4, "examples": 2, "top_k": 2, "trials": 3,
+    "piece_tokens": 8, "max_new_tokens": 6, "keep_cut_off": True, "prompts": 3,
 }  # fmt: skip
 """Settings that make a technique quick; each takes those it has."""
 GREEDY = Sampling(max_new_tokens=12)
@@ -49,7 +50,12 @@ def ask(request: str) -> Conversation:
 
 def examples(part: str, things: typing.Sequence[str]) -> tuple[Example, ...]:
     return tuple(
-        Example(f"{part}{i}", ask(f"What color is the {thing}?"), (COLORS[i % 4],))
+        Example(
+            f"{part}{i}",
+            ask(f"What color is the {thing}?"),
+            (COLORS[i % 4],),
+            rejected=(COLORS[(i + 1) % 4],),
+        )
         for i, thing in enumerate(things)
     )
 
@@ -74,7 +80,7 @@ REQUESTS = (
 
 
 def made(name: str) -> Technique:
-    return build(name, defaults={part: quick(part) for part in name.split("+")})
+    return build(name, defaults={part: quick(part) for part in spelled_out(name)})
 
 
 def quick(name: str) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def elsewhere(world: World) -> dict[str, Any]:
     for name in NAMES:
         record = world.folder / "records" / f"{name}.json"
         write_json(record, world.first(name)[0])
-        records[name] = ({part: quick(part) for part in name.split("+")}, str(record))
+        records[name] = ({part: quick(part) for part in spelled_out(name)}, str(record))
     asked = {
         "records": records,
         "requests": [to_json(list(request)) for request in REQUESTS],
@@ -296,7 +302,7 @@ def test_what_is_trained_is_counted_and_lies_in_safetensors(world: World, name: 
 def test_a_customization_answers_otherwise_than_one_with_another_seed(
     world: World, name: str
 ) -> None:
-    parts = {part: quick(part) for part in name.split("+")}
+    parts = {part: quick(part) for part in spelled_out(name)}
     known = {part: {f.name for f in fields(build(part))} for part in parts}  # type: ignore[arg-type]
     seeded = {p: {**s, "seed": 7} if "seed" in known[p] else s for p, s in parts.items()}
     if seeded == parts:

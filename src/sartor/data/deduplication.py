@@ -69,4 +69,5 @@ def _merged(kept: Example, copy: Example) -> Example:
         targets=tuple(dict.fromkeys(kept.targets + copy.targets)),
         evidence=tuple(dict.fromkeys(kept.evidence + copy.evidence)),
         tags=tuple(dict.fromkeys(kept.tags + copy.tags)),
+        rejected=tuple(dict.fromkeys(kept.rejected + copy.rejected)),
     )

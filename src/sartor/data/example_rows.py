@@ -4,6 +4,7 @@
     {"instruction", "input", "output"}          the input is what the instruction is about
     {"messages": [{"role", "content"}, ...]}    the last one, the assistant's, is the answer
 
+Judgements of answers (thumbs, corrections, rejected answers) are read by judged_rows.py.
 Whatever does not fit is a `BadRow`, which says the field and what was expected.
 """
 
@@ -16,10 +17,10 @@ from typing import Any, get_args
 
 from sartor.data.cleaning import clean
 from sartor.data.json_values import Unwieldy, parsed
+from sartor.data.judged_rows import ANSWERS, BadJudgement, Judged, judged
 from sartor.data.records import Conversation, Example, Message, Role
 
 QUESTIONS = ("input", "question", "prompt", "instruction")
-ANSWERS = ("output", "answer", "response", "completion")
 FURTHER_ANSWERS = ("answers", "references")
 _YES = frozenset({"true", "yes", "1"})
 _NO = frozenset({"false", "no", "0"})
@@ -31,21 +32,43 @@ class BadRow(Exception):  # noqa: N818 - gathered, and raised as one DataError
 
 def example(row: Mapping[str, Any], id: str, source: str) -> Example:
     """The example that a row holds; `id` is used where it has none. Case of names is ignored."""
-    row = {name.strip().lower(): value for name, value in row.items()}
-    conversation, answer = _chat(row) if "messages" in row else _question_and_answer(row)
+    try:
+        found = judged({name.strip().lower(): value for name, value in row.items()})
+    except BadJudgement as error:
+        raise BadRow(str(error)) from error
+    row = found.row
+    if "messages" in row:
+        conversation, answer = _chat(row)
+    elif "turns" in row:
+        conversation = _conversation(row, "turns")
+        answer = () if found.disliked else _answer(row)
+    else:
+        conversation, answer = _question_and_answer(row, answered=not found.disliked)
+    targets = _targets(row, answer)
     return Example(
         id=_id(row, id),
         input=conversation,
-        targets=_targets(row, answer),
+        targets=targets,
         group=_plain(row, "group"),
         source=source,
         evidence=_names(row, "document_ids") or _names(row, "document_id"),
         answerable=_truth(row, "answerable"),
         tags=tuple(dict.fromkeys(_names(row, "label") + _names(row, "tags"))),
+        rejected=_rejected(found, targets),
     )
 
 
-def _question_and_answer(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
+def _rejected(found: Judged, targets: tuple[str, ...]) -> tuple[str, ...]:
+    texts = tuple(dict.fromkeys(_checked(one, "rejected") for one in found.rejected))
+    for text in texts:
+        if text in targets:
+            raise BadRow(f"rejected: {json.dumps(text)[:60]} is one of the right answers too")
+    return texts
+
+
+def _question_and_answer(
+    row: Mapping[str, Any], *, answered: bool
+) -> tuple[Conversation, tuple[str, ...]]:
     names = [name for name in QUESTIONS if row.get(name) not in (None, "")]
     if not names:
         raise BadRow(
@@ -58,7 +81,7 @@ def _question_and_answer(row: Mapping[str, Any]) -> tuple[Conversation, tuple[st
     if row.get("context"):
         parts.insert(0, _text(row, "context"))
     question = Message("user", "\n\n".join(parts))
-    return (*_system(row), question), _answer(row)
+    return (*_system(row), question), _answer(row) if answered else ()
 
 
 def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,20 +92,25 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
-    turns = row["messages"]
-    if isinstance(turns, str):
-        turns = _from_cell(turns, "messages")
-    if not isinstance(turns, list) or not turns:
-        raise BadRow("messages: expected a list of {role, content}")
-    messages = [_message(turn, number) for number, turn in enumerate(turns, 1)]
+    messages = _conversation(row, "messages")
     if messages[-1].role != "assistant":
         raise BadRow(
             f"messages: the last is the {messages[-1].role}'s; expected the assistant's, the answer"
         )
+    return messages[:-1], (messages[-1].content,)
+
+
+def _conversation(row: Mapping[str, Any], name: str) -> Conversation:
+    turns = row[name]
+    if isinstance(turns, str):
+        turns = _from_cell(turns, name)
+    if not isinstance(turns, list) or not turns:
+        raise BadRow(f"{name}: expected a list of {{role, content}}")
+    messages = tuple(_message(turn, number) for number, turn in enumerate(turns, 1))
     if not any(message.role == "user" for message in messages):
-        raise BadRow("messages: none is the user's; expected a question before the answer")
+        raise BadRow(f"{name}: none is the user's; expected a question before the answer")
     first = () if messages[0].role == "system" else _system(row)
-    return (*first, *messages[:-1]), (messages[-1].content,)
+    return (*first, *messages)
 
 
 def _message(turn: Any, number: int) -> Message:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from sartor.data.collect import Collected
 from sartor.data.deduplication import without_copies, without_repeats
+from sartor.data.disliked import Joined, apart, joined
 from sartor.data.leaks import refuse_leaks
 from sartor.data.privacy import count_personal_data
 from sartor.data.questions import asked, normalized_input
@@ -53,7 +54,8 @@ def prepare(collected: Collected, settings: Preparation) -> Prepared:
         personal_data = count_personal_data(_texts(collected))
         progress.advance(note="deduplication")
         documents = without_copies(collected.documents)
-        resolved, warnings = _resolved(collected.examples, documents.kept, documents.same)
+        judged = joined(collected.examples)
+        resolved, warnings = _resolved(judged.answered, documents.kept, documents.same)
         examples, repeated = without_repeats(resolved)
         progress.advance(note="split")
         division = split(
@@ -69,11 +71,12 @@ def prepare(collected: Collected, settings: Preparation) -> Prepared:
         )
         progress.advance(note="leaks")
         refuse_leaks(division.split)
+        whole, near = _with_disliked(division.split, judged)
         progress.advance()
     known = {document.id for document in documents.kept}
     return Prepared(
-        split=_with_known_evidence(division.split, known),
-        dropped=(*collected.dropped, *documents.dropped, *repeated, *division.dropped),
+        split=_with_known_evidence(whole, known),
+        dropped=(*collected.dropped, *documents.dropped, *repeated, *division.dropped, *near),
         warnings=(
             *collected.notes,
             *warnings,
@@ -88,7 +91,15 @@ def prepare(collected: Collected, settings: Preparation) -> Prepared:
 
 def _texts(collected: Collected) -> list[str]:
     texts = [document.text for document in collected.documents]
-    return texts + ["\n".join((asked(one), *one.targets)) for one in collected.examples]
+    said = [(asked(one), *one.targets, *one.rejected) for one in collected.examples]
+    return texts + ["\n".join(parts) for parts in said]
+
+
+def _with_disliked(whole: Split, judged: Joined) -> tuple[Split, tuple[Dropped, ...]]:
+    groups = {one.id: one.group for one in judged.answered}
+    held_out = (*whole.training.validation, *whole.test)
+    kept, dropped = apart(judged.disliked, held_out, groups)
+    return replace(whole, training=replace(whole.training, disliked=kept)), dropped
 
 
 def _resolved(
@@ -135,6 +146,7 @@ def _with_known_evidence(whole: Split, known: set[str]) -> Split:
         whole.training,
         train=only_known(whole.training.train),
         validation=only_known(whole.training.validation),
+        disliked=only_known(whole.training.disliked),
     )
     return Split(training, only_known(whole.test))
 

@@ -1,6 +1,6 @@
 """What `prepare` made, as files: the documents, each part of the examples, and the record of it.
 
-documents.jsonl  train.jsonl  validation.jsonl  test.jsonl  prepared.json
+documents.jsonl  train.jsonl  validation.jsonl  disliked.jsonl  test.jsonl  prepared.json
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def save(prepared: Prepared, folder: Path) -> None:
     write_rows(folder / "documents.jsonl", training.documents)
     write_rows(folder / "train.jsonl", training.train)
     write_rows(folder / "validation.jsonl", training.validation)
+    write_rows(folder / "disliked.jsonl", training.disliked)
     write_rows(folder / "test.jsonl", prepared.split.test)
     write_json(
         folder / "prepared.json",
@@ -45,6 +46,7 @@ def load(folder: Path) -> Prepared:
             tuple(read_rows(folder / "documents.jsonl", Document)),
             tuple(read_rows(folder / "train.jsonl", Example)),
             tuple(read_rows(folder / "validation.jsonl", Example)),
+            tuple(read_rows(folder / "disliked.jsonl", Example)),
         )
         test = tuple(read_rows(folder / "test.jsonl", Example))
     except OSError as error:

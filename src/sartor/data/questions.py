@@ -32,8 +32,17 @@ def normalized_input(example: Example) -> str:
 
 def paraphrases(examples: Sequence[Example]) -> list[list[int]]:
     """Clusters of examples with the same answer whose inputs are near-copies of each other."""
-    own = _without_templates([shingles(asked(example), _SHINGLE) for example in examples])
-    return near_copies(own, labels=[normalized(example.targets[0]) for example in examples])
+    answers = [normalized(example.targets[0]) for example in examples]
+    return near_copies(_own_words(examples), labels=answers)
+
+
+def asking_alike(examples: Sequence[Example]) -> list[list[int]]:
+    """The same, whatever the answers are."""
+    return near_copies(_own_words(examples))
+
+
+def _own_words(examples: Sequence[Example]) -> list[Hashes]:
+    return _without_templates([shingles(asked(example), _SHINGLE) for example in examples])
 
 
 def _without_templates(shingled: Sequence[Hashes]) -> list[Hashes]:

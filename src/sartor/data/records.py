@@ -50,7 +50,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request, and answers that count as right."""
+    """A request, and answers that count as right; at least one, except in `disliked`."""
 
     id: str
     input: Conversation
@@ -65,6 +65,8 @@ class Example:
     answerable: bool = True
     tags: tuple[str, ...] = ()
     """Names of the slices it belongs to."""
+    rejected: tuple[str, ...] = ()
+    """Answers that were judged wrong, for training on preferences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class TrainingData:
     documents: tuple[Document, ...]
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
+    disliked: tuple[Example, ...] = ()
+    """Requests with rejected answers and no right one (`targets` is empty): nothing can be tested
+    on them, and only preferences are trained on them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class FewShot:
             data,
             train=tuple(shown(example) for example in data.train),
             validation=tuple(shown(example) for example in data.validation),
+            disliked=tuple(shown(example) for example in data.disliked),
         )
 
 

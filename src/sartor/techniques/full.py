@@ -36,16 +36,19 @@ class FullFineTuning(weights.TrainedTechnique):
         weights.TrainedTechnique.__post_init__(self)
         layers.refuse_none(self.name, self.upper_layers)
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train all weights and write the whole model, in the precision of the base."""
 
         def prepare(network: Any) -> weights.Prepared:
             if self.upper_layers is not None:
                 _freeze_below(network, self.upper_layers)
             trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
-            return weights.Prepared(trained, lambda folder: _save(network, base, folder))
+            return weights.Prepared(trained, lambda folder: save_whole(network, base, folder))
 
-        return weights.fit(self, base, data, directory, prepare, frozen=False)
+        return weights.fit(self, base, data, directory, prepare, frozen=False, course=course)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The trained model."""
@@ -72,7 +75,8 @@ def _freeze_below(network: Any, count: int) -> None:
         parameter.requires_grad_(id(parameter) in trained or follows)
 
 
-def _save(network: Any, base: ModelCard, folder: Path) -> None:
+def save_whole(network: Any, base: ModelCard, folder: Path) -> None:
+    """Write the network as a model that transformers reads, in the precision of the base."""
     from sartor.models import local
 
     network.config._attn_implementation = None  # how we trained is not how others must run it

@@ -31,7 +31,10 @@ class IA3(weights.TrainedTechnique):
         ends = (*layers.KEYS_AND_VALUES, *layers.FEED_FORWARD)
         return sum(width for name, width in shape.linears if name.endswith(ends))
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train the vectors; raises TrainingError where keys and values cannot be found."""
 
         def prepare(network: Any) -> weights.Prepared:
@@ -46,7 +49,7 @@ class IA3(weights.TrainedTechnique):
                 )
             return weights.adapted(self.name, network, config)
 
-        return weights.fit(self, base, data, directory, prepare, frozen=True)
+        return weights.fit(self, base, data, directory, prepare, frozen=True, course=course)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the vectors folded in."""

@@ -119,7 +119,10 @@ class LoRA(weights.TrainedTechnique):
                 "adapters need. Leave quantize out, or choose a smaller base."
             )
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train the adapters; raises TrainingError where the base has no layer to adapt."""
         self.refuse(base)
 
@@ -136,7 +139,14 @@ class LoRA(weights.TrainedTechnique):
             return replace(prepared, rates=second if self.plus_ratio != 1 else {})
 
         return weights.fit(
-            self, base, data, directory, prepare, frozen=True, quantized=self.quantize == "4bit"
+            self,
+            base,
+            data,
+            directory,
+            prepare,
+            frozen=True,
+            quantized=self.quantize == "4bit",
+            course=course,
         )
 
     def _refuse_unmatched(self, adapted: Iterable[str]) -> None:

@@ -44,7 +44,10 @@ class PrefixTuning(weights.TrainedTechnique):
         """How many values will be trained on a base of that shape."""
         return self.virtual_tokens * shape.cached
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train keys and values; raises TrainingError where layers do not see far enough back."""
 
         def prepare(network: Any) -> weights.Prepared:
@@ -59,7 +62,14 @@ class PrefixTuning(weights.TrainedTechnique):
             )
 
         return weights.fit(
-            self, base, data, directory, prepare, frozen=True, taken=self.virtual_tokens
+            self,
+            base,
+            data,
+            directory,
+            prepare,
+            frozen=True,
+            taken=self.virtual_tokens,
+            course=course,
         )
 
     def load(self, customization: Customization) -> LanguageModel:

@@ -110,7 +110,8 @@ class Rag:
                     part = examples[start : start + BATCH]
                     hits = retriever.search([asked(e.input) for e in part], self.top_k)
                     for example, found in zip(part, hits, strict=True):
-                        answer = max(ANSWER_ROOM, len(example.targets[0]) // 2)
+                        longest = max(map(len, (*example.targets[:1], *example.rejected)))
+                        answer = max(ANSWER_ROOM, longest // 2)
                         wrapped, _ = put_before(
                             example.input, [h.passage for h in found], self.system, fits, answer
                         )
@@ -118,7 +119,12 @@ class Rag:
                     bar.advance(len(part))
             return tuple(made)
 
-        return replace(data, train=read(data.train), validation=read(data.validation))
+        return replace(
+            data,
+            train=read(data.train),
+            validation=read(data.validation),
+            disliked=read(data.disliked) if data.disliked else (),
+        )
 
 
 def put_before(

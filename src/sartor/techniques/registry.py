@@ -24,6 +24,13 @@ TECHNIQUES: dict[str, str] = {
     "ia3": "sartor.techniques.ia3:IA3",
     "lora": "sartor.techniques.lora:LoRA",
     "full": "sartor.techniques.full:FullFineTuning",
+    "dpo": "sartor.techniques.dpo:DPO",
+    "orpo": "sartor.techniques.orpo:ORPO",
+    "kto": "sartor.techniques.kto:KTO",
+    "continued-pretraining": "sartor.techniques.continued_pretraining:ContinuedPretraining",
+    "distill": "sartor.techniques.distill:Distill",
+    "optimized-prompt": "sartor.techniques.optimized_prompt:OptimizedPrompt",
+    "search": "sartor.techniques.search:Search",
 }
 """Name -> `module:class`. One's own class needs no line: name it `their_package.module:Class`."""
 
@@ -38,7 +45,7 @@ def build(
     `settings` are of the outermost; `defaults[name]` of every technique of that name, inside too.
     Raises SettingError naming the technique and the nearest setting when a key is unknown.
     """
-    outer, *rest = parts(technique)
+    outer, *rest = spelled_out(technique)
     inside = "+".join(rest)
     kind = _class(outer)
     chosen = {**(defaults or {}).get(outer, {}), **(settings or {})}
@@ -48,6 +55,11 @@ def build(
             raise SettingError(
                 f"{technique!r}: {outer} takes no technique inside it. Put the one that changes "
                 "the prompt first: 'rag+lora', 'few-shot+lora', 'rag+few-shot'."
+            )
+        if getattr(_class(rest[0]), "outermost", False):
+            raise SettingError(
+                f"{technique!r}: {rest[0]} chooses what stands before all else, so it goes first: "
+                f"'{rest[0]}+{outer}'."
             )
         inner = chosen.pop("inner", {})
         chosen["inner"] = build(inside, inner if isinstance(inner, Mapping) else {}, defaults)
@@ -67,6 +79,17 @@ def build(
             f"{outer}: it cannot be made with the settings {sorted(chosen)}: {error}. Give the "
             "others too, or a default in the class."
         ) from error
+
+
+def spelled_out(technique: str) -> tuple[str, ...]:
+    """The techniques that a name joins, with the trained one that the last has inside by default:
+    `dpo` is `dpo+lora`."""
+    named = parts(technique)
+    last = _class(named[-1])
+    inner = next((field.default for field in fields(last) if field.name == "inner"), None)
+    inside = getattr(inner, "name", "")
+    trained = inside in TECHNIQUES and hasattr(inner, "learning_rates")
+    return (*named, *spelled_out(inside)) if trained else named
 
 
 def _class(name: str) -> Any:

@@ -57,7 +57,10 @@ class VirtualTokens(weights.TrainedTechnique):
         hidden)."""
         raise NotImplementedError
 
-    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+    def fit(
+        self, base: ModelCard, data: TrainingData, directory: Path,
+        course: weights.Course | None = None,
+    ) -> Customization:  # fmt: skip
         """Train what makes the virtual tokens; keep the tokens."""
 
         def prepare(network: Any) -> weights.Prepared:
@@ -72,7 +75,14 @@ class VirtualTokens(weights.TrainedTechnique):
             )
 
         return weights.fit(
-            self, base, data, directory, prepare, frozen=True, taken=self.virtual_tokens
+            self,
+            base,
+            data,
+            directory,
+            prepare,
+            frozen=True,
+            taken=self.virtual_tokens,
+            course=course,
         )
 
     def _save(self, module: Any, base: ModelCard, folder: Path) -> None:

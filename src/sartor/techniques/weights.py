@@ -25,17 +25,21 @@ from sartor.settings import STRICT, settings_of
 from sartor.techniques import following
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
-from sartor.training.loop import Trainable, TrainingSettings, forget, train
-from sartor.training.processes import team
+from sartor.training import processes
+from sartor.training.loop import Trainable, Trained, TrainingSettings, forget, train
 from sartor.training.trainable import CURVE
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "Prepared", "TrainedTechnique", "adapted", "answering", "fit", "folded", "peft_errors",
-    "reading",
+    "Course", "Prepared", "TrainedTechnique", "adapted", "answering", "fit", "folded",
+    "peft_errors", "reading",
 ]  # fmt: skip
+
+
+Course = Callable[[Trainable, TrainingData, TrainingSettings, Path, str], Trained]
+"""How the best values of what is trainable are found; `train` is the usual one."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,20 @@ def fit(
     frozen: bool,
     taken: int = 0,
     quantized: bool = False,
+    course: Course | None = None,
 ) -> Customization:
     """Load the base, let the technique `prepare` it, train, and write what was trained.
 
     A `frozen` base is held in the precision that matrix products are run in, any other in float32;
     `taken` places of its context are not for prompts and answers; `quantized` holds its weights in
-    4 bits.
+    4 bits. The `course`, training on right answers unless another is given, finds the values; any
+    other is one process's work.
     """
     local.require_transformers()
     import torch
 
-    following.call(technique, base, data)
+    if course is None:
+        following.call(technique, base, data)
     told = with_instruction(data, technique.system)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
@@ -105,8 +112,12 @@ def fit(
             base=base.revision,
             rates=ready.rates,
         )
-        trained = train(trainable, told, technique, directory, technique.name)
-        if team().leads:
+        if course is None:
+            trained = train(trainable, told, technique, directory, technique.name)
+        else:
+            with processes.alone():
+                trained = course(trainable, told, technique, directory, technique.name)
+        if processes.team().leads:
             ready.save(directory)
             write_json(directory / CURVE, trained)
             forget(directory)
@@ -134,6 +145,7 @@ def with_instruction(data: TrainingData, system: str) -> TrainingData:
         data,
         train=tuple(told(example) for example in data.train),
         validation=tuple(told(example) for example in data.validation),
+        disliked=tuple(told(example) for example in data.disliked),
     )
 
 

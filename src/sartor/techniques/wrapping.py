@@ -17,6 +17,7 @@ from sartor.retrieval.hybrid import searchable
 from sartor.settings import settings_of
 from sartor.techniques.technique import Customization, Technique
 
+Fit = Callable[[ModelCard, TrainingData, Path], Customization]
 INNER = "inner"
 ANSWER_ROOM = 128
 """Tokens left for the answer when prompts for training are made."""
@@ -27,15 +28,20 @@ FIRST, QUESTION = "[1] ", "\n\nQuestion: "
 
 
 def save_inner(
-    technique: Technique, base: ModelCard, data: TrainingData, directory: Path
-) -> Customization:
-    """Fit the technique inside, in a folder of its own, unless that was done on the same data."""
+    technique: Technique, base: ModelCard, data: TrainingData, directory: Path, *, by: Any = None,
+    fit: Fit | None = None,
+) -> Customization:  # fmt: skip
+    """Fit the technique inside, in a folder of its own, unless that was done on the same data.
+
+    `fit` does it in another way than the technique's own; `by` is what that follows from.
+    """
     record, made_of = directory / INNER / "customization.json", directory / INNER / "made_of"
-    key = digest(base.revision, settings_of(technique), data)
+    own = [by] if by is not None else []
+    key = digest(base.revision, settings_of(technique), data, *own)
     if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
         return read_json(record, Customization)
     record.unlink(missing_ok=True)
-    customization = technique.fit(base, data, directory / INNER)
+    customization = (fit or technique.fit)(base, data, directory / INNER)
     write_text(made_of, key)
     write_json(record, customization)
     return customization

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sartor.data.files import write_rows
-from sartor.data.records import Example
 from sartor.errors import TrainingError
-from sartor.training.packing import Encoded
+from sartor.training.objective import Item
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class BadBatch:
     step: int
     learning_rate: float
     loss: float
-    examples: Sequence[Encoded]
+    examples: Sequence[Item]
 
     @property
     def file(self) -> str:
@@ -40,14 +39,14 @@ class BadBatch:
         return f"examples {self.named} ({folder / self.file})"
 
     def save(
-        self, folder: Path, sources: dict[str, Example], tokenizer: Any, alone: Sequence[float]
+        self, folder: Path, sources: Mapping[str, str], tokenizer: Any, alone: Sequence[float]
     ) -> Path:
         """Write a row for each example; `alone` is what each one's loss is in the state that
         training goes back to."""
         rows = [
             {
                 "id": example.id,
-                "source": sources[example.id].source,
+                "source": sources.get(example.id, ""),
                 "step": self.step,
                 "phase": self.phase,
                 "learning_rate": self.learning_rate,

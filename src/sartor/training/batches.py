@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
+from sartor.training.objective import Item
 from sartor.training.order import alike, shuffled
-from sartor.training.packing import Encoded
 from sartor.training.settings import TrainingSettings
 
 
 class Batches:
     """The batch of any step."""
 
-    def __init__(self, examples: list[Encoded], options: TrainingSettings) -> None:
+    def __init__(self, examples: list[Item], options: TrainingSettings) -> None:
         self.examples = examples
         self.options = options
         self._groups = alike(examples)
@@ -24,7 +24,7 @@ class Batches:
         epochs = min(self.options.epochs, self.options.max_tokens / per_epoch)
         return max(1, math.ceil(epochs * len(self.examples) / self.options.batch_size))
 
-    def at(self, step: int) -> list[Encoded]:
+    def at(self, step: int) -> list[Item]:
         """The examples of a step, shortest first."""
         first = step * self.options.batch_size
         places = range(first, first + self.options.batch_size)

@@ -15,7 +15,8 @@ from pathlib import Path
 from sartor.data.records import TrainingData
 from sartor.errors import TrainingError
 from sartor.progress import say
-from sartor.training.run import MOST_HALVINGS, VALIDATION_EXAMPLES, Run
+from sartor.training.objective import VALIDATION_EXAMPLES
+from sartor.training.run import MOST_HALVINGS, Run
 from sartor.training.settings import TrainingSettings
 from sartor.training.state import RECENT, STATE, forget
 from sartor.training.trainable import Trainable, Trained

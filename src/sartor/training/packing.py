@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sartor.data.records import Example
 from sartor.errors import TrainingError
@@ -18,11 +18,12 @@ from sartor.models import chat
 from sartor.models.prefix import Prefix
 from sartor.progress import say
 from sartor.training.packed_attention import is_packed
-from sartor.training.sharing import Row, laid_out
+from sartor.training.sharing import Row, Sequenced, laid_out
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item", bound=Sequenced)
 SHORTEST_ANSWER = 8
 """Tokens of an answer that must fit behind a prompt for the example to be trained on."""
 
@@ -62,9 +63,9 @@ def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[En
     return encoded
 
 
-def packs(examples: Sequence[Encoded], tokens: int) -> Iterator[list[Encoded]]:
+def packs(examples: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
     """Neighbours together, as long as they have at most `tokens` tokens."""
-    pack: list[Encoded] = []
+    pack: list[Item] = []
     size = 0
     for example in examples:
         if pack and size + len(example.tokens) > tokens:
@@ -88,19 +89,36 @@ def answer_loss(
 
     from sartor.training import head
 
-    if is_packed(network):
-        in_row = virtual is not None and not isinstance(virtual, Prefix)
-        row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
-        labels = torch.tensor(row.labels, device=network.device)
-        if head.is_plain(network):
-            hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
-            scored = torch.tensor(row.scored, device=network.device)
-            given = (hidden[scored], network.get_output_embeddings(), labels)
-            return head.summed_loss(*given), len(labels)
-        logits = _logits(network, row, virtual)
+    found, labels, is_hidden = before_loss(network, pack, virtual)
+    if is_hidden:
+        loss = head.summed_loss(found, network.get_output_embeddings(), labels)
     else:
-        logits, labels = _padded(network, pack, virtual)
-    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
+        loss = torch.nn.functional.cross_entropy(found.float(), labels, reduction="sum")
+    return loss, len(labels)
+
+
+def before_loss(
+    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | Prefix | None = None
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """What gives the next tokens (answer tokens, width), those tokens (answer tokens), and whether
+    the first are hidden states, for the network's plain head, or else logits.
+
+    Of examples sorted by their tokens where the model runs packs (sharing.py), else in their order.
+    """
+    import torch
+
+    from sartor.training import head
+
+    if not is_packed(network):
+        return *_padded(network, pack, virtual), False
+    in_row = virtual is not None and not isinstance(virtual, Prefix)
+    row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
+    labels = torch.tensor(row.labels, device=network.device)
+    if not head.is_plain(network):
+        return _logits(network, row, virtual), labels, False
+    hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
+    scored = torch.tensor(row.scored, device=network.device)
+    return hidden[scored], labels, True
 
 
 def _logits(network: Any, row: Row, virtual: torch.Tensor | Prefix | None) -> torch.Tensor:

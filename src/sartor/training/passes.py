@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
-from sartor.training.packing import Encoded
 from sartor.training.processes import Team
 from sartor.training.room import Room
 from sartor.training.settings import TrainingSettings
@@ -18,16 +18,16 @@ class Passes:
     """Forward and backward, over all of a team's processes, in packs that fit into memory."""
 
     def __init__(
-        self, trainable: Trainable, options: TrainingSettings, what: str, team: Team
-    ) -> None:
+        self, trainable: Trainable, reading: Reading, options: TrainingSettings, what: str,
+        team: Team,
+    ) -> None:  # fmt: skip
         self.trainable = trainable
+        self.reading = reading
         self.options = options
         self.team = team
         self.room = Room(options.pack_tokens, what, team)
 
-    def gradients(
-        self, batch: Sequence[Encoded], state: State, values: Values
-    ) -> tuple[float, float]:
+    def gradients(self, batch: Sequence[Item], state: State, values: Values) -> tuple[float, float]:
         """Leave the batch's gradient, clipped; (loss, norm before), the loss perhaps no number.
 
         The same in every process of a team.
@@ -36,13 +36,14 @@ class Passes:
 
         counted = self.trainable.counted(batch)
         self.trainable.network.train()
+        self._begin(batch)
 
         def afresh() -> None:
             values.clear()
             # Dropout is the same after a resume; each process draws its own.
             torch.manual_seed(self.options.seed * 1_000_003 + state.step + 7_919 * self.team.rank)
 
-        def through(pack: list[Encoded]) -> float:
+        def through(pack: list[Item]) -> float:
             loss, _ = self.trainable.loss(pack)
             value = loss.item()
             if math.isfinite(value):
@@ -56,20 +57,24 @@ class Passes:
         self.team.sum_gradients(parameters)
         return total / counted, clip(parameters).item()
 
-    def held_loss(self, held: Sequence[Encoded], state: State) -> float:
+    def held_loss(self, held: Sequence[Item], state: State) -> float:
         """Mean loss of an answer's token."""
         import torch
 
         self.trainable.network.eval()
 
-        def through(pack: list[Encoded]) -> float:
+        def through(pack: list[Item]) -> float:
             with torch.no_grad():
                 return self.trainable.loss(pack)[0].item()
 
+        self._begin(held)
         mine = held[self.team.rank :: self.team.size]
         return self._put(mine, through, lambda: None, state) / self.trainable.counted(held)
 
-    def alone(self, examples: Sequence[Encoded]) -> list[float]:
+    def _begin(self, items: Sequence[Item]) -> None:
+        self.trainable.objective.begin(self.trainable.network, items, self.reading)
+
+    def alone(self, examples: Sequence[Item]) -> list[float]:
         """Each example's own mean loss."""
         import torch
 
@@ -83,8 +88,8 @@ class Passes:
 
     def _put(
         self,
-        examples: Sequence[Encoded],
-        through: Callable[[list[Encoded]], float],
+        examples: Sequence[Item],
+        through: Callable[[list[Item]], float],
         again: Callable[[], object],
         state: State,
     ) -> float:

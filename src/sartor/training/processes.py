@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sartor.errors import ProcessError, TrainingError
-from sartor.training.packing import Encoded
+from sartor.training.objective import Item
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Team:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def share(self, batch: Sequence[Encoded]) -> list[Encoded]:
+    def share(self, batch: Sequence[Item]) -> list[Item]:
         """This process's part of a batch, shortest first: what begins alike stays together, and all
         parts have about as many tokens."""
         if self.size == 1:
@@ -160,6 +160,17 @@ def leave() -> None:
 
         torch.distributed.destroy_process_group()
     _team = ALONE
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Train by oneself inside the block: the others were not called, and wait."""
+    global _team
+    joined, _team = _team, ALONE
+    try:
+        yield
+    finally:
+        _team = joined
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from sartor.errors import TrainingError
 from sartor.progress import say
-from sartor.training.packing import Encoded, packs
+from sartor.training.objective import Item
+from sartor.training.packing import packs
 from sartor.training.processes import Team
 
 
@@ -21,8 +22,8 @@ class Room:
 
     def put(
         self,
-        examples: Sequence[Encoded],
-        through: Callable[[list[Encoded]], float],
+        examples: Sequence[Item],
+        through: Callable[[list[Item]], float],
         again: Callable[[], object],
     ) -> float:
         """Sum of what `through` gives for every pack, over the whole team.
@@ -44,8 +45,8 @@ class Room:
             self._halve(int(min(short)))
 
     def _try(
-        self, examples: Sequence[Encoded], through: Callable[[list[Encoded]], float]
-    ) -> tuple[float, list[Encoded]]:
+        self, examples: Sequence[Item], through: Callable[[list[Item]], float]
+    ) -> tuple[float, list[Item]]:
         """The sum, and the pack that did not fit."""
         total = 0.0
         for pack in packs(examples, self.tokens):
@@ -67,7 +68,7 @@ class Room:
             f"{self.tokens:,} from here on, not {before:,}. The result is the same"
         )
 
-    def _too_large(self, failed: Sequence[Encoded]) -> TrainingError:
+    def _too_large(self, failed: Sequence[Item]) -> TrainingError:
         which = "an example of another process"
         if failed:
             which = f"example {failed[0].id}, of {len(failed[0].tokens):,} tokens,"

@@ -19,21 +19,20 @@ from sartor.errors import TrainingError
 from sartor.models.prefix import Prefix
 from sartor.progress import Task, say, task
 from sartor.training import state as kept
+from sartor.training import watching
 from sartor.training.bad_batch import BadBatch, BrokenStep
 from sartor.training.batches import Batches
 from sartor.training.divergence import Limits
 from sartor.training.meter import Meter
+from sartor.training.objective import Item
 from sartor.training.optimizer import adamw, schedule
 from sartor.training.packed_attention import use_packed_attention
-from sartor.training.packing import Encoded, encode
 from sartor.training.passes import Passes
 from sartor.training.processes import team
 from sartor.training.settings import TrainingSettings
 from sartor.training.state import RECENT, STATE, State, Values
 from sartor.training.trainable import Trainable
 
-VALIDATION_EXAMPLES = 100
-"""Validation examples that the loss is watched on; more would cost more than they tell."""
 MOST_HALVINGS = 3
 """An eighth of a learning rate that was the best of those tried, and still no good: something else
 is wrong."""
@@ -57,15 +56,14 @@ class Run:
         virtual = trainable.virtual() if trainable.virtual else None
         use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
         use_fused(trainable.network)
-        train = encode(trainable.tokenizer, data.train, trainable.context)
-        self.examples = {example.id: example for example in data.train}
+        reading = trainable.reading(options.pack_tokens)
+        train, held = trainable.objective.read(reading, data)
+        self.sources = {example.id: example.source for example in data.train}
         self.batches = Batches(train, options)
-        held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
-        self.validation = encode(trainable.tokenizer, held, trainable.context)
-        self.validation.sort(key=lambda e: len(e.tokens))
+        self.validation = sorted(held, key=lambda e: len(e.tokens))
         self.steps = self.batches.planned_steps()
         self.limits = Limits(len(trainable.tokenizer), options.batch_size)
-        self.passes = Passes(trainable, options, what, self.team)
+        self.passes = Passes(trainable, reading, options, what, self.team)
         self.values = Values(trainable.parameters, {}, self._new_optimizer())
         self.values.keep_best()
         made_of = (
@@ -117,17 +115,19 @@ class Run:
         if state.step % max(1, look_every) == 0 or state.step == steps:
             self._look()
             meter.look(state)
+            if state.phase == "train":
+                self.team.led(lambda: watching.tell(state.curve, state.tokens))
             self._save()
         else:
             self._save_now_and_then()
 
-    def _batch(self) -> list[Encoded]:
+    def _batch(self) -> list[Item]:
         if self.state.step in self.state.skipped:
             return []
         gone = set(self.state.left_out)
         return [e for e in self.batches.at(self.state.step) if e.id not in gone]
 
-    def _step(self, batch: list[Encoded], rate: float) -> tuple[float, float]:
+    def _step(self, batch: list[Item], rate: float) -> tuple[float, float]:
         """Loss and norm of the gradient; BrokenStep, and nothing changed, where they are wrong."""
         state = self.state
         loss, norm = self.passes.gradients(batch, state, self.values)
@@ -188,13 +188,13 @@ class Run:
 
     def _write_down(self, batch: BadBatch, alone: list[float]) -> None:
         tokenizer = self.trainable.tokenizer
-        self.team.led(lambda: batch.save(self.directory, self.examples, tokenizer, alone))
+        self.team.led(lambda: batch.save(self.directory, self.sources, tokenizer, alone))
 
     def _leave_out(self, batch: BadBatch, blamed: list[str]) -> None:
         """Examples that break any step; TrainingError where it is the model that does."""
         left_out = [*self.state.left_out, *blamed]
         held_loss = self.passes.held_loss(self.validation, self.state)
-        if not math.isfinite(held_loss) or set(left_out) >= set(self.examples):
+        if not math.isfinite(held_loss) or set(left_out) >= {e.id for e in self.batches.examples}:
             broken = BrokenStep(batch, batch.why)
             raise broken.given_up(self.what, batch.learning_rate, 0, self.directory)
         self.state.left_out = left_out

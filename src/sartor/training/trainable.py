@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.prefix import Prefix
-from sartor.training.packing import Encoded, answer_loss
+from sartor.training.objective import Answers, Objective, Reading
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,8 @@ class Trainable:
     """Revision of the base."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of some parameters, in parts of the others'."""
+    objective: Objective = field(default_factory=Answers)
+    """Whose loss is lowered."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch
@@ -41,15 +43,26 @@ class Trainable:
             return nullcontext()
         return torch.autocast(self.network.device.type, torch.bfloat16)
 
-    def counted(self, examples: Sequence[Encoded]) -> int:
-        """What the summed loss of these is divided by: their answers' tokens."""
-        return sum(len(example.tokens) - example.prompt for example in examples)
+    def reading(self, pack_tokens: int) -> Reading:
+        """What the objective may use to read the data, so many tokens at once."""
+        return Reading(
+            self.network,
+            self.tokenizer,
+            self.context,
+            lambda: self.virtual() if self.virtual else None,
+            self.autocast,
+            pack_tokens,
+        )
 
-    def loss(self, pack: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
-        """(summed loss of a pack, `counted` of it); what a technique with another loss replaces."""
+    def counted(self, items: Sequence[Any]) -> float:
+        """What the summed loss of these is divided by: their answers' tokens, usually."""
+        return sum(map(self.objective.weight, items))
+
+    def loss(self, pack: Sequence[Any]) -> tuple[torch.Tensor, float]:
+        """(summed loss of a pack, `counted` of it)."""
         virtual = self.virtual() if self.virtual else None
         with self.autocast():
-            return answer_loss(self.network, pack, virtual)
+            return self.objective.loss(self.network, pack, virtual), self.counted(pack)
 
 
 @dataclass(frozen=True)

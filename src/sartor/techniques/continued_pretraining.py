@@ -1,0 +1,142 @@
+"""Continued pretraining: the base reads the documents, every token of them; then what is inside.
+
+What comes of it is a base of its own, kept whole, which the technique inside customizes as it would
+any other: `continued-pretraining+lora` reads the documents and then trains adapters on examples.
+Gururangan et al. 2020, arXiv:2004.10964.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from sartor.data.files import digest, read_json, write_json, write_text
+from sartor.data.records import TrainingData
+from sartor.errors import DataError, SettingError
+from sartor.models import local
+from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.settings import STRICT, settings_of
+from sartor.techniques.full import FullFineTuning, save_whole
+from sartor.techniques.lora import LoRA
+from sartor.techniques.technique import Customization
+from sartor.techniques.wrapping import around, load_inner, save_inner
+from sartor.techniques.zero_shot import ZeroShot
+from sartor.training.corpus import Corpus
+from sartor.training.loop import Trainable, Trained, TrainingSettings, train
+
+STAGE, BASE, RECORD = "pretrained", "base", "customization.json"
+"""Folders of the first stage and of the base it makes, and the record of it."""
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
+"""Files of a model beside its weights."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ContinuedPretraining(TrainingSettings):
+    """Trains on the text of the documents, before the technique inside does what it does."""
+
+    name: ClassVar[str] = "continued-pretraining"
+    reads_documents: ClassVar[bool] = True
+    inner: Any = ZeroShot()
+    """What customizes the base that has read the documents."""
+    trained: Literal["lora", "full"] = "lora"
+    """Whether adapters take up the text, folded into the weights afterwards, or all weights do."""
+    rank: int = 64
+    """Width of those adapters. Facts need more room than formats do."""
+    piece_tokens: int = 512
+    """Documents are cut to pieces of at most so many tokens."""
+    learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    epochs: float = 3.0
+
+    def __post_init__(self) -> None:
+        TrainingSettings.__post_init__(self)
+        if self.piece_tokens < 8:
+            raise SettingError(
+                f"{self.name}: piece_tokens is {self.piece_tokens}; it must be 8 or more (256 to "
+                "2048 is usual)"
+            )
+        self._stage()  # refuses a wrong rank
+
+    def refuse_data(self, data: TrainingData) -> None:
+        """DataError where there is nothing to read."""
+        if not data.documents:
+            raise DataError(
+                f"{self.name}: there are no documents to read. Name some under [data] documents, "
+                f"or leave {self.name} out of [customize] candidates."
+            )
+
+    def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Train on documents, keep the base that makes, and fit what is inside on it."""
+        self.refuse_data(data)
+        read = self._read(base, data, directory)
+        inner = save_inner(self.inner, self._card(base, directory), data, directory)
+        note = f"read {len(data.documents)} documents: {', '.join(read.notes)}"
+        made = around(self, inner, directory, made_of=read.digest, seconds=read.seconds, note=note)
+        return replace(
+            made,
+            base=base,
+            trainable_parameters=max(read.trainable_parameters, inner.trainable_parameters),
+            peak_memory=max(read.peak_memory, inner.peak_memory),
+        )
+
+    def load(self, customization: Customization) -> LanguageModel:
+        """What is inside, on the base that has read the documents."""
+        card = self._card(customization.base, Path(customization.directory))
+        return load_inner(self.inner, replace(customization, base=card))
+
+    def _stage(self) -> Any:
+        """The technique whose weights take up the text."""
+        options = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
+        if self.trained == "full":
+            return FullFineTuning(**options)
+        return LoRA(rank=self.rank, alpha=2.0 * self.rank, **options)
+
+    def _read(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
+        """Train on the documents, unless that was done."""
+        own = {key: value for key, value in settings_of(self).items() if key != "inner"}
+        key = digest(base, own, data.documents)
+        record, made_of = directory / STAGE / RECORD, directory / STAGE / "made_of"
+        if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
+            return read_json(record, Customization)
+        record.unlink(missing_ok=True)
+
+        def course(
+            trainable: Trainable, told: TrainingData, options: TrainingSettings, folder: Path,
+            what: str,
+        ) -> Trained:  # fmt: skip
+            reading = replace(
+                trainable, objective=Corpus(self.piece_tokens), base=digest(trainable.base, own)
+            )
+            return train(reading, told, options, folder, self.name)
+
+        stage = self._stage()
+        made: Customization = stage.fit(base, data, directory / STAGE, course=course)
+        _keep_whole(stage, made, directory / BASE)
+        write_text(made_of, key)
+        write_json(record, made)
+        return made
+
+    def _card(self, base: ModelCard, directory: Path) -> ModelCard:
+        """The base that has read the documents, by the name of the one it was made from."""
+        found = local.describe(str(directory / BASE), trust_remote_code=base.trust_remote_code)
+        return replace(found, name=base.name, license=base.license, context=base.context)
+
+
+def _keep_whole(stage: Any, made: Customization, folder: Path) -> None:
+    """Write the trained model as a base, whole or not at all; the stage's own weights go."""
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    for stale in (temporary, folder):
+        shutil.rmtree(stale, ignore_errors=True)
+    model: Any = stage.load(made)
+    save_whole(model.inner.network, made.base, temporary)
+    source = Path(made.base.path)
+    for path in (path for pattern in BESIDE for path in source.glob(pattern)):
+        there = temporary / path.name
+        if not there.exists() and not path.name.endswith(".safetensors.index.json"):
+            shutil.copyfile(path, there)
+    temporary.rename(folder)
+    for own in Path(made.directory).glob("*.safetensors"):
+        own.unlink()
