@@ -103,6 +103,8 @@ class Project:
         for card in cards.values():
             if card.remote is not None:
                 remote.refuse_unready(card)
+                if remote.is_open_to_others(card):
+                    say(f"{card.name}: its key goes unencrypted to {card.remote.endpoint}")
 
     @cached_property
     def names(self) -> Names:

@@ -338,9 +338,12 @@ def test_a_technique_learns_from_a_remote_model_by_name_and_its_price_is_counted
         return made.paid, answer
 
     with endpoint(lambda got: Say(body=completion(f"taught by {got.body['model']}"))) as one:
-        assert run(one.url, "first") == (pytest.approx(5 * 0.11), "taught by first")
+        paid_first, answer = run(one.url, "first")
+        assert answer == "taught by first"
         assert len(one.got) == 5
-        assert run(one.url, "second") == (pytest.approx(5 * 0.11), "taught by second")
+        paid_second, answer = run(one.url, "second")
+        assert answer == "taught by second"
+    assert [paid_first, paid_second] == pytest.approx([5 * 0.11] * 2)
 
 
 def test_several_bases_that_run_here_are_each_customized(shop: Path) -> None:

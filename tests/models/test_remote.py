@@ -27,7 +27,7 @@ from tests.models.endpoints import (
 from sartor.errors import BudgetError, DataError, ModelError, PromptTooLongError, RemoteError
 from sartor.models import remote_exchange
 from sartor.models.language_model import Completion, Sampling
-from sartor.models.remote import paid
+from sartor.models.remote import is_open_to_others, paid
 
 PRICES = {"input_price": 1000.0, "output_price": 2000.0}
 """100 tokens and 10: 0.12 an answer."""
@@ -308,7 +308,9 @@ ROOM = Sampling(max_new_tokens=10)
 def test_the_budget_stops_before_the_request_that_could_exceed_it(tmp_path: Path) -> None:
     with endpoint(well) as one:
         far = model(one.url, tmp_path, budget=0.4, concurrency=1, **PRICES)
-        with pytest.raises(BudgetError, match=r"up to 0.058, and 0.36 of the budget of 0.4 is"):
+        with pytest.raises(
+            BudgetError, match=r"up to 0.058, and 0.36 of the budget of 0.4 is spent"
+        ):
             far.generate([ask(f"Price{i}") for i in range(9)], ROOM)
         assert len(one.got) == 3
         assert paid(far.card) == pytest.approx(3 * 0.12)
@@ -323,6 +325,15 @@ def test_the_budget_stops_before_the_request_that_could_exceed_it(tmp_path: Path
             more.generate([ask(f"Price{i}") for i in range(9)], ROOM)
         assert len(one.got) == 7
         assert paid(far.card) == pytest.approx(7 * 0.12)
+
+
+def test_money_set_aside_for_others_is_waited_for(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 30, "completion_tokens": 10}
+    with endpoint(in_turn(Say(body=completion(usage=usage), seconds=0.05))) as one:
+        far = model(one.url, tmp_path, budget=0.3, concurrency=8, **PRICES)
+        with pytest.raises(BudgetError, match=r"0\.25 of the budget"):
+            far.generate([ask(f"Price{i}") for i in range(20)], ROOM)
+    assert len(one.got) == 5  # as many as one after the other
 
 
 def test_many_at_once_do_not_exceed_the_budget_together(tmp_path: Path) -> None:
@@ -497,3 +508,19 @@ def test_weights_of_a_remote_model_are_refused(tmp_path: Path) -> None:
     card = model("http://127.0.0.1:9/v1", tmp_path).card
     with pytest.raises(ModelError, match="is a remote model: its weights and tokenizer are not"):
         local.load_tokenizer(card)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "told"),
+    [
+        ("http://api.example.com/v1", "FAR_KEY", True),
+        ("http://api.example.com/v1", "", False),
+        ("https://api.example.com/v1", "FAR_KEY", False),
+        ("http://localhost:8000/v1", "FAR_KEY", False),
+        ("http://[::1]:8000/v1", "FAR_KEY", False),
+    ],
+)
+def test_a_key_that_crosses_a_network_unencrypted_is_told(
+    url: str, key: str, told: bool, tmp_path: Path
+) -> None:
+    assert is_open_to_others(model(url, tmp_path, api_key_env=key).card) == told

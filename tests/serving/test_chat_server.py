@@ -21,7 +21,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sartor.data.records import Conversation
-from sartor.errors import MissingExtraError, ModelError, PromptTooLongError, ServingError
+from sartor.errors import (
+    MissingExtraError,
+    ModelError,
+    PromptTooLongError,
+    RemoteError,
+    ServingError,
+)
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.scripted import ScriptedModel
 from sartor.serving.address import listen
@@ -192,6 +198,20 @@ def test_a_request_the_model_refuses_for_another_reason_is_not_called_too_long()
     assert response.status_code == 400
     assert response.json()["error"]["code"] is None
     assert "no system role" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_remote_model_that_fails_is_told_to_the_log_and_not_to_the_client(
+    stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(conversation: Conversation) -> str:
+        raise RemoteError("remote model 'far' cannot be reached at http://inside:8000/v1")
+
+    response = client_of(ScriptedModel(failing)).post(CHAT, json={**ASKED, "stream": stream})
+    assert response.status_code == 502
+    assert response.json()["error"]["type"] == "server_error"
+    assert "inside" not in response.text
+    assert "http://inside:8000/v1" in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

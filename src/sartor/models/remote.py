@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sartor.data.files import digest
 from sartor.data.records import Conversation
@@ -54,6 +55,14 @@ def folder_of(name: str, project: Path) -> Path:
 def refuse_unready(card: ModelCard) -> None:
     """RemoteError where the key of a remote model is not in the environment."""
     Key.of(card.name, _remote(card))
+
+
+def is_open_to_others(card: ModelCard) -> bool:
+    """Whether its key crosses a network unencrypted."""
+    found = _remote(card)
+    address = urlsplit(found.endpoint)
+    here = address.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(found.api_key_env) and address.scheme == "http" and not here
 
 
 def paid(card: ModelCard) -> float:

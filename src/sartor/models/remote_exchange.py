@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import MissingExtraError, PromptTooLongError, RemoteError
+from sartor.errors import BudgetError, MissingExtraError, PromptTooLongError, RemoteError
 from sartor.models import remote_reply
 from sartor.models.language_model import Finish
 from sartor.models.remote_key import Key
@@ -67,6 +67,8 @@ class Exchange:
         self.stopped = threading.Event()
         """Set where nothing more is to be sent, nor waited for."""
         self._who = f"remote model {name!r}"
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     @cached_property
     def key(self) -> Key:
@@ -186,8 +188,7 @@ class Exchange:
 
         headers = {**self.key.headers(), "Content-Type": "application/json"}
         self._sleep(self.ledger.turn(self._pause(asked)))
-        most = self.remote.price(asked.most_prompt, asked.new_tokens)
-        reserved = self.ledger.reserve(most, self.remote.budget, self.name)
+        reserved = self._reserved(self.remote.price(asked.most_prompt, asked.new_tokens))
         url, began = f"{self.remote.endpoint}/chat/completions", time.monotonic()
         try:
             with self._client.stream(
@@ -221,6 +222,25 @@ class Exchange:
                 ),
                 again=True,
             ) from None
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def _reserved(self, most: float) -> int:
+        """Money put aside; where none is left, once those under way are known to leave none."""
+        while True:
+            with self._changed:
+                try:
+                    reserved = self.ledger.reserve(most, self.remote.budget, self.name)
+                except BudgetError:
+                    if not self._under_way:
+                        raise
+                else:
+                    self._under_way += 1
+                    return reserved
+                self._changed.wait(1.0)
+            self._sleep(0)  # unless nothing more is to be sent
 
     @property
     def _settings(self) -> tuple[str, str, str]:

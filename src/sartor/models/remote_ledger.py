@@ -104,9 +104,9 @@ class Ledger:
             if budget is not None and paid + most > budget:
                 raise BudgetError(
                     f"remote model {name!r}: the next request could cost up to {most:.3g}, and "
-                    f"{paid:.4g} of the budget of {budget:g} is spent; it was not sent. Raise "
-                    f"budget in [remote.{name}], or leave its candidates out. Answers that were "
-                    "paid are kept."
+                    f"{paid:.4g} of the budget of {budget:g} is spent or set aside; it was not "
+                    f"sent. Raise budget in [remote.{name}], or leave its candidates out. Answers "
+                    "that were paid are kept."
                 )
             row = file.execute(
                 "insert into spending (at, amount, settled) values (?, ?, 0)", (time.time(), most)
