@@ -115,7 +115,9 @@ def missing(python: str) -> dict[str, str]:
     return reasons
 
 
-def measured(name: str, arguments: argparse.Namespace, prompts: Path, check: bool) -> dict[str, Any]:
+def measured(
+    name: str, arguments: argparse.Namespace, prompts: Path, check: bool
+) -> dict[str, Any]:
     """One side in a process of its own; {"error": why} where it fails."""
     folder = arguments.data / arguments.size / "model"
     if name in SIDES:

@@ -31,6 +31,7 @@ class Counting:
     fails_after: int = 99
     longest: int = 10**6
     batches: list[list[str]] = field(default_factory=list)
+    seen: list[Sequence[Conversation]] = field(default_factory=list)
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
@@ -41,6 +42,7 @@ class Counting:
         if any(len(text) > self.longest for text in asked):
             raise PromptTooLongError("the prompt has 9000 tokens")
         self.batches.append(asked)
+        self.seen.append(conversations)
         return [Completion(f"{text}\u2028!", "stop", 1, 1, 0.1) for text in asked]
 
     @property
@@ -137,6 +139,29 @@ def test_other_inputs_start_anew(tmp_path: Path, what: str) -> None:
     else:
         predict(again, EXAMPLES, Sampling(max_new_tokens=5), path, "asking", key="k")
     assert again.answered == (9 if what == "fewer" else 10)
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_questions_on_one_document_go_together(tmp_path: Path, earlier: bool) -> None:
+    """The document is a message of its own, or the head of the question's; the longest first."""
+
+    def on(document: str, question: str) -> Conversation:
+        if earlier:
+            return (Message("system", document), Message("user", question))
+        return (Message("user", f"{document}\n{question}"),)
+
+    documents = ["The lamp is green. " * 20, "The rug is red. " * 30]
+    examples = [
+        Example(f"{i}-{d}", on(document, "why " * (1 + i)), ("so",))
+        for i in range(3)
+        for d, document in enumerate(documents)
+    ]
+    model = Counting()
+    ask(model, tmp_path / "answers.jsonl", examples)
+    asked = [[conversation[-1] for conversation in batch] for batch in model.seen]
+    assert [[m.content.count("why") for m in batch] for batch in asked] == [[3, 2, 1], [3, 2, 1]]
+    first, second = [{c[0].content[:16] for c in batch} for batch in model.seen]
+    assert (first, second) == ({documents[1][:16]}, {documents[0][:16]})
 
 
 def test_another_target_or_order_does_not(tmp_path: Path) -> None:

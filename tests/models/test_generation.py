@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tests import tiny_models
 
-from sartor.models import generation
+from sartor.models import generation, packed_forward
 
 ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name != "mamba"]
 HEAD = [5, 9, 33, 71, 18, 26, 44, 80, 13, 61]
@@ -73,16 +74,93 @@ def test_virtual_tokens_stand_before_every_prompt(
     assert together(network, prompts, virtual=virtual) == expected
 
 
-def test_what_prompts_share_is_computed_once() -> None:
+def read_by(network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
+    """What went through the network before the first tokens of the answers, row by row."""
+    assert packed_forward.runs_rows(network)  # tried before we look on
+    shapes: list[list[int]] = []
+    hook = network.model.embed_tokens.register_forward_hook(
+        lambda module, inputs, output: shapes.append(list(output.shape[:2]))
+    )
+    together(network, prompts, max_new_tokens=1, **options)
+    hook.remove()
+    return shapes
+
+
+def test_what_prompts_share_is_computed_once_and_nothing_is_padded() -> None:
     network = tiny_models.network()
-    shapes: list[tuple[int, ...]] = []
-    embed = network.model.embed_tokens
-    embed.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
-    together(network, ALIKE, max_new_tokens=1)
-    assert shapes == [(1, len(HEAD), 32), (4, 20, 32)]
-    shapes.clear()
-    together(network, ALIKE, max_new_tokens=1, share=False)
-    assert shapes == [(4, len(HEAD) + 20, 32)]
+    own = sum(len(prompt) - len(HEAD) for prompt in ALIKE)
+    assert read_by(network, ALIKE) == [[1, len(HEAD) + own]]
+    assert read_by(network, ALIKE, share=False) == [[1, sum(map(len, ALIKE))]]
+
+
+def few_shot_and_passages() -> list[list[int]]:
+    """One block before all, three passages behind it, four questions on each."""
+    draw = random.Random(0)
+
+    def run(length: int) -> list[int]:
+        return [draw.randrange(7, 300) for _ in range(length)]
+
+    block = run(30)
+    passages = [run(40), run(25), run(33)]
+    return [[*block, *p, *run(draw.randrange(2, 14))] for _ in range(4) for p in passages]
+
+
+def test_a_passage_that_some_share_behind_what_all_share_is_computed_once() -> None:
+    network = tiny_models.network()
+    prompts = few_shot_and_passages()
+    own = sum(map(len, prompts)) - 4 * 3 * 30 - 4 * (40 + 25 + 33)
+    assert read_by(network, prompts) == [[1, 30 + 40 + 25 + 33 + own]]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gemma2", "gpt2", "gpt_oss"])
+@pytest.mark.parametrize("batch_tokens", [1, 200, 10_000])
+def test_rows_that_leave_and_enter_change_no_answer(architecture: str, batch_tokens: int) -> None:
+    """Little room: a few are held at a time, and a passage is still there for those who come."""
+    network = tiny_models.network(architecture)
+    prompts = [*few_shot_and_passages(), *RAGGED]
+    found = together(network, prompts, batch_tokens=batch_tokens)
+    assert found == [theirs(network, prompt) for prompt in prompts]
+
+
+def test_an_answer_longer_than_its_room_goes_on_in_more() -> None:
+    network = tiny_models.network()
+    [long] = together(network, RAGGED[:1], max_new_tokens=80, ends=frozenset())
+    both = together(network, RAGGED, max_new_tokens=80, ends=frozenset())
+    assert both[0] == long
+    assert len(long) == 80
+
+
+def test_what_is_read_stays_in_memory_only_while_it_is_needed() -> None:
+    """Never more at once than asked for, where every prompt alone fits."""
+    network = tiny_models.network()
+    held: list[int] = []
+    network.model.layers[0].register_forward_hook(
+        lambda module, inputs, output: held.append(output[0].shape[-2])
+    )
+    together(network, [list(range(20, 50))] + [[n, 9, 8] for n in range(60, 90)], batch_tokens=60)
+    assert max(held) <= 60
+
+
+@pytest.mark.parametrize("architecture", tiny_models.ARCHITECTURES)
+def test_a_network_runs_in_rows_where_its_attention_can_be_replaced(architecture: str) -> None:
+    network = tiny_models.network(architecture)
+    alone = generation.must_go_alone(network)
+    expected = network._supports_attention_backend and not alone
+    assert (not alone and packed_forward.runs_rows(network)) == expected
+
+
+def test_a_network_that_gives_something_else_in_rows_is_not_believed() -> None:
+    network = tiny_models.network()
+    for layer in network.model.layers:
+        layer.self_attn.register_forward_pre_hook(forget, with_kwargs=True)
+    assert not packed_forward.runs_rows(network)
+    assert together(network, RAGGED) == [theirs(network, prompt) for prompt in RAGGED]
+
+
+def forget(module: Any, inputs: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """An architecture that hands nothing on to its attention."""
+    return inputs, {name: value for name, value in given.items() if name != "row"}
 
 
 def test_a_common_beginning_leaves_each_prompt_a_token_of_its_own() -> None:

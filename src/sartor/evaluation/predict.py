@@ -24,6 +24,9 @@ from sartor.errors import DataError, ModelError, PromptTooLongError
 from sartor.evaluation.records import Prediction
 from sartor.models.language_model import Completion, LanguageModel, Sampling
 
+BEGINNING = 200
+"""Characters; messages that begin with as many alike are taken to hold one document."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -92,11 +95,27 @@ def _digest_of(examples: Sequence[Example], sampling: Sampling, key: str) -> str
 
 
 def _batches(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
-    """Batches of like lengths, so that little is padded; the longest first, so that a model that
-    runs out of memory does so at once."""
-    ordered = sorted(examples, key=lambda example: (-_length(example), example.id))
+    """Those that begin alike together, so that a model reads that once, and like lengths, so that
+    little is padded; the longest first, so that a model that runs out of memory does so at once."""
+    longest: dict[str, int] = {}
+    for example in examples:
+        beginning = _beginning(example)
+        longest[beginning] = max(longest.get(beginning, 0), _length(example))
+
+    def place(example: Example) -> tuple[int, str, int, str]:
+        beginning = _beginning(example)
+        return -longest[beginning], beginning, -_length(example), example.id
+
+    ordered = sorted(examples, key=place)
     for start in range(0, len(ordered), max(1, size)):
         yield ordered[start : start + max(1, size)]
+
+
+def _beginning(example: Example) -> str:
+    """What is read before a question: earlier messages, and a document at the head of the last."""
+    *earlier, last = example.input
+    said = [f"{message.role}\n{message.content}" for message in earlier]
+    return "\n".join([*said, last.content[:BEGINNING]])
 
 
 def _length(example: Example) -> int:

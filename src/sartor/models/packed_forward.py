@@ -15,7 +15,7 @@ import torch
 
 from sartor.models.packed_reading import Heads, Reading
 from sartor.models.packed_writing import Writing, blocks
-from sartor.models.prefix_tree import Leaf, leaves
+from sartor.models.prefix_tree import leaves
 
 ATTENTION = "sartor_rows"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -37,7 +37,10 @@ def runs_rows(network: Any) -> bool:
 
 
 def logits(
-    network: Any, inputs: dict[str, torch.Tensor], row: Reading | Writing, kept: Sequence[int] | None
+    network: Any,
+    inputs: dict[str, torch.Tensor],
+    row: Reading | Writing,
+    kept: Sequence[int] | None,
 ) -> torch.Tensor:
     """Of the places `kept`, or of all: (kept, vocabulary), float32."""
     positions = row.positions

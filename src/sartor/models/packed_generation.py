@@ -86,7 +86,9 @@ class _Held:
     def read(self, taken: Sequence[Leaf]) -> Step:
         """Prompts, for the first token of each answer."""
         reading = Reading(taken)
-        found = logits(self.network, _inputs(self.network, reading, self.asked), reading, reading.last)
+        found = logits(
+            self.network, _inputs(self.network, reading, self.asked), reading, reading.last
+        )
         self.blocks += blocks(reading)
         return self._chosen(found, [leaf.row for leaf in taken])
 

@@ -62,15 +62,22 @@ class _Block:
         return self.before + max(end - first for _, end, first in self.own)
 
     def hidden(self, window: int | None, device: torch.device) -> torch.Tensor:
-        """Which keys, nodes' first, a query must not see; (queries, width), made once a row."""
+        """Which of the last keys a query must not see; (queries, keys), made once a row."""
         if window not in self.masks:
             keys = torch.arange(self.width, device=device)
-            positions = torch.cat(
-                [torch.arange(a - first, b - first, device=device) for a, b, first in self.own]
-            )[:, None] + self.before
+            positions = (
+                torch.cat(
+                    [torch.arange(a - first, b - first, device=device) for a, b, first in self.own]
+                )[:, None]
+                + self.before
+            )
             unseen = keys > positions
             if window is not None:
                 unseen |= keys <= positions - window
+            elif len(self.own) == 1:  # all see what is before the first of them
+                unseen = unseen[:, self.width - len(unseen) :]
+            else:
+                unseen = unseen[:, self.before :]
             self.masks[window] = unseen
         return self.masks[window]
 
@@ -134,7 +141,7 @@ class Reading:
 
 
 def _blocks(spans: Sequence[Span]) -> Iterator[_Block]:
-    """Short prompts behind the same nodes together, others by themselves, some queries at a time."""
+    """Short prompts behind the same nodes together; others alone, some queries at a time."""
     kin: list[Span] = []
     for span in spans:
         alike = kin and kin[0].of.before == span.of.before and kin[-1].end == span.start
@@ -178,11 +185,9 @@ def _attended(
             scores[:, :, at, : end - first] = found.view(kinds, groups, -1, end - first)
         parts.append(scores.view(kinds, groups * count, own))
     scores = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-    chances = softmax(
-        scores.view(kinds, groups, count, -1),
-        block.hidden(heads.window, query.device)[None, None],
-        heads,
-    )
+    hidden = block.hidden(heads.window, query.device)[None, None]
+    sinks = None if heads.sinks is None else heads.sinks.view(kinds, groups, 1, 1)
+    chances = softmax(scores.view(kinds, groups, count, -1), hidden, heads, sinks)
     square = chances.view(kinds, groups * count, -1)
     lengths = [*map(len, block.nodes), own]
     seen = torch.split(square, lengths, -1) if block.nodes else (square,)
@@ -203,14 +208,15 @@ def _attended(
     return out.view(kinds, groups, count, -1)
 
 
-def softmax(scores: torch.Tensor, hidden: torch.Tensor | None, heads: Heads) -> torch.Tensor:
-    """What each query gives each key; scores (..., key heads, groups, queries, keys), changed."""
+def softmax(
+    scores: torch.Tensor, hidden: torch.Tensor | None, heads: Heads, sinks: torch.Tensor | None
+) -> torch.Tensor:
+    """What each query gives each key; scores (..., keys) are changed, sinks (..., 1) spread."""
     if heads.softcap is not None:
         scores = heads.softcap * torch.tanh(scores / heads.softcap)
-    if hidden is not None:
-        scores.masked_fill_(hidden, float("-inf"))
-    if heads.sinks is None:
+    if hidden is not None:  # of the last keys: what stands before them, all may see
+        scores[..., scores.shape[-1] - hidden.shape[-1] :].masked_fill_(hidden, float("-inf"))
+    if sinks is None:
         return torch.softmax(scores, -1)
-    sinks = heads.sinks.to(scores.dtype).view(scores.shape[-4], scores.shape[-3], 1, 1)
-    taken = sinks.expand(*scores.shape[:-1], 1)
-    return torch.softmax(torch.cat([scores, taken], -1), -1)[..., :-1]
+    taken = sinks.to(scores.dtype).expand(*scores.shape[:-1], 1)
+    return torch.softmax(torch.cat([scores, taken], -1), -1)[..., :-1].contiguous()

@@ -8,7 +8,6 @@ answer's place is taken by the last one of its block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import torch
 
@@ -44,6 +43,12 @@ class Block:
     def __len__(self) -> int:
         return len(self.leaves)
 
+    @property
+    def seen(self) -> int:
+        """Places that products go over: bfloat16's are slow on parts of the memory, so all."""
+        whole = self.keys[0].dtype == torch.bfloat16
+        return self.room if whole else self.used
+
     def advance(self) -> None:
         """Make a place for every answer's next token."""
         self.used += 1
@@ -72,13 +77,13 @@ class Block:
         self.pads.pop()
 
     def hidden(self, positions: torch.Tensor, window: int | None) -> torch.Tensor | None:
-        """Which places each answer (at `positions`) must not see: (answers, room), or None."""
-        places = torch.arange(self.room, device=positions.device)
+        """Which places each answer (at `positions`) must not see: (answers, seen), or None."""
+        places = torch.arange(self.seen, device=positions.device)
         pads = torch.tensor(self.pads, device=positions.device)[:, None]
         unseen = (places >= self.used) | (places < pads)
         if window is not None:
             unseen |= places < self.used - window
-        return unseen if self.used < self.room or window is not None or any(self.pads) else None
+        return unseen if self.used < self.seen or window is not None or any(self.pads) else None
 
 
 def blocks(reading: Reading) -> list[Block]:
@@ -117,7 +122,10 @@ class Writing:
         for i, leaf in enumerate(self.leaves):
             for depth, node in enumerate(leaf.before):
                 found.setdefault(id(node), (node, [], depth))[1].append(i)
-        return [(node, _picked(rows, self.positions.device), depth) for node, rows, depth in found.values()]
+        return [
+            (node, _picked(rows, self.positions.device), depth)
+            for node, rows, depth in found.values()
+        ]
 
     def _levels(self) -> list[int]:
         """Where the keys of each depth start among all shared ones, and where they end."""
@@ -142,6 +150,7 @@ class Writing:
         before = self.levels[-1]
         out = value.new_empty(answers, kinds, groups, value.shape[-1])
         chances = value.new_zeros(answers, kinds, groups, before) if self.nodes else None
+        sinks = None if heads.sinks is None else heads.sinks.view(1, kinds, groups, 1)
         start = 0
         for block, mask in zip(self.blocks, self._masks(heads.window), strict=True):
             at = slice(start, start + len(block))
@@ -149,16 +158,16 @@ class Writing:
             kept = [tensor[layer][: len(block)] for tensor in (block.keys, block.values)]
             kept[0][:, :, block.used - 1] = keys[at]
             kept[1][:, :, block.used - 1] = values[at]
-            flat = [t.view(-1, *t.shape[2:]) for t in kept]
+            flat = [t.flatten(0, 1)[:, : block.seen] for t in kept]
             scores = torch.bmm(rows[at].reshape(-1, groups, width), flat[0].transpose(1, 2))
             scores = scores.view(len(block), kinds, groups, -1)
             if shared is not None:
                 scores = torch.cat([shared[at], scores], -1)
-            given = softmax(scores, mask, heads)
+            given = softmax(scores, mask, heads, sinks)
             if chances is not None:
                 chances[at] = given[..., :before]
                 given = given[..., before:]
-            own = given.reshape(-1, groups, block.room)
+            own = given.reshape(-1, groups, block.seen)
             out[at] = torch.bmm(own, flat[1]).view(len(block), kinds, groups, -1)
         for node, which, depth in self.nodes:
             assert chances is not None
@@ -191,7 +200,7 @@ class Writing:
                 own = block.hidden(self.positions[at], window)
                 if shared is not None:
                     if own is None:
-                        own = shared.new_zeros(len(block), block.room)
+                        own = shared.new_zeros(len(block), block.seen)
                     own = torch.cat([shared[at], own], 1)
                 made.append(None if own is None else own[:, None, None])
             self.masks[window] = made

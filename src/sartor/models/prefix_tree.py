@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def leaves(
     order = sorted(range(len(prompts)), key=lambda row: list(prompts[row]))
     kin = [
         _same(prompts[a], prompts[b], min(len(prompts[a]), len(prompts[b])) - 1) if share else 0
-        for a, b in zip(order, order[1:], strict=False)
+        for a, b in pairwise(order)
     ]  # of neighbours; of a run of them, it is the least between
     made: list[Leaf] = []
     waiting = [(0, len(order), 0, () if root is None else (root,))]
@@ -94,7 +94,9 @@ def leaves(
             depth, before = same, (*before, node)
         parts = [(a, b, depth, before) for a, b in _parts(kin, start, end, same)]
         longest = [max(len(prompts[order[i]]) for i in range(a, b)) for a, b, *_ in parts]
-        waiting += [part for _, part in sorted(zip(longest, parts, strict=True), key=lambda p: p[0])]
+        waiting += [
+            part for _, part in sorted(zip(longest, parts, strict=True), key=lambda p: p[0])
+        ]
     return made
 
 

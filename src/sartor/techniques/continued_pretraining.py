@@ -40,6 +40,7 @@ class ContinuedPretraining(TrainingSettings):
 
     name: ClassVar[str] = "continued-pretraining"
     reads_documents: ClassVar[bool] = True
+    needs_weights: ClassVar[bool] = True
     inner: Any = ZeroShot()
     """What customizes the base that has read the documents."""
     trained: Literal["lora", "full"] = "lora"

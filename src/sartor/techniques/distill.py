@@ -17,12 +17,13 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.files import digest
 from sartor.data.records import Example, TrainingData
-from sartor.errors import SettingError, TrainingError
-from sartor.models import local
+from sartor.errors import ModelError, SettingError, TrainingError
 from sartor.models.language_model import LanguageModel, ModelCard, Sampling
+from sartor.models.named import card_named
 from sartor.settings import STRICT
 from sartor.techniques.agreement import agreement
 from sartor.techniques.asked import Answer, Kept, Later
+from sartor.techniques.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.weights import TrainedTechnique
@@ -87,9 +88,21 @@ class Distill:
             )
         self._teacher()  # refuses what it cannot be made of
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Other models whose answers this learns from."""
+        return (self.teacher,) if self.teacher else ()
+
     def refuse(self, base: ModelCard) -> None:
-        """ModelError where there is no such teacher."""
-        self._card(base)
+        """ModelError where there is no such teacher, or it cannot answer in that way."""
+        card = self._card(base)
+        needy = [one.name for one in layers(self._teacher()) if getattr(one, "needs_weights", False)]
+        if card.remote is not None and needy:
+            raise ModelError(
+                f"distill: teacher_technique trains weights ({needy[0]}), and the teacher "
+                f"{card.name!r} is a remote model, whose weights are not here. Have it answer by "
+                "'zero-shot', 'few-shot' or 'rag'."
+            )
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Have the teacher answer, and train on that; TrainingError where all is dropped."""
@@ -116,7 +129,7 @@ class Distill:
         return build(self.teacher_technique, self.teacher_settings)
 
     def _card(self, base: ModelCard) -> ModelCard:
-        return local.describe(self.teacher) if self.teacher else base
+        return card_named(self.teacher) if self.teacher else base
 
     def _taught(
         self, base: ModelCard, data: TrainingData, asked: Sequence[Example], directory: Path
