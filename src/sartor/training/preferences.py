@@ -87,11 +87,15 @@ class Pairs:
             for one in _encoded(reading, e, e.rejected, "rejected")
         ]
         if self._needs_reference:
-            for pack in packs(made, reading.pack_tokens):
-                chances = _now(reading, [a for pair in pack for a in (pair.right, pair.rejected)])
-                for place, pair in enumerate(pack):
-                    self.reference[pair.id] = (chances[2 * place], chances[2 * place + 1])
+            self.refer(reading, made)
         return made
+
+    def refer(self, reading: Reading, pairs: Sequence[Pair]) -> None:
+        """Take the network as it is now for the reference of these pairs."""
+        for pack in packs(pairs, reading.pack_tokens):
+            chances = _now(reading, [a for pair in pack for a in (pair.right, pair.rejected)])
+            for place, pair in enumerate(pack):
+                self.reference[pair.id] = (chances[2 * place], chances[2 * place + 1])
 
     _needs_reference = True
 
