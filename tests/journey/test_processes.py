@@ -155,3 +155,54 @@ def test_when_one_dies_the_other_stops_and_says_so(tmp_path: Path, dies: int) ->
     assert time.monotonic() - died < 30
     assert f"ProcessError: process {1 - dies} has lost another one" in said
     assert "start all again, and they go on from the last look" in said
+
+
+TROUBLED = """
+import os, sys
+from pathlib import Path
+from sartor.models import local
+from sartor.techniques import following
+from sartor.techniques.lora import LoRA
+from sartor.training.trainable import Trainable
+from tests.training.test_loop import ALIKE
+
+whole, passes = Trainable.loss, []
+
+def troubled(self, pack):
+    passes.append(1)
+    if len(passes) == 5 and os.environ.get("RANK") == "1":
+        raise MemoryError
+    loss, counted = whole(self, pack)
+    return loss * (float("nan") if any(e.id == "train3" for e in pack) else 1), counted
+
+Trainable.loss = troubled
+if following.follows():
+    following.follow()
+else:
+    with following.leading():
+        LoRA(epochs=3, batch_size=4, learning_rates=(1e-3, 1e-2), looks=3, precision="float32").fit(
+            local.describe(sys.argv[1]), ALIKE, Path(sys.argv[2])
+        )
+"""
+
+
+def test_trouble_in_one_process_is_met_by_all_and_the_result_is_the_same(tmp_path: Path) -> None:
+    """An example whose loss is no number, which only one process sees; memory that runs out."""
+    base, script = tiny_models.save(tmp_path / "base"), tmp_path / "troubled.py"
+    script.write_text(TROUBLED)
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = [sys.executable, str(script), base.path, str(one)]
+    subprocess.run(alone, check=True, timeout=200, env={**os.environ, "PYTHONPATH": path})
+    done = launched(str(script), base.path, str(two), PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [json.loads(line)["id"] for line in file.read_text().split("\n") if line]
+        for folder in (one, two)
+        for file in folder.glob("bad-batch-*.jsonl")
+    ]
+    assert len(rows) == 2
+    assert "train3" in rows[0] == rows[1]
+    adapters = [load_file(folder / "adapter_model.safetensors") for folder in (one, two)]
+    for name, value in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], value, rtol=1e-3, atol=1e-4)

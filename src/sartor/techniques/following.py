@@ -60,20 +60,22 @@ def leading() -> Iterator[None]:
     done = threading.Event()
     beating = threading.Thread(target=_beat, args=(done,), daemon=True)
     beating.start()
+    patience = 0.0  # stopped or failed: nobody is waited for
     try:
         yield
+        patience = GOODBYE
     finally:
         done.set()
         beating.join()
-        _dismiss()
+        _dismiss(patience)
 
 
-def _dismiss() -> None:
-    """Let the others go home; those that are not there any more are not waited for long."""
+def _dismiss(patience: float) -> None:
+    """Let the others go home, and wait so many seconds until they have heard it."""
     with suppress(ProcessError):
         others = processes.team().size - 1
         _asked(lambda store: store.set("sartor/over", "1"))
-        until = time.monotonic() + GOODBYE
+        until = time.monotonic() + patience
         while _count("sartor/left") < others and time.monotonic() < until:
             time.sleep(0.05)
     processes.leave()

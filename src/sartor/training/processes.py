@@ -1,4 +1,4 @@
-"""Several processes that train together, as `torchrun` or `accelerate launch` starts them.
+"""Several processes that train together, as `torchrun` starts them.
 
 Each has a share of every step's examples; gradients are summed, so that all make the same step and
 hold the same values. What is decided (a loss that is no number, memory that ran out, when to stop)
