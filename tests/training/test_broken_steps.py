@@ -30,7 +30,7 @@ class Breaking(Trainable):
     always: bool = False
     """Change it where no gradients are taken too."""
 
-    def loss(self, pack: Any) -> tuple[torch.Tensor, int]:
+    def loss(self, pack: Any) -> tuple[torch.Tensor, float]:
         loss, counted = Trainable.loss(self, pack)
         if torch.is_grad_enabled():
             self.passes[0] += 1
@@ -89,7 +89,7 @@ def test_it_goes_back_to_the_last_look_and_leaves_that_batch_out(tmp_path: Path)
 
     @dataclass(frozen=True)
     class Noting(Breaking):
-        def loss(self, pack: Any) -> tuple[torch.Tensor, int]:
+        def loss(self, pack: Any) -> tuple[torch.Tensor, float]:
             if torch.is_grad_enabled():
                 batches.append(tuple(e.id for e in pack))
             return Breaking.loss(self, pack)
@@ -155,7 +155,7 @@ def test_a_loss_on_validation_that_is_no_number_goes_back_too(tmp_path: Path) ->
 
     @dataclass(frozen=True)
     class Blind(Breaking):
-        def loss(self, pack: list[Encoded]) -> tuple[torch.Tensor, int]:  # type: ignore[override]
+        def loss(self, pack: list[Encoded]) -> tuple[torch.Tensor, float]:  # type: ignore[override]
             loss, counted = whole(self, pack)
             if not torch.is_grad_enabled():
                 looks.append(1)

@@ -34,7 +34,7 @@ class Cramped(Trainable):
     """In looks at validation, not in steps."""
     sizes: list[int] = field(default_factory=list)
 
-    def loss(self, pack: Any) -> tuple[torch.Tensor, int]:
+    def loss(self, pack: Any) -> tuple[torch.Tensor, float]:
         size = sum(len(e.tokens) for e in pack)
         if self.held != torch.is_grad_enabled():
             if size > self.fits:
@@ -72,7 +72,7 @@ def test_gradients_of_packs_before_the_one_that_failed_do_not_count_twice(tmp_pa
 
     @dataclass(frozen=True)
     class Once(Cramped):
-        def loss(self, pack: Any) -> tuple[torch.Tensor, int]:
+        def loss(self, pack: Any) -> tuple[torch.Tensor, float]:
             if torch.is_grad_enabled():
                 failed.append(1)
                 if len(failed) == 2:

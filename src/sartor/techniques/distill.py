@@ -96,7 +96,8 @@ class Distill:
     def refuse(self, base: ModelCard) -> None:
         """ModelError where there is no such teacher, or it cannot answer in that way."""
         card = self._card(base)
-        needy = [one.name for one in layers(self._teacher()) if getattr(one, "needs_weights", False)]
+        stack = layers(self._teacher())
+        needy = [one.name for one in stack if getattr(one, "needs_weights", False)]
         if card.remote is not None and needy:
             raise ModelError(
                 f"distill: teacher_technique trains weights ({needy[0]}), and the teacher "

@@ -59,7 +59,7 @@ class Run:
         reading = trainable.reading(options.pack_tokens)
         train, held = trainable.objective.read(reading, data)
         self.sources = {example.id: example.source for example in data.train}
-        self.batches = Batches(train, options)
+        self.batches = Batches(list(train), options)
         self.validation = sorted(held, key=lambda e: len(e.tokens))
         self.steps = self.batches.planned_steps()
         self.limits = Limits(len(trainable.tokenizer), options.batch_size)

@@ -36,7 +36,7 @@ class State:
     since_best: int = 0
     tokens: int = 0
     summed: float = 0.0
-    scored: int = 0
+    scored: float = 0
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     made_of: str = ""
     """Digest of base, settings and examples: the state of another training is not gone on from."""
