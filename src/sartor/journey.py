@@ -6,32 +6,40 @@ same; a run that was killed goes on where it was. How a step works is its room's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from sartor import __version__, outcome, project
+from sartor import __version__, outcome, project, tested
 from sartor.data import prepared_files
 from sartor.data.collect import collect
 from sartor.data.files import digest, read_json
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
-from sartor.errors import DataError, ModelError, ProjectError, SartorError
+from sartor.errors import DataError, ModelError, ProjectError, SartorError, ServingError
 from sartor.evaluation import history
-from sartor.evaluation.records import Decision
+from sartor.evaluation.compare import Difference, compare
+from sartor.evaluation.given import Given, keep, kept, read_outputs
+from sartor.evaluation.records import Comparison, Decision, Report
+from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
+from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.outcome import Made, Outcome
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.trial import (
+    RECORD,
     Asked,
     Training,
     Trial,
     Tried,
     card_of,
+    joined_over_seeds,
     rebuild,
     refuse_broken,
     source_digest,
@@ -100,11 +108,53 @@ class Project:
         """Every run that came to a decision, oldest first."""
         return history.read(self.workspace.root / "history.jsonl")
 
+    def compare(
+        self, a: str, b: str, scorer: str | None = None, margin: float | None = None
+    ) -> Difference:
+        """A against B on the test part; tested.py says how candidates, runs, releases are named."""
+        criteria = self.file.criteria
+        return compare(
+            tested.find(self.workspace, a),
+            tested.find(self.workspace, b),
+            scorer or criteria.scorer,
+            criteria.margin if margin is None else margin,
+            self.file.project.seed,
+        )
+
+    def give(self, given: Given, predictions: Path) -> int:
+        """Take answers made elsewhere as a candidate; how many were not to the test part."""
+        project.refuse_name(given.name, self.candidates)
+        with self.workspace.locked():
+            split = _prepared(self, _data_key(self)).split
+            training = split.training
+            others = {example.id for example in (*training.train, *training.validation)}
+            outputs, passed = read_outputs(predictions, split.test, others)
+            keep(self.workspace.folder("given"), replace(given, outputs=outputs))
+        return passed
+
+    def given(self) -> list[Given]:
+        """Candidates whose answers were made elsewhere; one of the project's own goes before."""
+        names = {candidate.name.lower() for candidate in self.candidates}
+        everyone = kept(self.workspace.folder("given"))
+        return [one for one in everyone if one.name.lower() not in names]
+
     def release(self, candidate: str | None = None) -> Release:
         """What is served: the winner, or any other candidate by name."""
         if candidate is None:
+            self._refuse_given()
             return self.releases.current()
         return find_candidate(self.workspace.folder("candidates"), candidate)
+
+    def _refuse_given(self) -> None:
+        """ServingError where the winner's answers were made elsewhere."""
+        if not self.workspace.decision.is_file():
+            return
+        winner = last_decision(self).get("winner")
+        if winner in {given.name for given in self.given()}:
+            raise ServingError(
+                f"the winner, {winner}, answered elsewhere: nothing of it is here to serve. Serve "
+                "it where it is, or name another with --candidate."
+            )
 
     def model(self, candidate: str | None = None) -> LanguageModel:
         """The winner as it was evaluated, whole: prompt, index and weights."""
@@ -120,7 +170,12 @@ class Project:
         return answer
 
 
-def run(one: Project) -> Outcome:
+def evaluate(one: Project) -> Outcome:
+    """Evaluate and decide; ProjectError where a candidate has not been customized."""
+    return run(one, customize=False)
+
+
+def run(one: Project, customize: bool = True) -> Outcome:
     """Go through all steps of a project."""
     with one.workspace.locked():
         trials = one.trials()
@@ -135,9 +190,12 @@ def run(one: Project) -> Outcome:
         prepared = _prepared(one, data_key)
         project.refuse_impossible(one.file, prepared.counts["documents"])
         asked = _asked(one, card, prepared, scorers)
+        if not customize:
+            _refuse_uncustomized(one, trials, card, prepared)
         tried, failures = _try_all(one, trials, card, prepared, asked)
         made = Made(key, data_key, tuple(failures), asked.sampling)
-        decided = outcome.leave(one.workspace, one.file, prepared, tried, made)
+        given = _judged(one, prepared, asked)
+        decided = outcome.leave(one.workspace, one.file, prepared, tried, made, given)
         if not failures:
             complete(one.workspace.root, key)
         return decided
@@ -147,7 +205,7 @@ def _unchanged(one: Project, trials: Sequence[Trial]) -> Outcome | None:
     """The last run's outcome; None where what it left is not whole."""
     try:
         found = outcome.kept(one.workspace, one.file)
-        if found.decision.winner:
+        if found.decision.winner in {trial.name for trial in trials}:
             one.releases.current()
         for trial in trials:
             refuse_broken(one.release(trial.name).customization, one.folder)
@@ -175,7 +233,8 @@ def _key(
     scorers: Sequence[Scorer], trials: Sequence[Trial],
 ) -> str:  # fmt: skip
     file = one.file.model_dump(exclude={"data", "project"})
-    own = [source_digest(scorer) for scorer in scorers]
+    own: list[Any] = [source_digest(scorer) for scorer in scorers]
+    own += one.given()
     own += [source_digest(trial.technique) for trial in trials]
     return digest(__version__, data_key, card.revision, file, own)
 
@@ -229,17 +288,78 @@ def _try_all(
     one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared, asked: Asked
 ) -> tuple[list[Tried], list[str]]:
     """Every candidate customized and evaluated; those that failed, and why."""
-    tried, failures = [], []
+    tried: list[Tried] = []
+    failures = []
     training = Training.of(prepared.split.training)
+
+    def gate(report: Report) -> Comparison | None:
+        before, criteria = [each.validation for each in tried], one.file.criteria
+        return hopeless(report, before, criteria.scorer, criteria.margin, asked.seed)
+
+    def attempt(trial: Trial, stoppable: bool) -> Tried:
+        made = trial.customize(card, training, one.workspace)
+        stop = gate if stoppable and one.file.evaluate.stop_hopeless else None
+        return trial.evaluate(made, prepared.split, asked, one.workspace, stop)
+
     for number, trial in enumerate(trials, 1):
         say(f"candidate {number} of {len(trials)}: {trial.name}")
         try:
-            made = trial.customize(card, training, one.workspace)
-            tried.append(trial.evaluate(made, prepared.split, asked, one.workspace))
+            tried.append(_over_seeds(trial, attempt, one.workspace, asked.seed))
         except (ModelError, DataError, MemoryError, RuntimeError) as error:
             failures.append(f"{trial.name} failed: {_told(error)}")
             say(failures[-1])
     return tried, failures
+
+
+def _over_seeds(
+    trial: Trial, attempt: Callable[[Trial, bool], Tried], workspace: Workspace, seed: int
+) -> Tried:
+    """The candidate tried once with each of its seeds, and joined; the first may be stopped."""
+    seeds = trial.candidate.seeds
+    if not seeds:
+        return attempt(trial, True)
+    ones = [attempt(trial.seeded(seeds[0]), True)]
+    if not ones[0].stopped:
+        ones += [attempt(trial.seeded(other), False) for other in seeds[1:]]
+    return joined_over_seeds(trial, ones, workspace, seed)
+
+
+def _judged(one: Project, prepared: Prepared, asked: Asked) -> list[Report]:
+    """Reports of answers made elsewhere; those that do not cover the test part are told of."""
+    found = []
+    for given in one.given():
+        test = prepared.split.test
+        if missing := given.missing(test):
+            say(
+                f"{given.name} is left out: it answers {len(test) - len(missing):,} of "
+                f"{len(test):,} test examples. Give its answers again with `sartor evaluate`."
+            )
+            continue
+        answers = given.predictions(test)
+        found.append(report(given.name, given.measured, answers, asked.scorers, asked.seed))
+    return found
+
+
+def _refuse_uncustomized(
+    one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared
+) -> None:
+    """ProjectError where an evaluation would have to customize first."""
+    training = Training.of(prepared.split.training)
+    every = [
+        each
+        for trial in trials
+        for each in [trial.seeded(seed) for seed in trial.candidate.seeds] or [trial]
+    ]
+    lacking = [
+        each.name
+        for each in every
+        if not (each.folder(card, training, one.workspace) / RECORD).is_file()
+    ]
+    if lacking:
+        raise ProjectError(
+            f"not customized yet, or changed since: {', '.join(lacking)}. `sartor evaluate` spends "
+            f"nothing on training; run `sartor run {quote(str(one.folder))}` first."
+        )
 
 
 def _told(error: Exception) -> str:

@@ -7,15 +7,15 @@ candidates/<candidate>.json  releases/  ../report.html
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from sartor import __version__
+from sartor import __version__, tested
 from sartor.data import prepared_files
 from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
@@ -58,9 +58,10 @@ class Made:
 
 
 def leave(
-    workspace: Workspace, file: ProjectFile, prepared: Prepared, tried: Sequence[Tried], made: Made
-) -> Outcome:
-    """Decide between the candidates tried, and write everything down."""
+    workspace: Workspace, file: ProjectFile, prepared: Prepared, tried: Sequence[Tried], made: Made,
+    given: Sequence[Report] = (),
+) -> Outcome:  # fmt: skip
+    """Decide between the candidates tried and the answers given, and write everything down."""
     from sartor.evaluation.decide import decide, decision_json
 
     if not tried:
@@ -68,16 +69,20 @@ def leave(
     at = datetime.now(UTC).isoformat(timespec="seconds")
     test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
     looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
-    reports = tuple(one.test for one in tried)
-    _save_reports(workspace, reports)
+    reports = (*(one.test for one in tried if one.test), *given)
+    kept_at = _save_reports(workspace, reports)
     too_many = _too_many(looks, file.criteria.max_looks)
     criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))
     seed = file.project.seed
     decision = decide(reports, criteria, seed=seed, refusals=[*made.failures, *too_many])
-    told = decision_json(decision, reports)
+    stopped = tuple(one for one in tried if one.stopped)
+    rows = tuple(one.stopped for one in stopped if one.stopped)
+    decision = replace(decision, comparisons=(*decision.comparisons, *rows))
+    told = decision_json(decision, (*reports, *(one.validation for one in stopped)))
     write_json(workspace.decision, told)
     earlier = history.read(workspace.root / "history.jsonl")
     run = _run(workspace, tried, decision, made, earlier, file, (at, test, looks))
+    run = _with_tested(run, kept_at, given)
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), made.sampling, at)
     page = _page(workspace, file, prepared, reports, run)
@@ -93,21 +98,47 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
             f"sartor run {quote(str(workspace.project))}"
         )
     read_json(workspace.decision, dict[str, Any])
-    names = [entry.candidate for entry in runs[-1].entries]
+    names = [entry.candidate for entry in runs[-1].entries if entry.tested]
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
     page = _page(workspace, file, prepared, reports, runs[-1])
     return Outcome(runs[-1].decision, reports, page, unchanged=True)
 
 
-def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> None:
-    """Those of this run, and no others."""
-    paths = {workspace.reports / f"{one.candidate}.json": one for one in reports}
-    for path, one in paths.items():
-        report.save(one, path)
+def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> dict[str, str]:
+    """Those of this run, and no others; where each is kept beyond the next run."""
+    kept_at = {one.candidate: tested.keep(workspace, one) for one in reports}
+    paths = {workspace.reports / f"{name}.json": name for name in kept_at}
+    for path, name in paths.items():
+        tested.copy(workspace, kept_at[name], path)
     for path in workspace.reports.glob("*.json"):
         if path not in paths:
             path.unlink()
+    return kept_at
+
+
+def _with_tested(
+    run: history.Run, kept_at: Mapping[str, str], given: Sequence[Report]
+) -> history.Run:
+    """The run with where its reports are kept, and with answers that were made elsewhere."""
+    entries = [replace(one, tested=kept_at.get(one.candidate, "")) for one in run.entries]
+    for one in given:
+        cost, where = one.measured.cost_per_answer, kept_at[one.candidate]
+        entries.append(
+            history.Entry(
+                candidate=one.candidate,
+                technique=one.measured.technique,
+                settings={},
+                digest=where,
+                notes=(),
+                validation=None,
+                cost_per_answer=cost,
+                training_seconds=0.0,
+                report="",
+                tested=where,
+            )
+        )
+    return replace(run, entries=tuple(entries))
 
 
 def _too_many(looks: int, most: int) -> list[str]:
@@ -175,7 +206,7 @@ def _entry(
             effect = history.effect(
                 workspace.root, entry, one.validation, criteria.scorer, criteria.margin, seed
             )
-    measured = one.test.measured
+    measured = (one.test or one.validation).measured
     return history.Entry(
         candidate=one.trial.name,
         technique=measured.technique,

@@ -6,6 +6,7 @@ Techniques' own settings stay plain here; techniques/registry.py gives them to t
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ LARGEST_SEED = 2**31 - 1
 """What numpy, torch and Python's own generators all take."""
 LARGEST = 2**63 - 1
 """TOML 1.0.0, "Integer": what a file may hold."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$"
 NAME = "begins with a letter or digit, then has letters (a to z), digits, spaces and . _ + -"
 
 
@@ -101,8 +103,10 @@ class Candidate(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$")
+    name: str = Field(pattern=NAME_PATTERN)
     technique: str
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = ()
+    """Customize it once with each, and count how they differ as a second level of chance."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -126,6 +130,8 @@ class Evaluate(Section):
     """Longest answer, in tokens; without it, what the training answers need."""
     batch_size: int = Field(32, ge=1)
     """Requests put to a model at once."""
+    stop_hopeless: bool = False
+    """Do not ask the test part of a candidate that validation shows to be far behind."""
 
 
 class Wanted(Section):
@@ -277,6 +283,16 @@ def refuse_impossible(file: ProjectFile, documents: int) -> None:
         )
 
 
+def refuse_name(name: str, candidates: Sequence[Candidate]) -> None:
+    """ProjectError where answers made elsewhere cannot be called that."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ProjectError(f"{name!r} cannot name a candidate: a name {NAME}; 80 at most.")
+    if name.lower() in {candidate.name.lower() for candidate in candidates}:
+        raise ProjectError(
+            f"{name!r} is a candidate of sartor.toml already. Give the answers another --name."
+        )
+
+
 def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
     if not candidates:
         raise ProjectError(
@@ -288,6 +304,15 @@ def _check_candidates(candidates: Sequence[Candidate], where: str) -> None:
             parts(candidate.technique)
         except SettingError as error:
             raise ProjectError(f"{where}: [customize] candidates: {error}") from error
+        if len(set(candidate.seeds)) < len(candidate.seeds):
+            raise ProjectError(
+                f"{where}: {candidate.name}: seeds has one twice: {list(candidate.seeds)}. "
+                "Name each once."
+            )
+        if candidate.seeds and "seed" in candidate.settings:
+            raise ProjectError(
+                f"{where}: {candidate.name} has both seed and seeds. Keep one of them."
+            )
     names = [candidate.name.lower() for candidate in candidates]
     for name in names:
         if names.count(name) > 1:

@@ -80,7 +80,7 @@ def sign_flip_p(
         signs = np.array(list(product((-1.0, 1.0), repeat=len(sums))))
         return float(np.mean(np.abs(signs @ sums) >= reached))
     random, extreme = np.random.default_rng(seed), 0
-    for rows in _chunks(resamples, len(sums)):
+    for rows in chunks(resamples, len(sums)):
         signs = random.integers(0, 2, size=(rows, len(sums)), dtype=np.int8) * 2.0 - 1
         extreme += int((np.abs(signs @ sums) >= reached).sum())
     return (extreme + 1) / (resamples + 1)
@@ -90,11 +90,18 @@ def _by_group(values: Numbers, groups: Sequence[Hashable] | None) -> tuple[Numbe
     """The sum and the number of the values of each group; each value alone without groups."""
     if groups is None:
         return values, np.ones(len(values))
-    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-    index = np.array([places[group] for group in groups], dtype=np.intp)
+    index = group_index(groups, len(values))
     sizes: Numbers = np.bincount(index).astype(np.float64)
     sums: Numbers = np.bincount(index, weights=values).astype(np.float64)
     return sums, sizes
+
+
+def group_index(groups: Sequence[Hashable] | None, n: int) -> NDArray[np.intp]:
+    """The number of each example's group, in the order they first come; its own without groups."""
+    if groups is None:
+        return np.arange(n, dtype=np.intp)
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    return np.array([places[group] for group in groups], dtype=np.intp)
 
 
 def _without_each(sums: Numbers, sizes: Numbers) -> Numbers:
@@ -109,7 +116,7 @@ def _resampled_means(
     kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     few = len(counts) * 20 < n  # drawing how often each kind occurs is then the quicker way
     parts = []
-    for rows in _chunks(resamples, len(counts) if few else n):
+    for rows in chunks(resamples, len(counts) if few else n):
         if few:
             drawn = random.multinomial(n, counts / n, size=rows)  # (rows, kinds)
             parts.append((drawn @ kinds[0]) / (drawn @ kinds[1]))
@@ -133,7 +140,7 @@ def _bca_levels(means: Numbers, mean: float, jackknife: Numbers, alpha: float) -
     return [float(ndtr(bias + s / max(1 - skew * s, 1e-3))) for s in shifts]
 
 
-def _chunks(resamples: int, width: int) -> list[int]:
+def chunks(resamples: int, width: int) -> list[int]:
     """Row counts that add up to `resamples`, each small enough to hold in memory."""
     rows = max(1, _CHUNK // max(1, width))
     whole, rest = divmod(resamples, rows)

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sartor.errors import SettingError
+from sartor.evaluation.cost import price_of
 from sartor.evaluation.criteria import fault
 from sartor.evaluation.decision_file import decision_json
 from sartor.evaluation.ranking import Ranking, rank
@@ -81,9 +82,9 @@ def _is_good_enough(name: str, ranking: Ranking, criteria: Criteria) -> bool:
 def _cheapest(reports: Sequence[Report], ranking: Ranking) -> str | None:
     if not reports:
         return None
-    limit = SAME_PRICE * min(report.measured.cost_per_answer for report in reports)
+    limit = SAME_PRICE * min(price_of(report) for report in reports)
     return min(
-        (report for report in reports if report.measured.cost_per_answer <= limit),
+        (report for report in reports if price_of(report) <= limit),
         key=lambda report: (
             -round(ranking.means[report.candidate], 12),
             report.measured.trainable_parameters,

@@ -15,6 +15,7 @@ WORDS: dict[Verdict | None, str] = {
     "worse": "Worse",
     "cannot tell": "Cannot tell",
     "refused": "Refused",
+    "stopped": "Stopped early",
     None: "Not compared",
 }
 

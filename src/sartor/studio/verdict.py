@@ -12,6 +12,7 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
+from sartor.evaluation.cost import price_of
 from sartor.evaluation.records import Decision
 from sartor.studio import figures
 from sartor.studio.standing import Standing, subject
@@ -125,14 +126,18 @@ def _is_plain(row: Standing) -> bool:
 def _price(winner: Standing, best: Standing, currency: str) -> Markup:
     assert winner.report
     measured = winner.report.measured
+    if measured.cost_per_answer is None:
+        return escape("What its answers cost is not known: they were made elsewhere.")
     cost = figures.cost_per_thousand(measured.cost_per_answer, currency)
-    text = (
-        f"1,000 answers cost {cost}, and one takes {figures.seconds(measured.seconds_per_answer)}."
-    )
+    text = f"1,000 answers cost {cost}"
+    if measured.seconds_per_answer is not None:
+        text += f", and one takes {figures.seconds(measured.seconds_per_answer)}"
+    text += "."
     if measured.training_seconds > 0:
         text += f" Making it took {figures.duration(measured.training_seconds)}."
-    if best.name != winner.name and best.report and measured.cost_per_answer > 0:
-        ratio = best.report.measured.cost_per_answer / measured.cost_per_answer
+    theirs = best.report.measured.cost_per_answer if best.report else None
+    if best.name != winner.name and theirs is not None and measured.cost_per_answer > 0:
+        ratio = theirs / measured.cost_per_answer
         if ratio >= 1.05:
             text += f" The best one costs {figures.times(ratio)} as much."
     return escape(text)
@@ -153,7 +158,7 @@ def _cheaper_and_unsure(winner: Standing, rows: Sequence[Standing]) -> Iterator[
 def _costs_less(row: Standing, winner: Standing) -> bool:
     if not row.report or not winner.report:
         return False
-    return row.report.measured.cost_per_answer < winner.report.measured.cost_per_answer
+    return price_of(row.report) < price_of(winner.report)
 
 
 def _label_more(row: Standing) -> int | None:
