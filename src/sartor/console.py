@@ -29,7 +29,7 @@ from sartor.checkup import Checkup
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
 from sartor.models.catalogue import Shortlist
-from sartor.outcome import Outcome
+from sartor.outcome import TO_LABEL, Outcome
 from sartor.progress import Task
 from sartor.studio import figures
 
@@ -195,10 +195,35 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
             table.add_row(escape(row.candidate), *["-"] * 6, "stopped")
     shown = console()
     shown.print(table)
-    winner = outcome.decision.winner
-    shown.print(f"[bold]winner: {escape(winner) if winner else 'none'}[/bold]")
-    shown.print(escape(outcome.decision.reason))
+    _print_words(shown, outcome)
     shown.print(f"report: {escape(str(outcome.page))}")
+
+
+SHOWN_MISTAKES = 3
+"""Of the ten that decision.json and the report have."""
+
+
+def _print_words(shown: Console, outcome: Outcome) -> None:
+    """The verdict in sentences, and the worst mistakes."""
+    summary, words = outcome.summary, outcome.summary.words
+    shown.print(f"[bold]{escape(words.ship)}[/bold]")
+    for head, text in (
+        ("why", words.why),
+        ("how sure", words.how_sure),
+        ("costs", words.costs),
+        ("still wrong", words.still_wrong),
+    ):
+        if text:
+            shown.print(f"[dim]{head}:[/dim] {escape(text)}")
+    for one in summary.mistakes[:SHOWN_MISTAKES]:
+        asked, said = figures.shortened(one.input, 60), figures.shortened(one.output, 50)
+        right = figures.shortened(one.target, 50)
+        shown.print(escape(f"  {one.score:.2f}  {asked} · said: {said or '-'} · right: {right}"))
+    for text in words.would_change or ("nothing that was looked at.",):
+        shown.print(f"[dim]would change the answer:[/dim] {escape(text)}")
+    if summary.label_next:
+        where = outcome.page.parent / ".sartor" / TO_LABEL
+        shown.print(f"[dim]what to label next:[/dim] {escape(str(where))}")
 
 
 def print_difference(found: Difference) -> None:

@@ -28,7 +28,7 @@ from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.outcome import Made, Outcome
+from sartor.outcome import Made, Outcome, write_export
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
@@ -76,6 +76,10 @@ class Project:
     def outcome(self) -> Outcome:
         """What the last run came to; its page is written anew."""
         return outcome.kept(self.workspace, self.file)
+
+    def export(self, outcome: Outcome, form: str, path: Path | None = None) -> Path:
+        """Write the report in another form: html, md, csv, model-card; where it was written."""
+        return write_export(outcome, self.name, self.file.cost.currency, form, path)
 
     def trials(self) -> list[Trial]:
         """The candidates, with their techniques built: SettingError before anything is spent."""

@@ -1,6 +1,6 @@
 """What a run leaves: the decision, the reports, a line of history, the release, and the page.
 
-decision.json  reports/<candidate>.json  history.jsonl  looks.jsonl
+decision.json  label-next.jsonl  reports/<candidate>.json  history.jsonl  looks.jsonl  tested/
 candidates/<candidate>.json  releases/  ../report.html
 """
 
@@ -21,15 +21,26 @@ from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
 from sartor.errors import ModelError, ProjectError
 from sartor.evaluation import history, report
+from sartor.evaluation.decision_file import summary_of
+from sartor.evaluation.given import TECHNIQUE
+from sartor.evaluation.label_next import Unlabelled, to_fill
 from sartor.evaluation.records import Criteria, Decision, Report
+from sartor.evaluation.summary import Summary, summarize
 from sartor.models.language_model import Sampling
 from sartor.project import FILE, ProjectFile
+from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
+from sartor.studio.export import Told, exported
 from sartor.studio.page import Counts, ReportPage, render
 from sartor.trial import Tried
 from sartor.workspace import Workspace
 
 PAGE = "report.html"
+FORMS = {"html": PAGE, "md": "report.md", "csv": "report.csv", "model-card": "model-card.md"}
+"""Of the report, and the file each is written to unless another is named."""
+TO_LABEL = "label-next.jsonl"
+MOST_REQUESTS = 10_000
+"""Of the server's log, the newest, among which the next to label are looked for."""
 TOLD_VERSIONS = ("torch", "transformers", "peft", "lancedb", "wordllama")
 
 
@@ -41,6 +52,8 @@ class Outcome:
     reports: tuple[Report, ...]
     page: Path
     """The report, as one HTML file."""
+    summary: Summary
+    """The verdict in words, and what stands behind it."""
     unchanged: bool
     """Nothing had changed since the last run, so nothing was done."""
 
@@ -62,7 +75,7 @@ def leave(
     given: Sequence[Report] = (),
 ) -> Outcome:  # fmt: skip
     """Decide between the candidates tried and the answers given, and write everything down."""
-    from sartor.evaluation.decide import decide, decision_json
+    from sartor.evaluation.decide import decided, decision_json
 
     if not tried:
         raise ModelError(f"no candidate could be run: {'; '.join(made.failures)}")
@@ -74,19 +87,23 @@ def leave(
     too_many = _too_many(looks, file.criteria.max_looks)
     criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))
     seed = file.project.seed
-    decision = decide(reports, criteria, seed=seed, refusals=[*made.failures, *too_many])
+    refusals = [*made.failures, *too_many]
+    decision, ranking = decided(reports, criteria, seed=seed, refusals=refusals)
     stopped = tuple(one for one in tried if one.stopped)
     rows = tuple(one.stopped for one in stopped if one.stopped)
     decision = replace(decision, comparisons=(*decision.comparisons, *rows))
-    told = decision_json(decision, (*reports, *(one.validation for one in stopped)))
+    unlabelled = _unlabelled(workspace, prepared)
+    summary = summarize(decision, ranking, reports, file.cost.currency, seed, unlabelled)
+    told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
     write_json(workspace.decision, told)
+    _leave_to_label(workspace.root / TO_LABEL, summary)
     earlier = history.read(workspace.root / "history.jsonl")
     run = _run(workspace, tried, decision, made, earlier, file, (at, test, looks))
     run = _with_tested(run, kept_at, given)
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), made.sampling, at)
-    page = _page(workspace, file, prepared, reports, run)
-    return Outcome(decision, reports, page, unchanged=False)
+    page = _page(workspace, file, prepared, reports, run, summary)
+    return Outcome(decision, reports, page, summary, unchanged=False)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
@@ -97,12 +114,48 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
             f"{workspace.project} has no decision yet. Make one: "
             f"sartor run {quote(str(workspace.project))}"
         )
-    read_json(workspace.decision, dict[str, Any])
+    summary = summary_of(read_json(workspace.decision, dict[str, Any]))
     names = [entry.candidate for entry in runs[-1].entries if entry.tested]
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
-    page = _page(workspace, file, prepared, reports, runs[-1])
-    return Outcome(runs[-1].decision, reports, page, unchanged=True)
+    page = _page(workspace, file, prepared, reports, runs[-1], summary)
+    return Outcome(runs[-1].decision, reports, page, summary, unchanged=True)
+
+
+def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
+    """Documents of the project, and what the server was asked, without what is labelled already."""
+    training = prepared.split.training
+    everything = (*training.train, *training.validation, *prepared.split.test)
+    log = read_interactions(workspace.root / "interactions.sqlite")
+    requests = tuple((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
+    labelled = frozenset(example.input[-1].content for example in everything)
+    return Unlabelled(training.documents, requests[-MOST_REQUESTS:], labelled)
+
+
+def _leave_to_label(path: Path, summary: Summary) -> None:
+    """The rows to fill in; none where all is told."""
+    if summary.label_next:
+        write_text(path, to_fill(summary.label_next))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_export(
+    outcome: Outcome, project: str, currency: str, form: str, path: Path | None
+) -> Path:
+    """The report as Markdown, CSV or a model card, beside the page unless said otherwise."""
+    told = Told(project, outcome.decision, outcome.reports, outcome.summary, currency)
+    if form not in FORMS:
+        raise ProjectError(
+            f"--format is {form!r}; expected one of {', '.join(FORMS)}. Name one of them."
+        )
+    if form == "html":
+        if path is not None:
+            write_text(path, outcome.page.read_text("utf-8"))
+        return path or outcome.page
+    to = path or outcome.page.with_name(FORMS[form])
+    write_text(to, exported(told, form))
+    return to
 
 
 def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> dict[str, str]:
@@ -248,6 +301,7 @@ def _page(
     prepared: Prepared,
     reports: Sequence[Report],
     run: history.Run,
+    summary: Summary,
 ) -> Path:
     folder, counts = workspace.project, prepared.counts
     page = ReportPage(
@@ -260,16 +314,28 @@ def _page(
         counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
         looks=run.looks,
         dropped=prepared.dropped,
-        warnings=(*run.failures, *prepared.warnings),
+        warnings=(*run.failures, *_on_given(reports), *prepared.warnings),
         personal_data=prepared.personal_data,
         commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
         digests={"data": run.data, "test part": run.test, "base": run.base, "run": run.key},
         versions=_versions(),
         config_text=run.config,
         currency=run.currency,
+        summary=summary,
     )
     write_text(folder / PAGE, render(page))
     return folder / PAGE
+
+
+def _on_given(reports: Sequence[Report]) -> list[str]:
+    """What cannot be known of answers made elsewhere."""
+    names = [one.candidate for one in reports if one.measured.technique == TECHNIQUE]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: these answers were made elsewhere, where nobody here can see whether "
+        "the test examples were learned from. If they were, the score is worth nothing."
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -18,7 +18,8 @@ def test_answers_made_elsewhere_are_one_more_candidate(shop: Path, sartor: Sarto
     assert early.returncode == 2
     assert "not customized yet, or changed since: zero-shot" in early.stderr
     assert sartor("run", where).returncode == 0
-    test = [json.loads(line) for line in (shop / ".sartor/data/test.jsonl").open()]
+    data = (shop / ".sartor/data/test.jsonl").read_text()
+    test = [json.loads(line) for line in data.split("\n")[:-1]]
     answers = shop / "elsewhere.jsonl"
     rows = [json.dumps({"id": row["id"], "output": row["targets"][0]}) for row in test]
     answers.write_text("\n".join(rows) + "\n")

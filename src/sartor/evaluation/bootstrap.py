@@ -7,6 +7,8 @@ cut into chunks, so memory does not grow with the number of examples times resam
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -29,24 +31,67 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The BCa interval of the mean (Efron 1987, JASA 82:171), never narrower than n allows.
+    """The interval of a mean, once; `Bootstrap` gives several of the same values."""
+    return Bootstrap(np.asarray(values, np.float64), groups, resamples, seed).interval(
+        alpha, bounds
+    )
 
-    Two honest widenings. The levels are those of Student's t (Hesterberg 2014, arXiv:1411.5279,
-    "expanded percentile"), or few examples would look too sure. And the interval leaves room for
-    what n examples cannot show: a share of the population none of them belongs to
-    (`unseen_share`), whose values may lie at `bounds`. Equal values get no point, but an interval.
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The resampled means of some values, from which intervals of any level are read."""
+
+    values: Numbers
+    groups: Sequence[Hashable] | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def interval(self, alpha: float, bounds: tuple[float, float]) -> Interval:
+        """The BCa interval (Efron 1987, JASA 82:171), never narrower than n allows.
+
+        Three honest widenings. The levels are those of Student's t (Hesterberg 2014,
+        arXiv:1411.5279, "expanded percentile"), or few examples would look too sure. Each end is
+        the further of BCa's and Student's own: where most values tie, the sample's skew is mostly
+        noise, and what BCa corrects by it misleads; where they are skewed, Student's end is too
+        near. And where values tie, room is left for what n examples cannot show: a share of the
+        population none of them belongs to (`unseen_share`), whose values may lie at `bounds`.
+        Equal values get no point, but an interval.
+        """
+        sums, sizes = self._groups
+        mean, total = sums.sum() / sizes.sum(), len(sums)
+        rare = unseen_share(total, alpha) * alike(sums / sizes)
+        low = mean - rare * max(0.0, mean - bounds[0])
+        high = mean + rare * max(0.0, bounds[1] - mean)
+        if total > 1 and np.ptp(self._jackknife) > 1e-12:
+            levels = _bca_levels(self._means, mean, self._jackknife, alpha)
+            below, above = np.quantile(self._means, levels)
+            reach = _student(total, alpha) * standard_error(self.values, self.groups)
+            low, high = min(low, below, mean - reach), max(high, above, mean + reach)
+        return Interval(float(max(low, bounds[0])), float(min(high, bounds[1])))
+
+    @cached_property
+    def _groups(self) -> tuple[Numbers, Numbers]:
+        return _by_group(self.values, self.groups)
+
+    @cached_property
+    def _jackknife(self) -> Numbers:
+        return _without_each(*self._groups)
+
+    @cached_property
+    def _means(self) -> Numbers:
+        return _resampled_means(*self._groups, self.resamples, np.random.default_rng(self.seed))
+
+
+def alike(values: Numbers) -> float:
+    """The share of values that are just like most: 1 where all are, 0 where no two are.
+
+    Where values differ throughout, their spread shows what others may be; where nearly all are
+    equal, what differs is rare, and n of them may have missed most of it.
     """
-    sums, sizes = _by_group(np.asarray(values, dtype=np.float64), groups)
-    mean, total = sums.sum() / sizes.sum(), len(sums)
-    rare = unseen_share(total, alpha)
-    low = mean - rare * max(0.0, mean - bounds[0])
-    high = mean + rare * max(0.0, bounds[1] - mean)
-    if total > 1 and np.ptp(jackknife := _without_each(sums, sizes)) > 1e-12:
-        means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-        levels = _bca_levels(means, mean, jackknife, alpha)
-        below, above = np.quantile(means, levels)
-        low, high = min(low, below), max(high, above)
-    return Interval(float(max(low, bounds[0])), float(min(high, bounds[1])))
+    if len(values) < 2:
+        return 1.0
+    _, counts = np.unique(np.round(values, 9), return_counts=True)
+    return float((counts.max() - 1) / (len(values) - 1))
 
 
 def standard_error(values: Sequence[float] | Numbers, groups: Sequence[Hashable] | None) -> float:
@@ -128,16 +173,23 @@ def _resampled_means(
 
 def _bca_levels(means: Numbers, mean: float, jackknife: Numbers, alpha: float) -> list[float]:
     """Which quantiles of the resampled means bound the interval."""
-    from scipy.special import ndtr, ndtri, stdtrit
+    from scipy.special import ndtr, ndtri
 
     n, edge = len(jackknife), 0.5 / len(means)
     below = np.mean(means < mean) + np.mean(means == mean) / 2
     bias = ndtri(np.clip(below, edge, 1 - edge))
     gaps = jackknife.mean() - jackknife
     skew = (gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5)
-    reach = -stdtrit(n - 1, alpha / 2) * np.sqrt(n / (n - 1))
+    reach = _student(n, alpha) * np.sqrt(n / (n - 1))
     shifts = [bias - reach, bias + reach]
     return [float(ndtr(bias + s / max(1 - skew * s, 1e-3))) for s in shifts]
+
+
+def _student(n: int, alpha: float) -> float:
+    """The two-sided quantile for n independent values."""
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(n - 1, alpha / 2))
 
 
 def chunks(resamples: int, width: int) -> list[int]:

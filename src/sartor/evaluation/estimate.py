@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from sartor.data.records import Example
 from sartor.errors import DataError
 from sartor.evaluation.records import Estimate
-
-SMALLEST_SLICE = 5
-"""Examples; an interval over fewer says nothing."""
+from sartor.evaluation.slicing import SMALLEST_SLICE, slices
 
 
 def estimate(
@@ -42,20 +40,6 @@ def group_of(example: Example) -> tuple[str, str]:
     return ("group", example.group) if example.group else ("id", example.id)
 
 
-def slices(examples: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
-    """Examples by slice: their tags, then whether they can be answered and have evidence.
-
-    Slices of fewer than SMALLEST_SLICE are left out, as are our own when all examples are in them.
-    """
-    everything = tuple(examples)
-    tags = sorted({tag for example in everything for tag in example.tags})
-    found = {tag: tuple(e for e in everything if tag in e.tags) for tag in tags}
-    for name, members in _own_slices(everything).items():
-        if len(members) < len(everything):
-            found.setdefault(name, members)
-    return {name: members for name, members in found.items() if len(members) >= SMALLEST_SLICE}
-
-
 def slice_estimates(
     examples: Sequence[Example],
     values: Mapping[str, Mapping[str, float]],
@@ -81,11 +65,3 @@ def estimate_of(
     kept = [example for example in members if example.id in scored]
     values = [scored[example.id] for example in kept]
     return estimate(values, binary, [group_of(example) for example in kept], seed)
-
-
-def _own_slices(examples: tuple[Example, ...]) -> dict[str, tuple[Example, ...]]:
-    return {
-        "answerable": tuple(example for example in examples if example.answerable),
-        "unanswerable": tuple(example for example in examples if not example.answerable),
-        "has evidence": tuple(example for example in examples if example.evidence),
-    }

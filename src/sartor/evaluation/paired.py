@@ -15,7 +15,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from sartor.evaluation.bootstrap import mean_interval, sign_flip_p, standard_error
+from sartor.evaluation.bootstrap import Bootstrap, sign_flip_p, standard_error
 from sartor.evaluation.seeds import Seeded
 from sartor.evaluation.statistics import (
     Interval,
@@ -80,13 +80,7 @@ class Paired:
             one, other = newcombe(*cells, alpha), tango(*cells, alpha)
             found = Interval(min(one.low, other.low), max(one.high, other.high))
         else:
-            found = mean_interval(
-                self._differences,
-                alpha=alpha,
-                groups=self.groups,
-                bounds=BOUNDS,
-                seed=self.seed,
-            )
+            found = self._bootstrap.interval(alpha, BOUNDS)
         return Interval(min(found.low, self.difference), max(found.high, self.difference))
 
     @cached_property
@@ -122,6 +116,10 @@ class Paired:
     @cached_property
     def _differences(self) -> tuple[float, ...]:
         return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
+
+    @cached_property
+    def _bootstrap(self) -> Bootstrap:
+        return Bootstrap(np.array(self._differences), self.groups, seed=self.seed)
 
     @cached_property
     def _seeded(self) -> Seeded | None:

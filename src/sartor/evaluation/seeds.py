@@ -2,9 +2,10 @@
 
 Another seed would have given another model. So there are two levels to resample: the examples (by
 group) and, independently, the seeds. A handful of seeds drawn with replacement vary too little, by
-(S-1)/S on average; their deviations are stretched by the root of that (Davison and Hinkley 1997,
-"Bootstrap Methods and their Application", section 3.8). The interval's levels are Student's t at
-the degrees of freedom of Satterthwaite (1946, Biometrics Bulletin 2:110): three seeds are few.
+(S-1)/S on average, and their means differ by the examples' chance already; what is drawn is
+stretched to the variance between seeds alone (Davison and Hinkley 1997, "Bootstrap Methods and
+their Application", section 3.8). No end is nearer than Student's t allows, each cause at its own
+degrees of freedom: three seeds are few, and no resample of three lies as far out as a fourth may.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sartor.evaluation.bootstrap import RESAMPLES, chunks, group_index
+from sartor.evaluation.bootstrap import RESAMPLES, alike, chunks, group_index
 from sartor.evaluation.estimate import group_of, slice_estimates
 from sartor.evaluation.records import Estimate, Measured, Report, Score
 from sartor.evaluation.statistics import Interval, unseen_share
@@ -47,40 +48,50 @@ class Seeded:
         """Standard error over both levels."""
         return float(np.sqrt(sum(self._variances)))
 
-    @cached_property
-    def degrees(self) -> float:
-        """Of freedom: Satterthwaite's."""
+    def reach(self, alpha: float) -> float:
+        """Half the width of the interval: Student's t of each cause at its own freedom, squared and
+        added (Zou and Donner 2008, Stat Med 27:1693)."""
+        from scipy.special import stdtrit
+
         freedom = [len(self._sums) - 1, *(len(rows) - 1 for rows in self._rows if len(rows) > 1)]
-        parts = [(v, f) for v, f in zip(self._variances, freedom, strict=True) if v > 0 and f > 0]
-        if not parts:
-            return 1.0
-        return float(sum(v for v, _ in parts) ** 2 / sum(v**2 / f for v, f in parts))
+        parts = [
+            stdtrit(f, alpha / 2) ** 2 * variance
+            for variance, f in zip(self._variances, freedom, strict=True)
+            if f > 0 and variance > 0
+        ]
+        return float(np.sqrt(sum(parts)))
 
     @cached_property
     def p(self) -> float:
-        """Two-sided, that the true mean is 0: Student's t over both levels."""
-        from scipy.stats import t
+        """Two-sided, that the true mean is 0: the level whose interval ends there."""
+        from scipy.optimize import brentq
 
-        if self.error < 1e-12:
+        if self.error < 1e-12 or abs(self.mean) < 1e-12:
             return 1.0
-        return float(2 * t.sf(abs(self.mean) / self.error, self.degrees))
+
+        def beyond(level: float) -> float:
+            return self.reach(float(10**level)) - abs(self.mean)
+
+        smallest = -15.0
+        if beyond(smallest) < 0:
+            return float(10**smallest)
+        return float(10 ** brentq(beyond, smallest, 0.0))
 
     def interval(self, alpha: float = 0.05) -> Interval:
         """From 10,000 resamples of examples and of seeds; never narrower than n allows."""
         from scipy.special import ndtr, stdtrit
 
-        rare, (floor, ceiling) = unseen_share(len(self._sums), alpha), self.bounds
+        rare = unseen_share(len(self._sums), alpha) * alike(self._sums / self._sizes)
+        floor, ceiling = self.bounds
         low = self.mean - rare * max(0.0, self.mean - floor)
         high = self.mean + rare * max(0.0, ceiling - self.mean)
         if self.error > 1e-12 and len(self._sums) > 1:
-            stretch = np.sqrt(len(self._sums) / (len(self._sums) - 1))
-            level = float(ndtr(stdtrit(self.degrees, alpha / 2) * stretch))
-            if level > 2 / RESAMPLES:
-                below, above = np.quantile(self._resampled, [level, 1 - level])
-            else:  # so few degrees of freedom that no resample lies as far out
-                reach = float(-stdtrit(self.degrees, alpha / 2)) * self.error
-                below, above = self.mean - reach, self.mean + reach
-            low, high = min(low, float(below)), max(high, float(above))
+            n = len(self._sums)
+            level = float(ndtr(stdtrit(n - 1, alpha / 2) * np.sqrt(n / (n - 1))))
+            below, above = np.quantile(self._resampled, [level, 1 - level])
+            reach = self.reach(alpha)  # resamples of a few seeds never lie as far out
+            low = min(low, float(below), self.mean - reach)
+            high = max(high, float(above), self.mean + reach)
         return Interval(max(low, floor), min(high, ceiling))
 
     @cached_property
@@ -111,10 +122,7 @@ class Seeded:
         gaps = self._sums - self.mean * self._sizes
         n, total = len(gaps), float(self._sizes.sum())
         by_examples = float((gaps**2).sum()) * n / max(1, n - 1) / total**2
-        by_seeds = [
-            float(rows.mean(axis=1).var(ddof=1)) / len(rows) for rows in self._rows if len(rows) > 1
-        ]
-        return [by_examples, *by_seeds]
+        return [by_examples, *(_between(rows) for rows in self._rows if len(rows) > 1)]
 
     @cached_property
     def _resampled(self) -> Numbers:
@@ -129,8 +137,25 @@ class Seeded:
             if seeds > 1:
                 off = scores.mean(axis=1) - scores.mean()
                 drawn = off[random.integers(0, seeds, size=(RESAMPLES, seeds))].mean(axis=1)
-                means = means + sign * drawn * np.sqrt(seeds / (seeds - 1))
+                spread = float(off.std()) / np.sqrt(seeds)  # of what was drawn
+                if spread > 1e-12:
+                    means = means + sign * drawn * np.sqrt(_between(scores)) / spread
         return means
+
+
+def _between(rows: Numbers) -> float:
+    """Variance of the mean by the choice of seeds, less what examples make of it already.
+
+    Of two seeds nothing is taken off: they are too few to tell the one from the other.
+    """
+    seeds, n = rows.shape
+    means = np.asarray(rows.mean(axis=1))
+    varies = float(means.var(ddof=1))
+    if seeds == 2:
+        return varies / seeds
+    within = rows - rows.mean(axis=0) - means[:, None] + rows.mean()
+    by_chance = float((within**2).sum()) / max(1, (seeds - 1) * (n - 1)) / n
+    return max(0.0, varies - by_chance) / seeds
 
 
 def joined(name: str, reports: Sequence[Report], seed: int) -> Report:

@@ -13,7 +13,8 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from sartor.evaluation.cost import price_of
-from sartor.evaluation.records import Decision
+from sartor.evaluation.records import Comparison, Decision
+from sartor.evaluation.summary import open_rivals
 from sartor.studio import figures
 from sartor.studio.standing import Standing, subject
 
@@ -46,6 +47,10 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
     if decision.winner is not None:
         winner = next(row for row in rows if row.name == decision.winner)
         sentences = tuple(_why_ship(decision, winner, rows, currency))
+        if rivals := open_rivals(decision):
+            names = [row.candidate for row in rivals]
+            told = (*_why_open(rivals), *sentences)
+            return Finding("cannot tell", _leads(winner.name, names), told, facts)
         return Finding("ship", _say("Ship {}.", winner.name), sentences, facts)
     unsure = [row for row in rows if row.verdict == "cannot tell"]
     if unsure:
@@ -53,6 +58,27 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
             "cannot tell", _unsure_headline(unsure), tuple(_why_unsure(decision, unsure)), facts
         )
     return Finding("none", Markup("No winner."), tuple(_why_none(decision, rows)), facts)
+
+
+def _leads(winner: str, rivals: Sequence[str]) -> Markup:
+    """The best so far; from whom it cannot be told."""
+    shown = rivals if len(rivals) <= 3 else rivals[:2]
+    joined = Markup(" and ").join(_say("{}", name) for name in shown)
+    if len(shown) > 2:
+        joined = _say("{}, {} and {}", *shown)
+    elif len(shown) < len(rivals):
+        joined = _say(f"{{}}, {{}} and {len(rivals) - 2} more", *shown)
+    return _say("{} leads, but cannot be told from ", winner) + joined + escape(" yet.")
+
+
+def _why_open(rivals: Sequence[Comparison]) -> Iterator[Markup]:
+    """How far apart the nearest rival may be, and what would settle it."""
+    nearest = rivals[0]
+    between = f"{figures.difference(nearest.low)} and {figures.difference(nearest.high)}"
+    text = f" may lie anywhere between {between} points from it."
+    if nearest.label_more:
+        text += f" About {nearest.label_more:,} more labelled examples would settle that."
+    yield _say("{}", nearest.candidate) + escape(text)
 
 
 def _say(pattern: str, *names: str) -> Markup:
