@@ -6,7 +6,7 @@ from the scorer takes no part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import median
@@ -55,13 +55,25 @@ def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ra
     values, kept = _shared(reports, scorer)
     groups = [group_of(example) for example in kept]
     seeds = {one.candidate: seeds_of(one, scorer, kept) for one in reports}
+    return ranked(values, groups, margin, seed, seeds)
+
+
+def ranked(
+    values: Mapping[str, Sequence[float]],
+    groups: Sequence[Hashable],
+    margin: float,
+    seed: int,
+    seeds: Mapping[str, Seeds] | None = None,
+) -> Ranking:
+    """The same of plain scores, by candidate, in the order of the groups of their examples."""
     n = len(groups)
     if not values or n == 0:
         return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0, pairs={})
     means = {name: sum(scores) / n for name, scores in values.items()}
     best = min(means, key=lambda name: (-round(means[name], 12), name))
+    by_seed = seeds or {name: (tuple(scores),) for name, scores in values.items()}
     pairs = {
-        name: pair(scores, values[best], groups, seed, (seeds[name], seeds[best]))
+        name: pair(scores, values[best], groups, seed, (by_seed[name], by_seed[best]))
         for name, scores in values.items()
         if name != best
     }

@@ -152,10 +152,10 @@ def _between(rows: Numbers) -> float:
     means = np.asarray(rows.mean(axis=1))
     varies = float(means.var(ddof=1))
     if seeds == 2:
-        return varies / seeds
+        return varies / len(rows)
     within = rows - rows.mean(axis=0) - means[:, None] + rows.mean()
     by_chance = float((within**2).sum()) / max(1, (seeds - 1) * (n - 1)) / n
-    return max(0.0, varies - by_chance) / seeds
+    return max(0.0, varies - by_chance) / len(rows)
 
 
 def joined(name: str, reports: Sequence[Report], seed: int) -> Report:

@@ -109,7 +109,8 @@ def _evidence(told: Told) -> Iterator[str]:
     yield "## Candidates"
     yield (
         f"{decision.n:,} held-out test examples, scored by {_plain(scorer)} from 0 to 1; intervals "
-        f"are 95 %, differences are paired and corrected by Holm; margin {decision.criteria.margin:g}."
+        "are 95 %, differences are paired and corrected by Holm; the margin is "
+        f"{decision.criteria.margin:g}."
     )
     yield _table(
         ["candidate", f"{scorer} (95 %)", "against best", "p", "cost per 1,000", "verdict"],

@@ -49,7 +49,7 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
         sentences = tuple(_why_ship(decision, winner, rows, currency))
         if rivals := open_rivals(decision):
             names = [row.candidate for row in rivals]
-            told = (*_why_open(rivals), *sentences)
+            told = (sentences[0], *_why_open(winner.name, rivals), *sentences[1:])
             return Finding("cannot tell", _leads(winner.name, names), told, facts)
         return Finding("ship", _say("Ship {}.", winner.name), sentences, facts)
     unsure = [row for row in rows if row.verdict == "cannot tell"]
@@ -71,14 +71,15 @@ def _leads(winner: str, rivals: Sequence[str]) -> Markup:
     return _say("{} leads, but cannot be told from ", winner) + joined + escape(" yet.")
 
 
-def _why_open(rivals: Sequence[Comparison]) -> Iterator[Markup]:
+def _why_open(winner: str, rivals: Sequence[Comparison]) -> Iterator[Markup]:
     """How far apart the nearest rival may be, and what would settle it."""
     nearest = rivals[0]
     between = f"{figures.difference(nearest.low)} and {figures.difference(nearest.high)}"
-    text = f" may lie anywhere between {between} points from it."
+    text = f" may lie anywhere between {between} points from "
+    settle = "."
     if nearest.label_more:
-        text += f" About {nearest.label_more:,} more labelled examples would settle that."
-    yield _say("{}", nearest.candidate) + escape(text)
+        settle = f". About {nearest.label_more:,} more labelled examples would settle that."
+    yield _say("{}" + text + "{}", nearest.candidate, winner) + escape(settle)
 
 
 def _say(pattern: str, *names: str) -> Markup:
