@@ -6,8 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from sartor.data.records import Example
 from sartor.errors import DataError
+from sartor.evaluation.bootstrap import MANY
 from sartor.evaluation.records import Estimate
 from sartor.evaluation.slicing import SMALLEST_SLICE, slices
+
+FEW = 50
+"""Groups in a slice, beyond which its interval is not resampled but expanded: there are many slices
+times many scorers, and nothing is decided on them."""
 
 
 def estimate(
@@ -15,6 +20,7 @@ def estimate(
     binary: bool,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
+    many: int = MANY,
 ) -> Estimate:
     """The mean and its 95 % interval: Wilson's for right or wrong, else a bootstrap.
 
@@ -30,7 +36,7 @@ def estimate(
     if binary and not repeated:
         found = wilson(round(sum(values)), n)
     else:
-        found = mean_interval(values, groups=groups if repeated else None, seed=seed)
+        found = mean_interval(values, groups=groups if repeated else None, seed=seed, many=many)
     mean = sum(values) / n
     return Estimate(mean, min(found.low, mean), max(found.high, mean), n)
 
@@ -49,7 +55,7 @@ def slice_estimates(
     """By slice, then by scorer. `values` by scorer, then example id; `binary` by scorer."""
     found = {
         name: {
-            scorer: estimate_of(members, scored, binary[scorer], seed)
+            scorer: estimate_of(members, scored, binary[scorer], seed, FEW)
             for scorer, scored in values.items()
             if sum(example.id in scored for example in members) >= SMALLEST_SLICE
         }
@@ -59,9 +65,13 @@ def slice_estimates(
 
 
 def estimate_of(
-    members: Sequence[Example], scored: Mapping[str, float], binary: bool, seed: int
+    members: Sequence[Example],
+    scored: Mapping[str, float],
+    binary: bool,
+    seed: int,
+    many: int = MANY,
 ) -> Estimate:
     """The estimate over those members that have a score; `scored` by example id."""
     kept = [example for example in members if example.id in scored]
     values = [scored[example.id] for example in kept]
-    return estimate(values, binary, [group_of(example) for example in kept], seed)
+    return estimate(values, binary, [group_of(example) for example in kept], seed, many)

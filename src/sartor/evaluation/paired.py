@@ -15,7 +15,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from sartor.evaluation.bootstrap import Bootstrap, sign_flip_p, standard_error
+from sartor.evaluation.bootstrap import RESAMPLES, Bootstrap, sign_flip_p, standard_error
 from sartor.evaluation.seeds import Seeded
 from sartor.evaluation.statistics import (
     Interval,
@@ -43,6 +43,7 @@ class Paired:
     seed: int = 0
     seeds: tuple[Seeds, Seeds] | None = None
     """Scores by seed, (seeds, examples) of each, where either was trained with several."""
+    resamples: int = RESAMPLES
 
     @property
     def n(self) -> int:
@@ -119,7 +120,7 @@ class Paired:
 
     @cached_property
     def _bootstrap(self) -> Bootstrap:
-        return Bootstrap(np.array(self._differences), self.groups, seed=self.seed)
+        return Bootstrap(np.array(self._differences), self.groups, self.resamples, self.seed)
 
     @cached_property
     def _seeded(self) -> Seeded | None:
