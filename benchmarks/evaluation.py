@@ -4,7 +4,7 @@
 
 Answers are made up: four candidates that get some of the words right. Ten scorers judge them (those
 that need no model, under several names where there are fewer). Prints one JSON object: CPU
-seconds by step, `seconds` in all, `peak_memory_mib` of the process, the report page's size in bytes.
+seconds by step, `seconds` in all, `peak_memory_mib` of the process, the page's size in bytes.
 """
 
 from __future__ import annotations

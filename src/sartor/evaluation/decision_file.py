@@ -28,10 +28,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
-from sartor.data.files import from_json, to_json
+from sartor.data.files import from_json
 from sartor.errors import DataError
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.summary import Summary
@@ -42,7 +42,7 @@ def decision_json(
 ) -> dict[str, Any]:
     """Plain values, ready to be written."""
     by_name = {report.candidate: report for report in reports}
-    told = json.loads(to_json(summary)) if summary else {}
+    told = asdict(summary) if summary else {}
     words = {"summary": told.pop("words")} if summary else {}
     return (
         words
