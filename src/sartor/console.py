@@ -26,9 +26,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sartor.checkup import Checkup
+from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
 from sartor.models.catalogue import Shortlist
-from sartor.outcome import Outcome
+from sartor.outcome import TO_LABEL, Outcome
 from sartor.progress import Task
 from sartor.studio import figures
 
@@ -181,7 +182,7 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
         table.add_row(
             escape(report.candidate),
             f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})" if found else "-",
-            f"{measured.cost_per_answer * 1000:.4f}",
+            _per_thousand(measured.cost_per_answer),
             figures.seconds(measured.seconds_per_answer),
             figures.memory(measured.peak_memory_bytes),
             figures.parameters(measured.trainable_parameters),
@@ -189,14 +190,63 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
             verdict,
             style="bold green" if verdict == "winner" else None,
         )
+    for row in outcome.decision.comparisons:
+        if row.verdict == "stopped":
+            table.add_row(escape(row.candidate), *["-"] * 6, "stopped")
     shown = console()
     shown.print(table)
     for said in outcome.not_tried:
         shown.print(escape(said))
-    winner = outcome.decision.winner
-    shown.print(f"[bold]winner: {escape(winner) if winner else 'none'}[/bold]")
-    shown.print(escape(outcome.decision.reason))
+    _print_words(shown, outcome)
     shown.print(f"report: {escape(str(outcome.page))}")
+
+
+SHOWN_MISTAKES = 3
+"""Of the ten that decision.json and the report have."""
+
+
+def _print_words(shown: Console, outcome: Outcome) -> None:
+    """The verdict in sentences, and the worst mistakes."""
+    summary, words = outcome.summary, outcome.summary.words
+    shown.print(f"[bold]{escape(words.ship)}[/bold]")
+    for head, text in (
+        ("why", words.why),
+        ("how sure", words.how_sure),
+        ("costs", words.costs),
+        ("still wrong", words.still_wrong),
+    ):
+        if text:
+            shown.print(f"[dim]{head}:[/dim] {escape(text)}")
+    for one in summary.mistakes[:SHOWN_MISTAKES]:
+        asked, said = figures.shortened(one.input, 60), figures.shortened(one.output, 50)
+        right = figures.shortened(one.target, 50)
+        shown.print(escape(f"  {one.score:.2f}  {asked} · said: {said or '-'} · right: {right}"))
+    for text in words.would_change or ("nothing that was looked at.",):
+        shown.print(f"[dim]would change the answer:[/dim] {escape(text)}")
+    if summary.label_next:
+        where = outcome.page.parent / ".sartor" / TO_LABEL
+        shown.print(f"[dim]what to label next:[/dim] {escape(str(where))}")
+
+
+def print_difference(found: Difference) -> None:
+    """One candidate against another, in a sentence."""
+    gap = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}, 95 %)"
+    said = {
+        "better": f"{found.candidate} is better than {found.against}",
+        "worse": f"{found.candidate} is worse than {found.against}",
+        "non-inferior": f"{found.candidate} is as good as {found.against}, within the margin of "
+        f"{found.margin:g}",
+        "cannot tell": f"cannot tell {found.candidate} from {found.against}",
+    }[found.verdict]
+    if found.label_more:
+        said += f"; about {found.label_more:,} more test examples would settle it"
+    shown = console()
+    shown.print(f"[bold]{escape(said)}[/bold]")
+    shown.print(
+        escape(
+            f"{found.scorer}: {gap} on {found.n:,} examples that both answered, p = {found.p:.2g}"
+        )
+    )
 
 
 def print_history(runs: Sequence[Run]) -> None:
@@ -218,9 +268,13 @@ def print_history(runs: Sequence[Run]) -> None:
                 f"{effect.verdict}"
                 if effect
                 else "-",
-                f"{entry.cost_per_answer * 1000:.4f}",
+                _per_thousand(entry.cost_per_answer),
             )
         shown.print(table)
+
+
+def _per_thousand(cost: float | None) -> str:
+    return "-" if cost is None else f"{cost * 1000:.4f}"
 
 
 def _table(*columns: str) -> Table:

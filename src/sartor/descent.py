@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from sartor.data.prepare import Prepared
 from sartor.errors import DataError, ModelError, SartorError
 from sartor.evaluation.ladder import step
+from sartor.evaluation.records import Comparison, Report
 from sartor.evaluation.scorer import Scorer
+from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.outcome import NotTried
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.tracking import tracker
-from sartor.trial import Asked, Training, Trial, Tried
+from sartor.trial import Asked, Gate, Training, Trial, Tried, joined_over_seeds
 from sartor.workspace import Workspace
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -60,10 +62,13 @@ def try_all(
             say(f"candidate {number} of {len(trials)}: {trial.name}")
             try:
                 asked = asked or _asked(file, card, prepared, scorers)
+                before = [one.validation for one in (*found.tried, *here)]
+                gate = _gate(file, before)
+                trying = _Trying(card, training, prepared, asked, workspace, gate)
                 with tracker.candidate(trial.name, trial.settings) as scores:
-                    made = trial.customize(card, training, workspace)
-                    here.append(trial.evaluate(made, prepared.split, asked, workspace))
-                    scores |= {name: e.mean for name, e in here[-1].test.estimates.items()}
+                    here.append(trying.over_seeds(trial))
+                    on_test = here[-1].test
+                    scores |= {n: e.mean for n, e in on_test.estimates.items()} if on_test else {}
             except (ModelError, DataError, MemoryError, RuntimeError) as error:
                 found.failures.append(f"{trial.name} failed: {_told(error)}")
                 say(found.failures[-1])
@@ -72,6 +77,45 @@ def try_all(
             stopped = _stopped(file, base, here, above)
             above += here
     return found
+
+
+def _gate(file: ProjectFile, before: Sequence[Report]) -> Gate | None:
+    """Stops candidates that are hopeless on validation, beside those before them, if that is
+    wanted."""
+    if not file.evaluate.stop_hopeless:
+        return None
+    criteria, seed = file.criteria, file.project.seed
+
+    def gate(report: Report) -> Comparison | None:
+        return hopeless(report, before, criteria.scorer, criteria.margin, seed)
+
+    return gate
+
+
+@dataclass(frozen=True)
+class _Trying:
+    """What one candidate goes through on one base."""
+
+    card: ModelCard
+    training: Training
+    prepared: Prepared
+    asked: Asked
+    workspace: Workspace
+    gate: Gate | None
+
+    def once(self, trial: Trial, gate: Gate | None) -> Tried:
+        made = trial.customize(self.card, self.training, self.workspace)
+        return trial.evaluate(made, self.prepared.split, self.asked, self.workspace, gate)
+
+    def over_seeds(self, trial: Trial) -> Tried:
+        """Tried once with each of its seeds, and joined; the first may be stopped."""
+        seeds = trial.candidate.seeds
+        if not seeds:
+            return self.once(trial, self.gate)
+        ones = [self.once(trial.seeded(seeds[0]), self.gate)]
+        if not ones[0].stopped:
+            ones += [self.once(trial.seeded(other), None) for other in seeds[1:]]
+        return joined_over_seeds(trial, ones, self.workspace, self.asked.seed)
 
 
 def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequence[Tried]) -> str:

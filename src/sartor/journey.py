@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from sartor import __version__, outcome, project
+from sartor import __version__, outcome, project, tested
 from sartor.crossing import bases_of, crossed
 from sartor.data import prepared_files
 from sartor.data.collect import collect
@@ -22,20 +23,23 @@ from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
 from sartor.descent import try_all
-from sartor.errors import DataError, ProjectError, SartorError
+from sartor.errors import DataError, ProjectError, SartorError, ServingError
 from sartor.evaluation import history
-from sartor.evaluation.records import Decision
+from sartor.evaluation.compare import Difference, compare
+from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs
+from sartor.evaluation.records import Decision, Report
+from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.named import Names
-from sartor.outcome import Made, NotTried, Outcome
+from sartor.outcome import Made, NotTried, Outcome, write_export
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
 from sartor.tracking import tracker
-from sartor.trial import Trial, rebuild, refuse_broken, source_digest
+from sartor.trial import RECORD, Training, Trial, rebuild, refuse_broken, source_digest
 from sartor.workspace import Workspace, complete, is_current, reopen
 
 PRICES = {"input_price", "output_price"}
@@ -68,6 +72,10 @@ class Project:
     def outcome(self) -> Outcome:
         """What the last run came to; its page is written anew."""
         return outcome.kept(self.workspace, self.file)
+
+    def export(self, outcome: Outcome, form: str, path: Path | None = None) -> Path:
+        """Write the report in another form: html, md, csv, model-card; where it was written."""
+        return write_export(outcome, self.name, self.file.cost.currency, form, path)
 
     def trials(self) -> list[Trial]:
         """The candidates, with their techniques built: SettingError before anything is spent."""
@@ -126,11 +134,53 @@ class Project:
         """Every run that came to a decision, oldest first."""
         return history.read(self.workspace.root / "history.jsonl")
 
+    def compare(
+        self, a: str, b: str, scorer: str | None = None, margin: float | None = None
+    ) -> Difference:
+        """A against B on the test part; tested.py says how candidates, runs, releases are named."""
+        criteria = self.file.criteria
+        return compare(
+            tested.find(self.workspace, a),
+            tested.find(self.workspace, b),
+            scorer or criteria.scorer,
+            criteria.margin if margin is None else margin,
+            self.file.project.seed,
+        )
+
+    def give(self, given: Given, predictions: Path) -> int:
+        """Take answers made elsewhere as a candidate; how many were not to the test part."""
+        project.refuse_name(given.name, self.candidates)
+        with self.workspace.locked():
+            split = _prepared(self, _data_key(self)).split
+            training = split.training
+            others = {example.id for example in (*training.train, *training.validation)}
+            outputs, passed = read_outputs(predictions, split.test, others)
+            keep(self.workspace.folder("given"), replace(given, outputs=outputs))
+        return passed
+
+    def given(self) -> list[Given]:
+        """Candidates whose answers were made elsewhere; one of the project's own goes before."""
+        names = {candidate.name.lower() for candidate in self.candidates}
+        everyone = kept(self.workspace.folder("given"))
+        return [one for one in everyone if one.name.lower() not in names]
+
     def release(self, candidate: str | None = None) -> Release:
         """What is served: the winner, or any other candidate by name."""
         if candidate is None:
+            self._refuse_given()
             return self.releases.current()
         return find_candidate(self.workspace.folder("candidates"), candidate)
+
+    def _refuse_given(self) -> None:
+        """ServingError where the winner's answers were made elsewhere."""
+        if not self.workspace.decision.is_file():
+            return
+        winner = last_decision(self).get("winner")
+        if winner in {given.name for given in self.given()}:
+            raise ServingError(
+                f"the winner, {winner}, answered elsewhere: nothing of it is here to serve. Serve "
+                "it where it is, or name another with --candidate."
+            )
 
     def model(self, candidate: str | None = None) -> LanguageModel:
         """The winner as it was evaluated, whole: prompt, index and weights."""
@@ -151,7 +201,12 @@ class Project:
         return answer
 
 
-def run(one: Project) -> Outcome:
+def evaluate(one: Project) -> Outcome:
+    """Evaluate and decide; ProjectError where a candidate has not been customized."""
+    return run(one, customize=False)
+
+
+def run(one: Project, customize: bool = True) -> Outcome:
     """Go through all steps of a project; one of several processes helps the first to train."""
     if following.follows():
         following.follow()
@@ -170,10 +225,13 @@ def run(one: Project) -> Outcome:
         project.refuse_impossible(one.file, prepared.counts["documents"])
         for trial in trials:
             trial.refuse_data(prepared.split.training)
+        if not customize:
+            _refuse_uncustomized(one, trials, cards, prepared)
         found = try_all(one.file, one.workspace, trials, cards, prepared, scorers)
         not_tried = (*one.left_out(), *found.not_tried)
         made = Made(key, data_key, tuple(found.failures), not_tried)
-        decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made)
+        given = _judged(one, prepared, scorers)
+        decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made, given)
         _tell_what_was_paid(one, cards)
         if not found.failures:
             complete(one.workspace.root, key)
@@ -197,10 +255,11 @@ def _unchanged(one: Project) -> Outcome | None:
     """The last run's outcome; None where what it left is not whole."""
     try:
         found = outcome.kept(one.workspace, one.file)
-        if found.decision.winner:
+        ours = [each.candidate for each in found.reports if not is_given(each)]
+        if found.decision.winner in ours:
             one.releases.current()
-        for report in found.reports:
-            refuse_broken(one.release(report.candidate).customization, one.folder)
+        for name in ours:
+            refuse_broken(one.release(name).customization, one.folder)
     except SartorError as error:
         say(f"what the last run left is not whole, and is made again: {error}")
         return None
@@ -236,7 +295,8 @@ def _key(
 ) -> str:  # fmt: skip
     """Of a remote model what its answers depend on counts, and its prices; not its budget, say."""
     file = one.file.model_dump(exclude={"data", "project", "remote", "tracking"})
-    own = [source_digest(scorer) for scorer in scorers]
+    own: list[Any] = [source_digest(scorer) for scorer in scorers]
+    own += one.given()
     own += [source_digest(trial.technique) for trial in trials]
     revisions = [card.revision for card in cards.values()]
     revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
@@ -272,6 +332,44 @@ def collected_and_prepared(one: Project) -> Prepared:
         collect(one.folder, data.documents, data.examples),
         Preparation(**division, seed=one.file.project.seed),
     )
+
+
+def _judged(one: Project, prepared: Prepared, scorers: Sequence[Scorer]) -> list[Report]:
+    """Reports of answers made elsewhere; those that do not cover the test part are told of."""
+    found = []
+    for given in one.given():
+        test = prepared.split.test
+        if missing := given.missing(test):
+            say(
+                f"{given.name} is left out: it answers {len(test) - len(missing):,} of "
+                f"{len(test):,} test examples. Give its answers again with `sartor evaluate`."
+            )
+            continue
+        answers, seed = given.predictions(test), one.file.project.seed
+        found.append(report(given.name, given.measured, answers, scorers, seed))
+    return found
+
+
+def _refuse_uncustomized(
+    one: Project, trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared
+) -> None:
+    """ProjectError where an evaluation would have to customize first."""
+    training = Training.of(prepared.split.training)
+    every = [
+        each
+        for trial in trials
+        for each in [trial.seeded(seed) for seed in trial.candidate.seeds] or [trial]
+    ]
+    lacking = [
+        each.name
+        for each in every
+        if not (each.folder(cards[each.base], training, one.workspace) / RECORD).is_file()
+    ]
+    if lacking:
+        raise ProjectError(
+            f"not customized yet, or changed since: {', '.join(lacking)}. `sartor evaluate` spends "
+            f"nothing on training; run `sartor run {quote(str(one.folder))}` first."
+        )
 
 
 def last_decision(one: Project) -> dict[str, Any]:

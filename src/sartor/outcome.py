@@ -1,35 +1,46 @@
 """What a run leaves: the decision, the reports, a line of history, the release, and the page.
 
-decision.json  reports/<candidate>.json  history.jsonl  looks.jsonl
+decision.json  label-next.jsonl  reports/<candidate>.json  history.jsonl  looks.jsonl  tested/
 candidates/<candidate>.json  releases/  ../report.html
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from sartor import __version__
+from sartor import __version__, tested
 from sartor.data import prepared_files
 from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
 from sartor.errors import ModelError, ProjectError
 from sartor.evaluation import history, report
+from sartor.evaluation.decision_file import summary_of
+from sartor.evaluation.given import is_given
+from sartor.evaluation.label_next import Unlabelled, to_fill
 from sartor.evaluation.records import Criteria, Decision, Report
+from sartor.evaluation.summary import Summary, summarize
 from sartor.project import FILE, ProjectFile
+from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
 from sartor.studio.curves import Curve
+from sartor.studio.export import Told, exported
 from sartor.studio.page import Counts, ReportPage, render
 from sartor.trial import Tried
 from sartor.workspace import Workspace
 
 PAGE = "report.html"
+FORMS = {"html": PAGE, "md": "report.md", "csv": "report.csv", "model-card": "model-card.md"}
+"""Of the report, and the file each is written to unless another is named."""
+TO_LABEL = "label-next.jsonl"
+MOST_REQUESTS = 10_000
+"""Of the server's log, the newest, among which the next to label are looked for."""
 TOLD_VERSIONS = ("torch", "transformers", "peft", "lancedb", "wordllama")
 
 
@@ -41,6 +52,8 @@ class Outcome:
     reports: tuple[Report, ...]
     page: Path
     """The report, as one HTML file."""
+    summary: Summary
+    """The verdict in words, and what stands behind it."""
     unchanged: bool
     """Nothing had changed since the last run, so nothing was done."""
     not_tried: tuple[str, ...] = ()
@@ -71,31 +84,40 @@ class Made:
 
 
 def leave(
-    workspace: Workspace, file: ProjectFile, prepared: Prepared, tried: Sequence[Tried], made: Made
-) -> Outcome:
-    """Decide between the candidates tried, and write everything down."""
-    from sartor.evaluation.decide import decide, decision_json
+    workspace: Workspace, file: ProjectFile, prepared: Prepared, tried: Sequence[Tried], made: Made,
+    given: Sequence[Report] = (),
+) -> Outcome:  # fmt: skip
+    """Decide between the candidates tried and the answers given, and write everything down."""
+    from sartor.evaluation.decide import decided, decision_json
 
     if not tried:
         raise ModelError(f"no candidate could be run: {'; '.join(made.failures)}")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
     looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
-    reports = tuple(one.test for one in tried)
-    _save_reports(workspace, reports)
+    reports = (*(one.test for one in tried if one.test), *given)
+    kept_at = _save_reports(workspace, reports)
     too_many = _too_many(looks, file.criteria.max_looks)
     criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))
     seed = file.project.seed
-    decision = decide(reports, criteria, seed=seed, refusals=[*made.failures, *too_many])
-    told = decision_json(decision, reports)
+    refusals = [*made.failures, *too_many]
+    decision, ranking = decided(reports, criteria, seed=seed, refusals=refusals)
+    stopped = tuple(one for one in tried if one.stopped)
+    rows = tuple(one.stopped for one in stopped if one.stopped)
+    decision = replace(decision, comparisons=(*decision.comparisons, *rows))
+    unlabelled = _unlabelled(workspace, prepared)
+    summary = summarize(decision, ranking, reports, file.cost.currency, seed, unlabelled)
+    told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
     told["not_tried"] = [asdict(one) for one in made.not_tried]
     write_json(workspace.decision, told)
+    _leave_to_label(workspace.root / TO_LABEL, summary)
     earlier = history.read(workspace.root / "history.jsonl")
     run = _run(workspace, tried, decision, made, earlier, file, (at, test, looks))
+    run = _with_tested(run, kept_at, given)
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), at)
-    page = _page(workspace, file, prepared, reports, run)
-    return Outcome(decision, reports, page, unchanged=False, not_tried=run.not_tried)
+    page = _page(workspace, file, prepared, reports, run, summary)
+    return Outcome(decision, reports, page, summary, unchanged=False, not_tried=run.not_tried)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
@@ -106,23 +128,85 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
             f"{workspace.project} has no decision yet. Make one: "
             f"sartor run {quote(str(workspace.project))}"
         )
-    read_json(workspace.decision, dict[str, Any])
-    names = [entry.candidate for entry in runs[-1].entries]
+    summary = summary_of(read_json(workspace.decision, dict[str, Any]))
+    names = [entry.candidate for entry in runs[-1].entries if entry.tested]
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
-    page = _page(workspace, file, prepared, reports, runs[-1])
     last = runs[-1]
-    return Outcome(last.decision, reports, page, unchanged=True, not_tried=last.not_tried)
+    page = _page(workspace, file, prepared, reports, last, summary)
+    return Outcome(last.decision, reports, page, summary, unchanged=True, not_tried=last.not_tried)
 
 
-def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> None:
-    """Those of this run, and no others."""
-    paths = {workspace.reports / f"{one.candidate}.json": one for one in reports}
-    for path, one in paths.items():
-        report.save(one, path)
+def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
+    """Documents of the project, and what the server was asked, without what is labelled already."""
+    training = prepared.split.training
+    everything = (*training.train, *training.validation, *prepared.split.test)
+    log = read_interactions(workspace.root / "interactions.sqlite")
+    requests = tuple((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
+    labelled = frozenset(example.input[-1].content for example in everything)
+    return Unlabelled(training.documents, requests[-MOST_REQUESTS:], labelled)
+
+
+def _leave_to_label(path: Path, summary: Summary) -> None:
+    """The rows to fill in; none where all is told."""
+    if summary.label_next:
+        write_text(path, to_fill(summary.label_next))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_export(
+    outcome: Outcome, project: str, currency: str, form: str, path: Path | None
+) -> Path:
+    """The report as Markdown, CSV or a model card, beside the page unless said otherwise."""
+    told = Told(project, outcome.decision, outcome.reports, outcome.summary, currency)
+    if form not in FORMS:
+        raise ProjectError(
+            f"--format is {form!r}; expected one of {', '.join(FORMS)}. Name one of them."
+        )
+    if form == "html":
+        if path is not None:
+            write_text(path, outcome.page.read_text("utf-8"))
+        return path or outcome.page
+    to = path or outcome.page.with_name(FORMS[form])
+    write_text(to, exported(told, form))
+    return to
+
+
+def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> dict[str, str]:
+    """Those of this run, and no others; where each is kept beyond the next run."""
+    kept_at = {one.candidate: tested.keep(workspace, one) for one in reports}
+    paths = {workspace.reports / f"{name}.json": name for name in kept_at}
+    for path, name in paths.items():
+        tested.copy(workspace, kept_at[name], path)
     for path in workspace.reports.glob("*.json"):
         if path not in paths:
             path.unlink()
+    return kept_at
+
+
+def _with_tested(
+    run: history.Run, kept_at: Mapping[str, str], given: Sequence[Report]
+) -> history.Run:
+    """The run with where its reports are kept, and with answers that were made elsewhere."""
+    entries = [replace(one, tested=kept_at.get(one.candidate, "")) for one in run.entries]
+    for one in given:
+        cost, where = one.measured.cost_per_answer, kept_at[one.candidate]
+        entries.append(
+            history.Entry(
+                candidate=one.candidate,
+                technique=one.measured.technique,
+                settings={},
+                digest=where,
+                notes=(),
+                validation=None,
+                cost_per_answer=cost,
+                training_seconds=0.0,
+                report="",
+                tested=where,
+            )
+        )
+    return replace(run, entries=tuple(entries))
 
 
 def _too_many(looks: int, most: int) -> list[str]:
@@ -209,7 +293,7 @@ def _entry(
             effect = history.effect(
                 workspace.root, entry, one.validation, criteria.scorer, criteria.margin, seed
             )
-    measured = one.test.measured
+    measured = (one.test or one.validation).measured
     return history.Entry(
         candidate=one.trial.name,
         technique=measured.technique,
@@ -251,6 +335,7 @@ def _page(
     prepared: Prepared,
     reports: Sequence[Report],
     run: history.Run,
+    summary: Summary,
 ) -> Path:
     folder, counts = workspace.project, prepared.counts
     bases = dict(base.rsplit(" ", 1) for base in run.bases or (run.base,))
@@ -265,7 +350,7 @@ def _page(
         counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
         looks=run.looks,
         dropped=prepared.dropped,
-        warnings=(*run.failures, *run.not_tried, *prepared.warnings),
+        warnings=(*run.failures, *run.not_tried, *_on_given(reports), *prepared.warnings),
         personal_data=prepared.personal_data,
         commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
         digests={
@@ -278,6 +363,7 @@ def _page(
         config_text=run.config,
         currency=run.currency,
         curves=tuple(_curves(workspace, reports)),
+        summary=summary,
     )
     write_text(folder / PAGE, render(page))
     return folder / PAGE
@@ -298,6 +384,17 @@ def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:
                 one.candidate, came_to.learning_rate, came_to.steps, came_to.tokens,
                 came_to.halvings, came_to.curve,
             )  # fmt: skip
+
+
+def _on_given(reports: Sequence[Report]) -> list[str]:
+    """What cannot be known of answers made elsewhere."""
+    names = [one.candidate for one in reports if is_given(one)]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: these answers were made elsewhere, where nobody here can see whether "
+        "the test examples were learned from. If they were, the score is worth nothing."
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -43,8 +43,8 @@ LARGEST_SEED = 2**31 - 1
 """What numpy, torch and Python's own generators all take."""
 LARGEST = 2**63 - 1
 """TOML 1.0.0, "Integer": what a file may hold."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$"
 NAME = "begins with a letter or digit, then has letters (a to z), digits, spaces and . _ + -"
-NAMED = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}$"
 UNSHOWN = frozenset({"endpoint", "api_key_env"})
 """Keys whose wrong values are not repeated in errors: a secret may have been put there."""
 OWN_PARAMETERS = frozenset(
@@ -222,10 +222,12 @@ class Candidate(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=NAMED)
+    name: str = Field(pattern=NAME_PATTERN)
     technique: str
     base: Paths = ()
     """Its own base, or bases, in place of those of [model]."""
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = ()
+    """Customize it once with each, and count how they differ as a second level of chance."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -249,6 +251,8 @@ class Evaluate(Section):
     """Longest answer, in tokens; without it, what the training answers need."""
     batch_size: int = Field(32, ge=1)
     """Requests put to a model at once."""
+    stop_hopeless: bool = False
+    """Do not ask the test part of a candidate that validation shows to be far behind."""
 
 
 class Wanted(Section):
@@ -415,6 +419,16 @@ def refuse_impossible(file: ProjectFile, documents: int) -> None:
         )
 
 
+def refuse_name(name: str, candidates: Sequence[Candidate]) -> None:
+    """ProjectError where answers made elsewhere cannot be called that."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ProjectError(f"{name!r} cannot name a candidate: a name {NAME}; 80 at most.")
+    if name.lower() in {candidate.name.lower() for candidate in candidates}:
+        raise ProjectError(
+            f"{name!r} is a candidate of sartor.toml already. Give the answers another --name."
+        )
+
+
 def _check_candidates(candidates: Sequence[Candidate], bases: Sequence[str], where: str) -> None:
     if not candidates:
         raise ProjectError(
@@ -426,6 +440,15 @@ def _check_candidates(candidates: Sequence[Candidate], bases: Sequence[str], whe
             parts(candidate.technique)
         except SettingError as error:
             raise ProjectError(f"{where}: [customize] candidates: {error}") from error
+        if len(set(candidate.seeds)) < len(candidate.seeds):
+            raise ProjectError(
+                f"{where}: {candidate.name}: seeds has one twice: {list(candidate.seeds)}. "
+                "Name each once."
+            )
+        if candidate.seeds and "seed" in candidate.settings:
+            raise ProjectError(
+                f"{where}: {candidate.name} has both seed and seeds. Keep one of them."
+            )
     names = [(c.name.lower(), base) for c in candidates for base in c.base or bases]
     for name, base in names:
         if names.count((name, base)) > 1:
@@ -437,7 +460,7 @@ def _check_candidates(candidates: Sequence[Candidate], bases: Sequence[str], whe
 
 def _check_remotes(file: ProjectFile, where: str) -> None:
     for name in file.remote:
-        if not re.fullmatch(NAMED, name) or name == "thimble":
+        if not re.fullmatch(NAME_PATTERN, name) or name == "thimble":
             raise ProjectError(
                 f"{where}: [remote.{name}]: a name {NAME}; 80 characters at most, and not "
                 "'thimble'."

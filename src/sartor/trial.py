@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,13 @@ from sartor import __version__
 from sartor.crossing import Crossed
 from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import Conversation, Example, Split, TrainingData
-from sartor.errors import DataError, ModelError
-from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer
+from sartor.errors import DataError, ModelError, SettingError
+from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.predict import predict
-from sartor.evaluation.records import Measured, Prediction, Report
+from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
+from sartor.evaluation.seeds import joined
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.memory import PeakMemory
 from sartor.models.named import Names, card_named, paid_so_far
@@ -55,11 +56,14 @@ class Tried:
 
     trial: Trial
     customization: Customization
-    test: Report
+    test: Report | None
+    """None for one that was stopped after validation."""
     validation: Report
     validation_file: str
     """Where the report on validation is kept, inside the workspace."""
     sampling: Sampling
+    stopped: Comparison | None = None
+    """Why the test part was not asked: the comparison on validation that was hopeless."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,10 @@ class Asked:
     batch: int
     prices: Cost
     seed: int
+
+
+Gate = Callable[[Report], Comparison | None]
+"""Given the report on validation, what stops the candidate there; None lets it go on."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,29 @@ class Trial:
     @property
     def candidate(self) -> Candidate:
         return self.crossed.candidate
+
+    def seeded(self, seed: int) -> Trial:
+        """The same candidate trained with another seed; SettingError where it takes none."""
+        defaults = {
+            name: {key: value for key, value in given.items() if key != "seed"}
+            for name, given in self.defaults.items()
+        }
+        given = {key: value for key, value in self.candidate.settings.items() if key != "seed"}
+        one = self.candidate.model_copy(
+            update={
+                "name": f"{self.candidate.name}.seed{seed}",
+                "seeds": (),
+                "__pydantic_extra__": given,
+            }
+        )
+        named = replace(self.crossed, candidate=one, name=f"{self.name}.seed{seed}")
+        made = Trial.of(named, defaults, seed)
+        if not any("seed" in given for given in made.defaults.values()):
+            raise SettingError(
+                f"{self.name}: seeds were given, and {self.candidate.technique} takes no seed: "
+                "it comes out the same each time. Leave `seeds` out."
+            )
+        return made
 
     @property
     def name(self) -> str:
@@ -153,10 +184,7 @@ class Trial:
 
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""
-        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
-        others = self._asks()
-        key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
-        folder = workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
+        folder = self.folder(base, training, workspace)
         record = folder / RECORD
         if record.is_file():
             try:
@@ -179,10 +207,18 @@ class Trial:
         write_json(record, made)
         return made
 
+    def folder(self, base: ModelCard, training: Training, workspace: Workspace) -> Path:
+        """Where its customization is, or would be, kept."""
+        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        others = self._asks()
+        key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
+        return workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
+
     def evaluate(
-        self, made: Customization, split: Split, asked: Asked, workspace: Workspace
-    ) -> Tried:
-        """Ask it the validation and the test part, and score both."""
+        self, made: Customization, split: Split, asked: Asked, workspace: Workspace,
+        gate: Gate | None = None,
+    ) -> Tried:  # fmt: skip
+        """Ask it the validation part and, unless the gate stops it there, the test part; score."""
         examples = (*split.training.validation, *split.test)
         key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
         name = f"{self.candidate.name}-{key[:12]}"
@@ -191,13 +227,25 @@ class Trial:
         with _Memory(folder / "measured.json", model) as memory:
             validation, test = split.training.validation, split.test
             held = self._ask(model, validation, asked, folder / "validation.jsonl", made)
-            tested = self._ask(model, test, asked, folder / "test.jsonl", made)
-        measured = _measured(made, tested, memory.peak, asked.prices, self.candidate.technique)
+            stopped = self._stopped(gate, made, held, asked)
+            tested = [] if stopped else self._ask(model, test, asked, folder / "test.jsonl", made)
+        seen = tested or held
+        measured = _measured(made, seen, memory.peak, asked.prices, self.candidate.technique)
         kept = f"validation/{name}.json"
         on_validation = report(self.name, measured, held, asked.scorers, asked.seed)
         save(on_validation, workspace.root / kept)
+        if stopped:
+            return Tried(self, made, None, on_validation, kept, asked.sampling, stopped)
         on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
         return Tried(self, made, on_test, on_validation, kept, asked.sampling)
+
+    def _stopped(
+        self, gate: Gate | None, made: Customization, held: Sequence[Prediction], asked: Asked
+    ) -> Comparison | None:
+        if gate is None:
+            return None
+        measured = _measured(made, held, 0, asked.prices, self.candidate.technique)
+        return gate(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
         self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
@@ -206,6 +254,25 @@ class Trial:
         what = f"{self.name}: answer {path.stem}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+
+
+def joined_over_seeds(
+    trial: Trial, ones: Sequence[Tried], workspace: Workspace, seed: int
+) -> Tried:
+    """One candidate of those that differ in their seed; the first one's model is what is served."""
+    first = ones[0]
+    candidate = first.trial.candidate.model_copy(update={"name": trial.candidate.name})
+    named = replace(first.trial, crossed=replace(trial.crossed, candidate=candidate))
+    if first.stopped:
+        stopped = replace(first.stopped, candidate=trial.name)
+        held = replace(first.validation, candidate=trial.name)
+        return replace(first, trial=named, validation=held, stopped=stopped)
+    held = joined(trial.name, [one.validation for one in ones], seed)
+    tests = [one.test for one in ones if one.test]
+    file = f"validation/{trial.name}-{digest(held)[:12]}.json"
+    save(held, workspace.root / file)
+    test = joined(trial.name, tests, seed)
+    return Tried(named, first.customization, test, held, file, first.sampling)
 
 
 @dataclass(frozen=True)
@@ -325,6 +392,8 @@ def _measured(
         trainable_parameters=made.trainable_parameters,
         training_seconds=made.seconds,
         peak_memory_bytes=max(made.peak_memory, peak),
+        training_cost=training_cost(made.seconds, prices) + made.paid,
+        expected_requests=prices.expected_requests,
     )
 
 

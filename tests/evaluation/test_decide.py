@@ -110,7 +110,7 @@ def test_equal_candidates_are_seldom_called_worse(planted: Planted) -> None:
 
 def test_with_few_examples_it_says_how_many_more_would_settle_it(planted: Planted) -> None:
     reports = [
-        planted("cheap", noisy(base(20), -0.04), cost=0.1),
+        planted("cheap", noisy(base(20), -0.03), cost=0.1),
         planted("dear", base(20), cost=1),
     ]
     decision = decide(reports, CRITERIA, seed=0)
@@ -124,7 +124,7 @@ def test_with_few_examples_it_says_how_many_more_would_settle_it(planted: Plante
     assert "cheap costs less but could not be shown to be good enough" in decision.reason
     settled = decide(
         [
-            planted("cheap", noisy(base(20 + 4 * more), -0.04), cost=0.1),
+            planted("cheap", noisy(base(20 + 4 * more), -0.03), cost=0.1),
             planted("dear", base(20 + 4 * more), cost=1),
         ],
         CRITERIA,

@@ -7,7 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from sartor.evaluation.bootstrap import mean_interval, sign_flip_p, standard_error
+from sartor.evaluation.bootstrap import (
+    MANY,
+    Bootstrap,
+    mean_interval,
+    sign_flip_p,
+    standard_error,
+)
 from sartor.evaluation.statistics import (
     examples_needed,
     holm,
@@ -124,6 +130,21 @@ def test_bca_agrees_with_scipy_where_examples_are_many() -> None:
     found = mean_interval(values, resamples=20_000)
     width = theirs.high - theirs.low
     assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=width / 25)
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_beyond_two_thousand_the_expansion_is_what_resamples_come_to(groups: bool) -> None:
+    random = np.random.default_rng(8)
+    values = random.beta(0.3, 2.0, size=MANY + 1)
+    rows = np.repeat(values, 3) if groups else values
+    names = list(np.repeat(np.arange(len(values)), 3)) if groups else None
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)
+    ).confidence_interval
+    found = Bootstrap(rows, names).interval(0.05, (0.0, 1.0))
+    assert (found.low, found.high) == pytest.approx(
+        tuple(theirs), abs=(theirs.high - theirs.low) / 30
+    )
 
 
 def test_few_examples_get_the_width_of_students_t() -> None:

@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from sartor.data.records import Dropped, Example, Message, Passage
+from sartor.evaluation.break_even import BreakEven
+from sartor.evaluation.label_next import ToLabel
 from sartor.evaluation.records import (
     Comparison,
     Criteria,
@@ -23,6 +25,8 @@ from sartor.evaluation.records import (
     Score,
     Verdict,
 )
+from sartor.evaluation.slice_findings import SliceFinding
+from sartor.evaluation.summary import Summary, Words
 from sartor.models.language_model import Completion
 from sartor.studio.page import Counts, ReportPage, render
 
@@ -157,6 +161,36 @@ def test_a_cheaper_candidate_that_might_do_is_mentioned() -> None:
     decision = decided("rag", "rag", against("lora", "cannot tell", label_more=90))
     told = text_of(render(page(decision, report("rag", 0.7, 0.002), report("lora", 0.66, 0.001))))
     assert "lora is cheaper and might be good enough: label about 90 more examples" in told
+
+
+def test_a_best_that_cannot_be_told_from_another_is_not_said_to_be_shipped() -> None:
+    decision = decided("rag", "rag", against("lora", "cannot tell", label_more=90))
+    html = render(page(decision, report("rag", 0.7), report("lora", 0.69)))
+    told = text_of(html)
+    assert "rag leads, but cannot be told from lora yet." in told
+    assert "About 90 more labelled examples would settle that." in told
+    assert "Ship" not in told.replace("Shop", "").split("Cost")[0]
+    assert "Leads so far" in told
+
+
+def summed_up() -> Summary:
+    return Summary(
+        Words("Ship rag.", "As recorded.", "", "", "", ("With a margin of 0.2, lora would win.",)),
+        "rag",
+        (),
+        (SliceFinding("price", 40, 0.4, 0.8, -0.4, 0.002, True),),
+        (),
+        (BreakEven("rag", "lora", 1234), BreakEven("rag", "rag", None)),
+        (ToLabel("request", "r1", "<b>How much?</b>", 0.5, "e1"),),
+    )
+
+
+def test_what_would_change_the_answer_and_what_to_label_are_told() -> None:
+    told = text_of(render(replace(plain_page(), summary=summed_up())))
+    assert "What would change the answer With a margin of 0.2, lora would win." in told
+    assert "rag is cheaper up to 1,234 requests, lora beyond." in told
+    assert "weak, p 0.002" in told
+    assert "Answer &lt;b&gt;How much?&lt;/b&gt; expected disagreement 50 of 100" in told
 
 
 def test_a_lone_candidate_gets_a_whole_page() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from sartor.cli import answering, choosing, projects
+from sartor.cli import answering, choosing, judging, projects
 from sartor.cli.app import app, tell
 
-__all__ = ["answering", "app", "choosing", "main", "projects"]
+__all__ = ["answering", "app", "choosing", "judging", "main", "projects"]
 
 
 def _refuse_undecodable(words: list[str]) -> None:

@@ -90,15 +90,26 @@ def run(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
-    """Write the last run's report.html anew, and show its table."""
+def report(
+    folder: ProjectFolder = HERE,
+    form: Annotated[str, typer.Option("--format", help="html, md, csv or model-card.")] = "html",
+    out: Annotated[Path | None, typer.Option(help="Where to write it.", callback=reachable)] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the last run's report.html anew, or another format of it, and show its table.
+
+    sartor report shop --format model-card --out README.md
+    """
     from sartor.console import print_outcome
     from sartor.journey import Project, last_decision
 
     project = Project.open(folder)
     outcome = project.outcome()
+    written = project.export(outcome, form, out)
     print_outcome(outcome, project.file.cost.currency)
-    print_json(as_json, {"report": str(outcome.page), "decision": last_decision(project)})
+    if written != outcome.page:
+        tell(f"{form}: {written}")
+    print_json(as_json, {"report": str(written), "decision": last_decision(project)})
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Literal
 from sartor.errors import DataError
 from sartor.evaluation.estimate import group_of
 from sartor.evaluation.paired import pair
-from sartor.evaluation.ranking import scores_of
+from sartor.evaluation.ranking import scores_of, seeds_of
 from sartor.evaluation.records import Report
 
 
@@ -35,6 +35,7 @@ class Difference:
     """Non-inferior: the interval lies above -margin, but not above 0."""
     label_more: int | None = None
     """About how many more examples would settle a `cannot tell`."""
+    margin: float = 0.0
 
 
 def compare(
@@ -42,7 +43,13 @@ def compare(
 ) -> Difference:
     """The difference (a - b) of two reports."""
     first, second = scores_of(a, scorer), scores_of(b, scorer)
-    examples = [p.example for p in a.predictions if p.example.id in first.keys() & second.keys()]
+    theirs = {p.example.id: (p.example.input, p.example.targets) for p in b.predictions}
+    examples = [
+        p.example
+        for p in a.predictions
+        if p.example.id in first.keys() & second.keys()
+        and theirs.get(p.example.id) == (p.example.input, p.example.targets)
+    ]
     if not examples:
         raise DataError(
             f"{a.candidate} and {b.candidate} share no example with a {scorer} score. "
@@ -53,6 +60,7 @@ def compare(
         [second[example.id] for example in examples],
         [group_of(example) for example in examples],
         seed,
+        (seeds_of(a, scorer, examples), seeds_of(b, scorer, examples)),
     )
     found = paired.interval(alpha)
     verdict = _verdict(found.low, found.high, margin)
@@ -67,6 +75,7 @@ def compare(
         n=paired.n,
         verdict=verdict,
         label_more=paired.label_more(margin, alpha) if verdict == "cannot tell" else None,
+        margin=margin,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
+from sartor.evaluation.records import Report
 from sartor.models.language_model import Completion
 from sartor.project import Cost, Remote
 
@@ -26,7 +28,16 @@ def remote_cost_per_answer(
 
 
 def _share_of_training(seconds: float, prices: Cost) -> float:
-    training_price = prices.training_machine_per_hour
-    if training_price is None:
-        training_price = prices.machine_per_hour
-    return seconds * training_price / HOUR / prices.expected_requests
+    return training_cost(seconds, prices) / prices.expected_requests
+
+
+def price_of(report: Report) -> float:
+    """Of an answer, to be compared with others; infinite where nobody knows it."""
+    cost = report.measured.cost_per_answer
+    return math.inf if cost is None else cost
+
+
+def training_cost(seconds: float, prices: Cost) -> float:
+    """Of so many seconds on the machine that trains, in the project's currency."""
+    price = prices.training_machine_per_hour
+    return seconds * (prices.machine_per_hour if price is None else price) / HOUR

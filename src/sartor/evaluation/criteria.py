@@ -26,5 +26,7 @@ def _faults(report: Report, criteria: Criteria) -> Iterator[str]:
         ("cost an answer", measured.cost_per_answer, criteria.max_cost),
         ("peak memory in GB", memory, criteria.max_memory_gb),
     ):
-        if limit is not None and value > limit:
+        if limit is not None and value is None:
+            yield f"{what}: not known, and the limit is {limit:g}"
+        elif limit is not None and value is not None and value > limit:
             yield f"{what}: {value:.3g}, above the limit of {limit:g}"

@@ -30,17 +30,22 @@ from sartor.evaluation.decision_file import decision_json
 from sartor.evaluation.ranking import Ranking, rank
 from sartor.evaluation.reasons import candidate_reason, decision_reason
 from sartor.evaluation.records import Comparison, Criteria, Decision, Report, Verdict
+from sartor.evaluation.winning import is_good_enough, winner_of
 
-__all__ = ["SAME_PRICE", "decide", "decision_json"]
-
-SAME_PRICE = 1.5
-"""Costs within this factor of the cheapest are not told apart."""
+__all__ = ["decide", "decided", "decision_json"]
 
 
 def decide(
     reports: Sequence[Report], criteria: Criteria, *, seed: int, refusals: Sequence[str] = ()
 ) -> Decision:
     """Compare the candidates and name the winner, or say why there is none."""
+    return decided(reports, criteria, seed=seed, refusals=refusals)[0]
+
+
+def decided(
+    reports: Sequence[Report], criteria: Criteria, *, seed: int, refusals: Sequence[str] = ()
+) -> tuple[Decision, Ranking]:
+    """The decision, and the numbers that it rests on."""
     if not 0 <= criteria.margin < 1:
         raise SettingError(
             f"criteria.margin is {criteria.margin}; it must be 0 or more and "
@@ -48,12 +53,7 @@ def decide(
         )
     ranking = rank(reports, criteria.scorer, criteria.margin, seed)
     faults = {report.candidate: fault(report, criteria) for report in reports}
-    good_enough = [
-        report
-        for report in reports
-        if not faults[report.candidate] and _is_good_enough(report.candidate, ranking, criteria)
-    ]
-    winner = None if refusals else _cheapest(good_enough, ranking)
+    winner = None if refusals else winner_of(reports, ranking, criteria)
     comparisons = [_compare(report, ranking, criteria, faults, winner) for report in reports]
     decision = Decision(
         winner=winner,
@@ -67,29 +67,8 @@ def decide(
             for c in comparisons
         ),
     )
-    return replace(decision, reason=decision_reason(decision, reports, faults, refusals))
-
-
-def _is_good_enough(name: str, ranking: Ranking, criteria: Criteria) -> bool:
-    """Whether it is the best, or shown to be no more than the margin below it."""
-    if name == ranking.best:
-        return True
-    found = ranking.distances.get(name)
-    return found is not None and found.interval.low > -criteria.margin
-
-
-def _cheapest(reports: Sequence[Report], ranking: Ranking) -> str | None:
-    if not reports:
-        return None
-    limit = SAME_PRICE * min(report.measured.cost_per_answer for report in reports)
-    return min(
-        (report for report in reports if report.measured.cost_per_answer <= limit),
-        key=lambda report: (
-            -round(ranking.means[report.candidate], 12),
-            report.measured.trainable_parameters,
-            report.candidate,
-        ),
-    ).candidate
+    told = replace(decision, reason=decision_reason(decision, reports, faults, refusals))
+    return told, ranking
 
 
 def _compare(
@@ -133,7 +112,7 @@ def _verdict(
         return "refused"
     if name == ranking.best:
         return "best"
-    if _is_good_enough(name, ranking, criteria):
+    if is_good_enough(name, ranking, criteria):
         return "non-inferior"
     found = ranking.distances.get(name)
     return "worse" if found and found.interval.high < 0 else "cannot tell"

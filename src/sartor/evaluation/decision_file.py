@@ -1,5 +1,6 @@
 """The decision as `.sartor/decision.json` has it. The keys are stable:
 
+summary               ship, why, how_sure, costs, still_wrong, would_change: sentences
 winner, best          names of candidates, or null
 reason                one or two sentences
 scorer, margin        of the criteria
@@ -16,36 +17,70 @@ candidates            a list, in the order of the reports:
     reason            one sentence
     label_more        test examples that would settle "cannot tell"; else null
 not_tried             a list of candidates that were passed over: name, why (outcome.py adds it)
+subject               whose mistakes and slices follow: the winner, else the best
+mistakes              its ten worst answers: id, input, target, output, score, explanation
+slices                worst first: slice, n, mean, rest, difference, p, finding
+changes               what would change the answer: what, candidate, at, now, winner, says
+break_even            of any two: few, many, requests
+label_next            what to label: kind, id, text, disagreement, like
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
+from sartor.data.files import from_json
+from sartor.errors import DataError
 from sartor.evaluation.records import Comparison, Decision, Report
+from sartor.evaluation.summary import Summary
 
 
-def decision_json(decision: Decision, reports: Sequence[Report]) -> dict[str, Any]:
+def decision_json(
+    decision: Decision, reports: Sequence[Report], summary: Summary | None = None
+) -> dict[str, Any]:
     """Plain values, ready to be written."""
     by_name = {report.candidate: report for report in reports}
-    return {
-        "winner": decision.winner,
-        "best": decision.best,
-        "reason": decision.reason,
-        "scorer": decision.criteria.scorer,
-        "margin": decision.criteria.margin,
-        "n": decision.n,
-        "resolvable": decision.resolvable,
-        "candidates": [
-            _candidate(row, by_name[row.candidate], decision.criteria.scorer)
-            for row in decision.comparisons
-        ],
-    }
+    told = asdict(summary) if summary else {}
+    words = {"summary": told.pop("words")} if summary else {}
+    return (
+        words
+        | {
+            "winner": decision.winner,
+            "best": decision.best,
+            "reason": decision.reason,
+            "scorer": decision.criteria.scorer,
+            "margin": decision.criteria.margin,
+            "n": decision.n,
+            "resolvable": decision.resolvable,
+            "candidates": [
+                _candidate(row, by_name[row.candidate], decision.criteria.scorer)
+                for row in decision.comparisons
+            ],
+        }
+        | told
+    )
+
+
+def summary_of(told: dict[str, Any]) -> Summary:
+    """The summary that decision.json holds; DataError where it was changed by hand."""
+    try:
+        names = {field.name for field in fields(Summary)} & told.keys()
+        plain = {name: told[name] for name in names} | {"words": told["summary"]}
+        return from_json(Summary, json.dumps(plain))
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            "decision.json is not as sartor wrote it: its summary is missing or was changed. "
+            "Run again: what is done is not done twice."
+        ) from error
 
 
 def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
-    measured, found = report.measured, report.estimates.get(scorer)
+    measured = report.measured
+    # One that was stopped has an estimate on validation only, which is no estimate of this.
+    found = None if row.verdict == "stopped" else report.estimates.get(scorer)
     return {
         "name": row.candidate,
         "technique": measured.technique,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from sartor.data.records import Example
 from sartor.errors import DataError
+from sartor.evaluation.bootstrap import MANY
 from sartor.evaluation.records import Estimate
+from sartor.evaluation.slicing import SMALLEST_SLICE, slices
 
-SMALLEST_SLICE = 5
-"""Examples; an interval over fewer says nothing."""
+FEW = 50
+"""Groups in a slice, beyond which its interval is not resampled but expanded: there are many slices
+times many scorers, and nothing is decided on them."""
 
 
 def estimate(
@@ -17,6 +20,7 @@ def estimate(
     binary: bool,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
+    many: int = MANY,
 ) -> Estimate:
     """The mean and its 95 % interval: Wilson's for right or wrong, else a bootstrap.
 
@@ -32,7 +36,7 @@ def estimate(
     if binary and not repeated:
         found = wilson(round(sum(values)), n)
     else:
-        found = mean_interval(values, groups=groups if repeated else None, seed=seed)
+        found = mean_interval(values, groups=groups if repeated else None, seed=seed, many=many)
     mean = sum(values) / n
     return Estimate(mean, min(found.low, mean), max(found.high, mean), n)
 
@@ -40,20 +44,6 @@ def estimate(
 def group_of(example: Example) -> tuple[str, str]:
     """What the example is resampled with: its group, or itself alone when it names none."""
     return ("group", example.group) if example.group else ("id", example.id)
-
-
-def slices(examples: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
-    """Examples by slice: their tags, then whether they can be answered and have evidence.
-
-    Slices of fewer than SMALLEST_SLICE are left out, as are our own when all examples are in them.
-    """
-    everything = tuple(examples)
-    tags = sorted({tag for example in everything for tag in example.tags})
-    found = {tag: tuple(e for e in everything if tag in e.tags) for tag in tags}
-    for name, members in _own_slices(everything).items():
-        if len(members) < len(everything):
-            found.setdefault(name, members)
-    return {name: members for name, members in found.items() if len(members) >= SMALLEST_SLICE}
 
 
 def slice_estimates(
@@ -65,7 +55,7 @@ def slice_estimates(
     """By slice, then by scorer. `values` by scorer, then example id; `binary` by scorer."""
     found = {
         name: {
-            scorer: estimate_of(members, scored, binary[scorer], seed)
+            scorer: estimate_of(members, scored, binary[scorer], seed, FEW)
             for scorer, scored in values.items()
             if sum(example.id in scored for example in members) >= SMALLEST_SLICE
         }
@@ -75,17 +65,13 @@ def slice_estimates(
 
 
 def estimate_of(
-    members: Sequence[Example], scored: Mapping[str, float], binary: bool, seed: int
+    members: Sequence[Example],
+    scored: Mapping[str, float],
+    binary: bool,
+    seed: int,
+    many: int = MANY,
 ) -> Estimate:
     """The estimate over those members that have a score; `scored` by example id."""
     kept = [example for example in members if example.id in scored]
     values = [scored[example.id] for example in kept]
-    return estimate(values, binary, [group_of(example) for example in kept], seed)
-
-
-def _own_slices(examples: tuple[Example, ...]) -> dict[str, tuple[Example, ...]]:
-    return {
-        "answerable": tuple(example for example in examples if example.answerable),
-        "unanswerable": tuple(example for example in examples if not example.answerable),
-        "has evidence": tuple(example for example in examples if example.evidence),
-    }
+    return estimate(values, binary, [group_of(example) for example in kept], seed, many)

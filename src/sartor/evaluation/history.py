@@ -31,16 +31,18 @@ class Entry:
     notes: tuple[str, ...]
     validation: Estimate | None
     """Of the deciding scorer, on the validation part."""
-    cost_per_answer: float
+    cost_per_answer: float | None
     training_seconds: float
     report: str
-    """File of its answers on validation."""
+    """File of its answers on validation; empty for answers made elsewhere."""
     changed: tuple[str, ...] = ()
     """What differs from its earlier self; empty when nothing does."""
     effect: Difference | None = None
     """From its earlier self, paired, on the validation examples that both answered."""
     base: str = ""
     """Name and revision of its base; the run's where empty."""
+    tested: str = ""
+    """File of its report on the test part; empty where it was stopped before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def effect(
     folder: Path, earlier: Entry, report: Report, scorer: str, margin: float, seed: int
 ) -> Difference | None:
     """The candidate against its earlier self; None where they share no answered example."""
+    if not earlier.report:
+        return None
     try:
         return compare(report, load(folder / earlier.report), scorer, margin, seed)
     except DataError:

@@ -2,7 +2,8 @@
 
 Right or wrong: exact McNemar, and of Newcombe's and Tango's intervals the further limits (each is
 sure enough only on one side when nearly all that differ differ one way; together they are on both).
-Graded scores, or examples in groups: the sign-flip test and the bootstrap over groups.
+Graded scores, or examples in groups: the sign-flip test and the bootstrap over groups. Candidates
+trained with several seeds: seeds.py, which resamples those too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, sqrt
 
-from sartor.evaluation.bootstrap import mean_interval, sign_flip_p, standard_error
+import numpy as np
+
+from sartor.evaluation.bootstrap import RESAMPLES, Bootstrap, sign_flip_p, standard_error
+from sartor.evaluation.seeds import Seeded
 from sartor.evaluation.statistics import (
     Interval,
     examples_needed,
@@ -21,6 +25,8 @@ from sartor.evaluation.statistics import (
     newcombe,
     tango,
 )
+
+Seeds = tuple[tuple[float, ...], ...]
 
 BOUNDS = (-1.0, 1.0)
 """Of a difference of scores: on examples not seen, one may be wholly right and the other wrong."""
@@ -35,6 +41,9 @@ class Paired:
     groups: tuple[Hashable, ...] | None = None
     """What is resampled as a whole; None when each example stands for itself."""
     seed: int = 0
+    seeds: tuple[Seeds, Seeds] | None = None
+    """Scores by seed, (seeds, examples) of each, where either was trained with several."""
+    resamples: int = RESAMPLES
 
     @property
     def n(self) -> int:
@@ -47,30 +56,41 @@ class Paired:
     @cached_property
     def p(self) -> float:
         """Two-sided, that there is no difference."""
+        if self._seeded:
+            return self._seeded.p
         if self._is_table:
             return mcnemar(self._count(1, 0), self._count(0, 1))
         return sign_flip_p(self._differences, groups=self.groups, seed=self.seed)
 
     def interval(self, alpha: float = 0.05) -> Interval:
         """Of the true difference; always holds the one observed."""
-        if self._is_table:
+        if alpha not in self._intervals:
+            self._intervals[alpha] = self._interval(alpha)
+        return self._intervals[alpha]
+
+    @cached_property
+    def _intervals(self) -> dict[float, Interval]:
+        """Those made already, by level."""
+        return {}
+
+    def _interval(self, alpha: float) -> Interval:
+        if self._seeded:
+            found = self._seeded.interval(alpha)
+        elif self._is_table:
             cells = (self._count(1, 1), self._count(1, 0), self._count(0, 1), self._count(0, 0))
             one, other = newcombe(*cells, alpha), tango(*cells, alpha)
             found = Interval(min(one.low, other.low), max(one.high, other.high))
         else:
-            found = mean_interval(
-                self._differences,
-                alpha=alpha,
-                groups=self.groups,
-                bounds=BOUNDS,
-                seed=self.seed,
-            )
+            found = self._bootstrap.interval(alpha, BOUNDS)
         return Interval(min(found.low, self.difference), max(found.high, self.difference))
 
     @cached_property
     def sd(self) -> float:
         """Of the differences, as if independent; never less than if one example turned."""
-        error = standard_error(self._differences, self.groups)
+        if self._seeded:
+            error = self._seeded.error
+        else:
+            error = standard_error(self._differences, self.groups)
         return max(error * sqrt(self.n), 1 / sqrt(self.n))
 
     def label_more(self, margin: float, alpha: float = 0.05) -> int | None:
@@ -99,6 +119,17 @@ class Paired:
         return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
 
     @cached_property
+    def _bootstrap(self) -> Bootstrap:
+        return Bootstrap(np.array(self._differences), self.groups, self.resamples, self.seed)
+
+    @cached_property
+    def _seeded(self) -> Seeded | None:
+        if self.seeds is None:
+            return None
+        first, second = (np.array(rows) for rows in self.seeds)
+        return Seeded(first, second, self.groups, BOUNDS, self.seed)
+
+    @cached_property
     def _is_table(self) -> bool:
         return self.groups is None and set(self.first) | set(self.second) <= {0.0, 1.0}
 
@@ -107,8 +138,13 @@ class Paired:
 
 
 def pair(
-    first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable], seed: int
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence[Hashable],
+    seed: int,
+    seeds: tuple[Seeds, Seeds] | None = None,
 ) -> Paired:
-    """Pair two candidates' scores; groups matter only where they repeat."""
+    """Pair two candidates' scores; groups matter only where they repeat, seeds where several."""
     repeated = len(set(groups)) < len(groups)
-    return Paired(tuple(first), tuple(second), tuple(groups) if repeated else None, seed)
+    several = seeds if seeds and max(map(len, seeds)) > 1 else None
+    return Paired(tuple(first), tuple(second), tuple(groups) if repeated else None, seed, several)

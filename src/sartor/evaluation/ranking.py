@@ -6,14 +6,15 @@ from the scorer takes no part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import median
 
+from sartor.data.records import Example
 from sartor.errors import DataError, SettingError
 from sartor.evaluation.estimate import group_of
-from sartor.evaluation.paired import Paired, pair
+from sartor.evaluation.paired import Paired, Seeds, pair
 from sartor.evaluation.records import Report
 from sartor.evaluation.statistics import Interval, holm, smallest_difference
 
@@ -44,19 +45,35 @@ class Ranking:
     distances: dict[str, Distance]
     """By candidate, without the best."""
     resolvable: float
+    pairs: dict[str, Paired]
+    """Every other candidate with the best, before any correction."""
 
 
 def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ranking:
     """Find the best candidate and measure the others against it."""
     _refuse_mixed(reports)
-    values, groups = _shared(reports, scorer)
+    values, kept = _shared(reports, scorer)
+    groups = [group_of(example) for example in kept]
+    seeds = {one.candidate: seeds_of(one, scorer, kept) for one in reports}
+    return ranked(values, groups, margin, seed, seeds)
+
+
+def ranked(
+    values: Mapping[str, Sequence[float]],
+    groups: Sequence[Hashable],
+    margin: float,
+    seed: int,
+    seeds: Mapping[str, Seeds] | None = None,
+) -> Ranking:
+    """The same of plain scores, by candidate, in the order of the groups of their examples."""
     n = len(groups)
     if not values or n == 0:
-        return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0)
+        return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0, pairs={})
     means = {name: sum(scores) / n for name, scores in values.items()}
     best = min(means, key=lambda name: (-round(means[name], 12), name))
+    by_seed = seeds or {name: (tuple(scores),) for name, scores in values.items()}
     pairs = {
-        name: pair(scores, values[best], groups, seed)
+        name: pair(scores, values[best], groups, seed, (by_seed[name], by_seed[best]))
         for name, scores in values.items()
         if name != best
     }
@@ -67,7 +84,13 @@ def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ra
         best=best,
         distances=_corrected(pairs, margin),
         resolvable=smallest_difference(n, spread, ALPHA / max(1, len(pairs))),
+        pairs=pairs,
     )
+
+
+def at_margin(ranking: Ranking, margin: float) -> Ranking:
+    """The same candidates, corrected for another margin."""
+    return replace(ranking, distances=_corrected(ranking.pairs, margin))
 
 
 def scores_of(report: Report, scorer: str) -> dict[str, float]:
@@ -75,10 +98,17 @@ def scores_of(report: Report, scorer: str) -> dict[str, float]:
     return {score.example_id: score.value for score in report.scores if score.scorer == scorer}
 
 
-def _shared(
-    reports: Sequence[Report], scorer: str
-) -> tuple[dict[str, list[float]], list[tuple[str, str]]]:
-    """By candidate, the scores of the examples they all share; and those examples' groups."""
+def seeds_of(report: Report, scorer: str, examples: Sequence[Example]) -> Seeds:
+    """Scores by seed, in the order of the examples; one row where it was trained once."""
+    by_seed = report.by_seed.get(scorer)
+    if not by_seed:
+        scored = scores_of(report, scorer)
+        return (tuple(scored.get(example.id, 0.0) for example in examples),)
+    return tuple(zip(*(by_seed[example.id] for example in examples), strict=True))
+
+
+def _shared(reports: Sequence[Report], scorer: str) -> tuple[dict[str, list[float]], list[Example]]:
+    """By candidate, the scores of the examples they all share; and those examples."""
     scores = {report.candidate: scores_of(report, scorer) for report in reports}
     scores = {name: scored for name, scored in scores.items() if scored}
     if reports and not scores:
@@ -90,7 +120,7 @@ def _shared(
     examples = [prediction.example for prediction in reports[0].predictions] if reports else []
     kept = [e for e in examples if all(e.id in scored for scored in scores.values())]
     values = {name: [scored[e.id] for e in kept] for name, scored in scores.items()}
-    return values, [group_of(example) for example in kept]
+    return values, kept
 
 
 def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sartor.evaluation.cost import price_of
 from sartor.evaluation.records import Comparison, Criteria, Decision, Report
 
 
@@ -71,12 +72,8 @@ def _praise(decision: Decision, best: str, reports: Mapping[str, Report]) -> str
 
 def _caveat(decision: Decision, reports: Mapping[str, Report]) -> str:
     """What else must be known: candidates that might have won with more examples."""
-    price = reports[str(decision.winner)].measured.cost_per_answer
-    cheaper = [
-        row
-        for row in _doubtful(decision)
-        if reports[row.candidate].measured.cost_per_answer < price
-    ]
+    price = price_of(reports[str(decision.winner)])
+    cheaper = [row for row in _doubtful(decision) if price_of(reports[row.candidate]) < price]
     if cheaper:
         names = _listed([row.candidate for row in cheaper])
         short = "costs less but" if len(cheaper) == 1 else "cost less but"
@@ -116,6 +113,8 @@ def _score(report: Report, criteria: Criteria) -> str:
 
 
 def _cost(report: Report) -> str:
+    if report.measured.cost_per_answer is None:
+        return "a cost that is not known"
     cost = report.measured.cost_per_answer * 1000
     return f"{cost:,.0f} per 1,000 answers" if cost >= 1000 else f"{cost:.3g} per 1,000 answers"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sartor.data.records import Example
@@ -43,12 +43,24 @@ class Measured:
 
     technique: str
     base: str
-    seconds_per_answer: float
-    cost_per_answer: float
+    seconds_per_answer: float | None
+    """None where the answers were made elsewhere and nobody said."""
+    cost_per_answer: float | None
     """In the project's currency: serving, plus training spread over the expected requests."""
     trainable_parameters: int
     training_seconds: float
     peak_memory_bytes: int
+    training_cost: float = 0.0
+    """All of it, in the project's currency."""
+    expected_requests: int = 1
+    """That training is spread over in `cost_per_answer`."""
+
+    @property
+    def serving_cost(self) -> float | None:
+        """Of one more answer, in the project's currency."""
+        if self.cost_per_answer is None:
+            return None
+        return max(0.0, self.cost_per_answer - self.training_cost / self.expected_requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,9 @@ class Report:
     """By scorer."""
     slices: dict[str, dict[str, Estimate]]
     """By slice (`tag`), then by scorer."""
+    by_seed: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+    """By scorer, then example id: each seed's score, where it was trained with several. `scores`
+    are their means, `predictions` those of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,9 @@ class Criteria:
     max_memory_gb: float | None = None
 
 
-Verdict = Literal["winner", "best", "non-inferior", "worse", "cannot tell", "refused"]
+Verdict = Literal[
+    "winner", "best", "non-inferior", "worse", "cannot tell", "refused", "stopped"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ The keys of the file (`.sartor/reports/<candidate>.json`) are stable:
         output, finish                                     what the candidate said
         passages                                           document_id, start, end, title, text
         scores, explanations                               by scorer
+        seed_scores                                        by scorer, one for each seed
         seconds, prompt_tokens, new_tokens                 of the answer
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,7 @@ class SavedPrediction:
     seconds: float
     prompt_tokens: int
     new_tokens: int
+    seed_scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def save(report: Report, path: Path) -> None:
         measured=report.measured,
         estimates=report.estimates,
         slices=report.slices,
-        predictions=tuple(_saved(p, rows.get(p.example.id, ())) for p in report.predictions),
+        predictions=tuple(
+            _saved(p, rows.get(p.example.id, ()), report.by_seed) for p in report.predictions
+        ),
     )
     write_json(path, saved)
 
@@ -100,7 +104,16 @@ def load(path: Path) -> Report:
         scores=_scores(saved.predictions, list(saved.estimates)),
         estimates=saved.estimates,
         slices=saved.slices,
+        by_seed=_by_seed(saved.predictions),
     )
+
+
+def _by_seed(rows: Sequence[SavedPrediction]) -> dict[str, dict[str, tuple[float, ...]]]:
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for row in rows:
+        for name, values in row.seed_scores.items():
+            found.setdefault(name, {})[row.id] = values
+    return found
 
 
 def _scores_by_example(scores: Iterable[Score]) -> dict[str, list[Score]]:
@@ -110,7 +123,11 @@ def _scores_by_example(scores: Iterable[Score]) -> dict[str, list[Score]]:
     return rows
 
 
-def _saved(prediction: Prediction, scores: Sequence[Score]) -> SavedPrediction:
+def _saved(
+    prediction: Prediction,
+    scores: Sequence[Score],
+    by_seed: Mapping[str, Mapping[str, tuple[float, ...]]],
+) -> SavedPrediction:
     example, completion = prediction.example, prediction.completion
     return SavedPrediction(
         id=example.id,
@@ -129,6 +146,9 @@ def _saved(prediction: Prediction, scores: Sequence[Score]) -> SavedPrediction:
         seconds=completion.seconds,
         prompt_tokens=completion.prompt_tokens,
         new_tokens=completion.new_tokens,
+        seed_scores={
+            name: values[example.id] for name, values in by_seed.items() if example.id in values
+        },
     )
 
 

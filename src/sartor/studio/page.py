@@ -16,7 +16,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from sartor.data.records import Dropped
+from sartor.evaluation.break_even import BreakEven
 from sartor.evaluation.records import Decision, Report
+from sartor.evaluation.summary import Summary
 from sartor.studio import figures
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class ReportPage:
     currency: str = "$"
     curves: tuple[Curve, ...] = ()
     """Of the candidates that were trained."""
+    summary: Summary | None = None
+    """What would change the answer, what to label next, and what stands behind that."""
 
 
 def render(page: ReportPage) -> str:
@@ -108,7 +112,17 @@ def _told(page: ReportPage) -> dict[str, Any]:
         "tag_counts": tag_counts(shown),
         "curves": charts(page.curves),
         "leavings": leavings(page.dropped),
+        "summary": page.summary,
+        "findings": {one.slice: one for one in page.summary.slices} if page.summary else {},
+        "own_evens": own_evens(page.summary),
     }
+
+
+def own_evens(summary: Summary | None) -> list[BreakEven]:
+    """Break-even volumes there are, those of the candidate looked at first."""
+    found = [one for one in summary.break_even if one.requests is not None] if summary else []
+    subject = summary.subject if summary else None
+    return sorted(found, key=lambda one: subject not in (one.few, one.many))
 
 
 def _environment(currency: str) -> Environment:

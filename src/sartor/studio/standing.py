@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sartor.evaluation.records import Comparison, Decision, Estimate, Report, Verdict
+from sartor.evaluation.summary import open_rivals
 
 WORDS: dict[Verdict | None, str] = {
     "winner": "Ship this one",
@@ -15,6 +16,7 @@ WORDS: dict[Verdict | None, str] = {
     "worse": "Worse",
     "cannot tell": "Cannot tell",
     "refused": "Refused",
+    "stopped": "Stopped early",
     None: "Not compared",
 }
 
@@ -30,11 +32,13 @@ class Standing:
     estimate: Estimate | None
     """By the scorer that decides; None where it was not scored."""
     verdict: Verdict | None
+    leads: bool = False
+    """Whether it won as the best, and cannot be told from others yet."""
 
     @property
     def words(self) -> str:
         """The verdict in words."""
-        return WORDS[self.verdict]
+        return "Leads so far" if self.leads else WORDS[self.verdict]
 
 
 def standings(decision: Decision, reports: Sequence[Report]) -> tuple[Standing, ...]:
@@ -52,6 +56,7 @@ def standings(decision: Decision, reports: Sequence[Report]) -> tuple[Standing, 
             compared.get(name),
             _estimate(decision, by_name, name),
             _verdict(decision, compared.get(name), name),
+            name == decision.winner and bool(open_rivals(decision)),
         )
         for rank, name in enumerate(names, 1)
     )

@@ -102,7 +102,8 @@ def tradeoff(decision: Decision, rows: Sequence[Standing], size: Size, currency:
 
 def _cost(row: Standing) -> float | None:
     """What 1,000 answers cost; None where it is not a number."""
-    cost = row.report.measured.cost_per_answer * 1000 if row.report else math.nan
+    known = row.report.measured.cost_per_answer if row.report else None
+    cost = math.nan if known is None else known * 1000
     return cost if math.isfinite(cost) else None
 
 

@@ -12,7 +12,9 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
-from sartor.evaluation.records import Decision
+from sartor.evaluation.cost import price_of
+from sartor.evaluation.records import Comparison, Decision
+from sartor.evaluation.summary import open_rivals
 from sartor.studio import figures
 from sartor.studio.standing import Standing, subject
 
@@ -45,6 +47,10 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
     if decision.winner is not None:
         winner = next(row for row in rows if row.name == decision.winner)
         sentences = tuple(_why_ship(decision, winner, rows, currency))
+        if rivals := open_rivals(decision):
+            names = [row.candidate for row in rivals]
+            told = (sentences[0], *_why_open(winner.name, rivals), *sentences[1:])
+            return Finding("cannot tell", _leads(winner.name, names), told, facts)
         return Finding("ship", _say("Ship {}.", winner.name), sentences, facts)
     unsure = [row for row in rows if row.verdict == "cannot tell"]
     if unsure:
@@ -52,6 +58,28 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
             "cannot tell", _unsure_headline(unsure), tuple(_why_unsure(decision, unsure)), facts
         )
     return Finding("none", Markup("No winner."), tuple(_why_none(decision, rows)), facts)
+
+
+def _leads(winner: str, rivals: Sequence[str]) -> Markup:
+    """The best so far; from whom it cannot be told."""
+    shown = rivals if len(rivals) <= 3 else rivals[:2]
+    joined = Markup(" and ").join(_say("{}", name) for name in shown)
+    if len(shown) > 2:
+        joined = _say("{}, {} and {}", *shown)
+    elif len(shown) < len(rivals):
+        joined = _say(f"{{}}, {{}} and {len(rivals) - 2} more", *shown)
+    return _say("{} leads, but cannot be told from ", winner) + joined + escape(" yet.")
+
+
+def _why_open(winner: str, rivals: Sequence[Comparison]) -> Iterator[Markup]:
+    """How far apart the nearest rival may be, and what would settle it."""
+    nearest = rivals[0]
+    between = f"{figures.difference(nearest.low)} and {figures.difference(nearest.high)}"
+    text = f" may lie anywhere between {between} points from "
+    settle = "."
+    if nearest.label_more:
+        settle = f". About {nearest.label_more:,} more labelled examples would settle that."
+    yield _say("{}" + text + "{}", nearest.candidate, winner) + escape(settle)
 
 
 def _say(pattern: str, *names: str) -> Markup:
@@ -125,14 +153,18 @@ def _is_plain(row: Standing) -> bool:
 def _price(winner: Standing, best: Standing, currency: str) -> Markup:
     assert winner.report
     measured = winner.report.measured
+    if measured.cost_per_answer is None:
+        return escape("What its answers cost is not known: they were made elsewhere.")
     cost = figures.cost_per_thousand(measured.cost_per_answer, currency)
-    text = (
-        f"1,000 answers cost {cost}, and one takes {figures.seconds(measured.seconds_per_answer)}."
-    )
+    text = f"1,000 answers cost {cost}"
+    if measured.seconds_per_answer is not None:
+        text += f", and one takes {figures.seconds(measured.seconds_per_answer)}"
+    text += "."
     if measured.training_seconds > 0:
         text += f" Making it took {figures.duration(measured.training_seconds)}."
-    if best.name != winner.name and best.report and measured.cost_per_answer > 0:
-        ratio = best.report.measured.cost_per_answer / measured.cost_per_answer
+    theirs = best.report.measured.cost_per_answer if best.report else None
+    if best.name != winner.name and theirs is not None and measured.cost_per_answer > 0:
+        ratio = theirs / measured.cost_per_answer
         if ratio >= 1.05:
             text += f" The best one costs {figures.times(ratio)} as much."
     return escape(text)
@@ -153,7 +185,7 @@ def _cheaper_and_unsure(winner: Standing, rows: Sequence[Standing]) -> Iterator[
 def _costs_less(row: Standing, winner: Standing) -> bool:
     if not row.report or not winner.report:
         return False
-    return row.report.measured.cost_per_answer < winner.report.measured.cost_per_answer
+    return price_of(row.report) < price_of(winner.report)
 
 
 def _label_more(row: Standing) -> int | None:

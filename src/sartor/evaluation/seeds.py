@@ -1,0 +1,226 @@
+"""A candidate trained with several seeds: one report of them all, and the seeds' share of chance.
+
+Another seed would have given another model. So there are two levels to resample: the examples (by
+group) and, independently, the seeds. A handful of seeds drawn with replacement vary too little, by
+(S-1)/S on average, and their means differ by the examples' chance already; what is drawn is
+stretched to the variance between seeds alone (Davison and Hinkley 1997, "Bootstrap Methods and
+their Application", section 3.8). No end is nearer than Student's t allows, each cause at its own
+degrees of freedom: three seeds are few, and no resample of three lies as far out as a fourth may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sartor.evaluation.bootstrap import RESAMPLES, alike, chunks, group_index
+from sartor.evaluation.estimate import group_of, slice_estimates
+from sartor.evaluation.records import Estimate, Measured, Report, Score
+from sartor.evaluation.statistics import Interval, unseen_share
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A mean over examples and over one or two sets of seeds (the second is subtracted)."""
+
+    first: Numbers
+    """Scores: (seeds, examples)."""
+    second: Numbers | None = None
+    """Of the other candidate: (its seeds, the same examples)."""
+    groups: Sequence[Hashable] | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    seed: int = 0
+
+    @cached_property
+    def mean(self) -> float:
+        return float(self._examples.mean())
+
+    @cached_property
+    def error(self) -> float:
+        """Standard error over both levels."""
+        return float(np.sqrt(sum(self._variances)))
+
+    def reach(self, alpha: float) -> float:
+        """Half the width of the interval: Student's t of each cause at its own freedom, squared and
+        added (Zou and Donner 2008, Stat Med 27:1693)."""
+        from scipy.special import stdtrit
+
+        freedom = [len(self._sums) - 1, *(len(rows) - 1 for rows in self._rows if len(rows) > 1)]
+        parts = [
+            stdtrit(f, alpha / 2) ** 2 * variance
+            for variance, f in zip(self._variances, freedom, strict=True)
+            if f > 0 and variance > 0
+        ]
+        return float(np.sqrt(sum(parts)))
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided, that the true mean is 0: the level whose interval ends there."""
+        from scipy.optimize import brentq
+
+        if self.error < 1e-12 or abs(self.mean) < 1e-12:
+            return 1.0
+
+        def beyond(level: float) -> float:
+            return self.reach(float(10**level)) - abs(self.mean)
+
+        smallest = -15.0
+        if beyond(smallest) < 0:
+            return float(10**smallest)
+        return float(10 ** brentq(beyond, smallest, 0.0))
+
+    def interval(self, alpha: float = 0.05) -> Interval:
+        """From 10,000 resamples of examples and of seeds; never narrower than n allows."""
+        from scipy.special import ndtr, stdtrit
+
+        rare = unseen_share(len(self._sums), alpha) * alike(self._sums / self._sizes)
+        floor, ceiling = self.bounds
+        low = self.mean - rare * max(0.0, self.mean - floor)
+        high = self.mean + rare * max(0.0, ceiling - self.mean)
+        if self.error > 1e-12 and len(self._sums) > 1:
+            n = len(self._sums)
+            level = float(ndtr(stdtrit(n - 1, alpha / 2) * np.sqrt(n / (n - 1))))
+            below, above = np.quantile(self._resampled, [level, 1 - level])
+            reach = self.reach(alpha)  # resamples of a few seeds never lie as far out
+            low = min(low, float(below), self.mean - reach)
+            high = max(high, float(above), self.mean + reach)
+        return Interval(max(low, floor), min(high, ceiling))
+
+    @cached_property
+    def _rows(self) -> list[Numbers]:
+        return [self.first, *([] if self.second is None else [self.second])]
+
+    @cached_property
+    def _examples(self) -> Numbers:
+        """Each example's value, over all seeds: (examples,)."""
+        first = self.first.mean(axis=0)
+        return first if self.second is None else np.asarray(first - self.second.mean(axis=0))
+
+    @cached_property
+    def _index(self) -> NDArray[np.intp]:
+        return group_index(self.groups, self.first.shape[1])
+
+    @cached_property
+    def _sizes(self) -> Numbers:
+        return np.bincount(self._index).astype(np.float64)
+
+    @cached_property
+    def _sums(self) -> Numbers:
+        return np.bincount(self._index, weights=self._examples).astype(np.float64)
+
+    @cached_property
+    def _variances(self) -> list[float]:
+        """Of the mean, by its causes: the examples, then each set of more than one seed."""
+        gaps = self._sums - self.mean * self._sizes
+        n, total = len(gaps), float(self._sizes.sum())
+        by_examples = float((gaps**2).sum()) * n / max(1, n - 1) / total**2
+        return [by_examples, *(_between(rows) for rows in self._rows if len(rows) > 1)]
+
+    @cached_property
+    def _resampled(self) -> Numbers:
+        random, n = np.random.default_rng(self.seed), len(self._sums)
+        parts = []
+        for rows in chunks(RESAMPLES, n):
+            index = random.integers(0, n, size=(rows, n))
+            parts.append(self._sums[index].sum(axis=1) / self._sizes[index].sum(axis=1))
+        means = np.concatenate(parts)
+        for sign, scores in zip((1, -1), self._rows, strict=False):
+            seeds = len(scores)
+            if seeds > 1:
+                off = scores.mean(axis=1) - scores.mean()
+                drawn = off[random.integers(0, seeds, size=(RESAMPLES, seeds))].mean(axis=1)
+                spread = float(off.std()) / np.sqrt(seeds)  # of what was drawn
+                if spread > 1e-12:
+                    means = means + sign * drawn * np.sqrt(_between(scores)) / spread
+        return means
+
+
+def _between(rows: Numbers) -> float:
+    """Variance of the mean by the choice of seeds, less what examples make of it already.
+
+    Of two seeds nothing is taken off: they are too few to tell the one from the other.
+    """
+    seeds, n = rows.shape
+    means = np.asarray(rows.mean(axis=1))
+    varies = float(means.var(ddof=1))
+    if seeds == 2:
+        return varies / len(rows)
+    within = rows - rows.mean(axis=0) - means[:, None] + rows.mean()
+    by_chance = float((within**2).sum()) / max(1, (seeds - 1) * (n - 1)) / n
+    return max(0.0, varies - by_chance) / len(rows)
+
+
+def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
+    """One report of a candidate trained with several seeds, in the order of the seeds."""
+    first = reports[0]
+    by_seed = _by_seed(reports)
+    scores = tuple(
+        replace(score, value=fmean(by_seed[score.scorer][score.example_id]))
+        for score in first.scores
+        if score.example_id in by_seed[score.scorer]
+    )
+    examples = [prediction.example for prediction in first.predictions]
+    groups = {example.id: group_of(example) for example in examples}
+    values: dict[str, dict[str, float]] = {}
+    for score in scores:
+        values.setdefault(score.scorer, {})[score.example_id] = score.value
+    return Report(
+        candidate=name,
+        measured=_measured([report.measured for report in reports]),
+        predictions=first.predictions,
+        scores=scores,
+        estimates={
+            scorer: _estimate(rows, [groups[id] for id in rows], seed)
+            for scorer, rows in by_seed.items()
+            if rows
+        },
+        slices=slice_estimates(examples, values, dict.fromkeys(values, False), seed),
+        by_seed=by_seed,
+    )
+
+
+def _by_seed(reports: Sequence[Report]) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Examples that every seed has a score for."""
+    tables: list[dict[tuple[str, str], Score]] = [
+        {(score.scorer, score.example_id): score for score in report.scores} for report in reports
+    ]
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for score in reports[0].scores:
+        key = (score.scorer, score.example_id)
+        rows = found.setdefault(score.scorer, {})
+        if all(key in table for table in tables):
+            rows[score.example_id] = tuple(table[key].value for table in tables)
+    return found
+
+
+def _estimate(
+    rows: dict[str, tuple[float, ...]], groups: Sequence[Hashable], seed: int
+) -> Estimate:
+    repeated = len(set(groups)) < len(groups)
+    one = Seeded(np.array(list(rows.values())).T, None, groups if repeated else None, seed=seed)
+    found = one.interval()
+    return Estimate(one.mean, min(found.low, one.mean), max(found.high, one.mean), len(rows))
+
+
+def _measured(all_of: Sequence[Measured]) -> Measured:
+    """Of one of them, on average; the memory of the hungriest."""
+
+    def mean(name: str) -> Any:
+        return fmean(getattr(one, name) for one in all_of)
+
+    return replace(
+        all_of[0],
+        seconds_per_answer=mean("seconds_per_answer"),
+        cost_per_answer=mean("cost_per_answer"),
+        training_seconds=mean("training_seconds"),
+        training_cost=mean("training_cost"),
+        peak_memory_bytes=max(one.peak_memory_bytes for one in all_of),
+    )

@@ -1,0 +1,73 @@
+"""Answers made elsewhere: read strictly, kept, and judged like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sartor.data.records import Example, Message
+from sartor.errors import DataError
+from sartor.evaluation.decide import decide
+from sartor.evaluation.given import Given, keep, kept, read_outputs
+from sartor.evaluation.records import Criteria, Measured
+from sartor.evaluation.report import report
+from sartor.evaluation.scorers.registry import load_scorer
+
+TEST = [Example(f"e{n}", (Message("user", f"{n}?"),), (str(n),)) for n in range(3)]
+
+
+def written(folder: Path, *lines: str) -> Path:
+    path = folder / "answers.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+GOOD = [f'{{"id": "e{n}", "output": "{n}"}}' for n in range(3)]
+
+
+def test_answers_are_read_by_id_and_those_to_other_parts_are_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"id": "t1", "output": "?"}', *reversed(GOOD), "")
+    assert read_outputs(path, TEST, {"t1"}) == ({"e0": "0", "e1": "1", "e2": "2"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([*GOOD, GOOD[1]], r"jsonl:4: id 'e1' was answered on line 2 already"),
+        ([*GOOD, '{"id": "e9", "output": ""}'], r"jsonl:4: no example has the id 'e9'"),
+        (GOOD[:2], r"answers 2 of 3 test examples; 1 have no answer \(first: 'e2'\)"),
+        (["{"], r"jsonl:1: not valid JSON"),
+        (["[1]"], r"jsonl:1: not an object"),
+        (['{"id": "e0"}'], r"jsonl:1: it has no 'output'"),
+        (['{"id": "e0", "output": 3}'], r"jsonl:1: its output is 3; expected a text"),
+        (['{"id": true, "output": ""}'], r"jsonl:1: its id is True; expected a text"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_by_line(
+    tmp_path: Path, lines: list[str], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        read_outputs(written(tmp_path, *lines), TEST, set())
+
+
+def test_what_is_kept_is_found_again_and_replaced_by_name(tmp_path: Path) -> None:
+    assert kept(tmp_path) == []
+    keep(tmp_path, Given("gpt", {"e0": "a"}))
+    keep(tmp_path, second := Given("gpt", {"e0": "b"}, 1.5, 0.01))
+    assert kept(tmp_path) == [second]
+
+
+def test_a_candidate_of_unknown_cost_is_never_called_the_cheapest() -> None:
+    test = [Example(f"e{n}", (Message("user", "?"),), ("yes",)) for n in range(300)]
+    answers = Given("elsewhere", {one.id: "yes" for one in test})
+    scorers = [load_scorer("exact_match")]
+    priced = Measured("rag", "thimble", 0.1, 9.0, 0, 0.0, 0)
+    reports = [
+        report("elsewhere", answers.measured, answers.predictions(test), scorers),
+        report("rag", priced, answers.predictions(test), scorers),
+    ]
+    assert decide(reports, Criteria("exact_match", 0.05), seed=0).winner == "rag"
+    limited = decide(reports[:1], Criteria("exact_match", 0.05, max_cost=1.0), seed=0)
+    assert limited.winner is None
+    assert "cost an answer: not known, and the limit is 1" in limited.reason

@@ -1,0 +1,91 @@
+"""A candidate trained with several seeds: what they differ by counts as chance too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sartor.evaluation.compare import compare
+from sartor.evaluation.decide import decide
+from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.report import load, save
+from sartor.evaluation.seeds import Seeded, joined
+
+Planted = Callable[..., Report]
+
+
+def test_with_one_seed_it_is_students_t_over_the_examples() -> None:
+    values = np.random.default_rng(0).uniform(size=(1, 80)) - 0.4
+    one = Seeded(values, bounds=(-1, 1))
+    assert one.error == pytest.approx(stats.sem(values[0]))
+    assert one.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)
+
+
+def test_the_error_adds_what_examples_and_what_seeds_differ_by() -> None:
+    random = np.random.default_rng(1)
+    first = random.uniform(size=(3, 50)) + np.array([[0.0], [0.1], [0.3]])
+    second = random.uniform(size=(2, 50))
+    one = Seeded(first, second, bounds=(-2, 2))
+    by_examples = stats.sem(first.mean(axis=0) - second.mean(axis=0)) ** 2
+    # Of two seeds the whole variance; of three less the interaction, by two-way ANOVA's residual.
+    residual = first - first.mean(axis=0) - first.mean(axis=1)[:, None] + first.mean()
+    interaction = (residual**2).sum() / (2 * 49) / 50
+    by_seeds = (first.mean(axis=1).var(ddof=1) - interaction) / 3
+    by_seeds += stats.sem(second.mean(axis=1)) ** 2
+    assert one.error == pytest.approx(np.sqrt(by_examples + by_seeds))
+
+
+def test_where_examples_hardly_vary_it_is_students_t_over_the_seeds() -> None:
+    a = np.array([0.50, 0.62, 0.55])
+    one = Seeded(np.repeat(a[:, None], 40, 1) - 0.3, bounds=(-1, 1))
+    theirs = stats.ttest_1samp(a, 0.3)
+    assert one.p == pytest.approx(theirs.pvalue)
+    interval = theirs.confidence_interval()
+    found = one.interval()
+    assert found.low <= interval.low - 0.3 + 1e-9
+    assert found.high >= interval.high - 0.3 - 1e-9
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.05), (5, 0.05)])
+def test_intervals_over_seeds_hold_the_truth(seeds: int, spread: float) -> None:
+    random, held, worlds = np.random.default_rng(2), 0, 250
+    for _ in range(worlds):
+        hard = random.uniform(-0.2, 0.2, size=150)
+        noise = random.normal(0, 0.1, size=(seeds, 150))
+        first = 0.5 + hard + noise + random.normal(0, spread, size=(seeds, 1))
+        second = 0.45 + hard + random.normal(0, 0.1, size=(1, 150))
+        found = Seeded(first, second, bounds=(-1, 1)).interval()
+        held += found.low <= 0.05 <= found.high
+    assert 0.92 <= held / worlds <= 0.985
+
+
+def test_reports_of_seeds_are_joined_saved_and_compared(planted: Planted, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    values = random.uniform(0.2, 0.8, size=60)
+    ones = [planted(f"lora.seed{s}", values + 0.1 * s, cost=1.0 + s) for s in range(3)]
+    lora = joined("lora", ones, seed=0)
+    assert (lora.candidate, lora.measured.cost_per_answer) == ("lora", 2.0)
+    assert lora.estimates["planted"].mean == pytest.approx(values.mean() + 0.1)
+    save(lora, tmp_path / "lora.json")
+    assert load(tmp_path / "lora.json") == lora
+
+    plain = planted("plain", values)
+    alone = compare(ones[1], plain, "planted", 0.01, 0)
+    over_seeds = compare(lora, plain, "planted", 0.01, 0)
+    assert over_seeds.difference == pytest.approx(alone.difference)
+    assert alone.verdict == "better"
+    assert over_seeds.verdict == "cannot tell"  # a fourth seed might well have been below 0
+    decision = decide([lora, plain], Criteria("planted", 0.01), seed=0)
+    assert {c.candidate: c.verdict for c in decision.comparisons}["plain"] == "cannot tell"
+
+
+def test_seeds_that_agree_cost_no_certainty(planted: Planted) -> None:
+    values = np.random.default_rng(5).uniform(0.2, 0.8, size=200)
+    ones = [planted(f"s{s}", values + 0.05) for s in range(3)]
+    same = replace(joined("lora", ones, seed=0))
+    assert compare(same, planted("plain", values), "planted", 0.01, 0).verdict == "better"

@@ -1,0 +1,203 @@
+"""The verdict in words: what to ship, and what would change that, found by deciding again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sartor.data.records import Document
+from sartor.evaluation.break_even import BreakEven, break_evens
+from sartor.evaluation.decide import decide, decided
+from sartor.evaluation.decision_file import decision_json, summary_of
+from sartor.evaluation.label_next import Unlabelled, rows_to_fill, to_fill
+from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.stopping import hopeless
+from sartor.evaluation.summary import Summary, summarize
+
+Planted = Callable[..., Report]
+CRITERIA = Criteria("planted", margin=0.05)
+
+
+def base(n: int = 300) -> NDArray[np.float64]:
+    return np.random.default_rng(0).uniform(0.3, 0.9, size=n)
+
+
+def noisy(values: NDArray[np.float64], shift: float, seed: int = 1) -> NDArray[np.float64]:
+    noise = np.random.default_rng(seed).normal(0, 0.1, size=len(values))
+    return np.clip(values + shift + noise, 0, 1)
+
+
+def priced(report: Report, serving: float, training: float, requests: int = 1000) -> Report:
+    cost = serving + training / requests
+    measured = replace(
+        report.measured,
+        cost_per_answer=cost,
+        training_cost=training,
+        expected_requests=requests,
+    )
+    return replace(report, measured=measured)
+
+
+def summary(reports: list[Report], criteria: Criteria = CRITERIA, **more: Any) -> Summary:
+    decision, ranking = decided(reports, criteria, seed=0)
+    return summarize(decision, ranking, reports, "USD", 0, **more)
+
+
+def test_it_says_to_ship_only_what_is_told_from_the_others(planted: Planted) -> None:
+    sure = summary([planted("a", base()), planted("b", noisy(base(), -0.3))])
+    assert sure.words.ship == "Ship a."
+    unsure = summary([planted("a", base(15)), planted("b", noisy(base(15), -0.04), cost=5)])
+    assert unsure.words.ship == "a leads, but cannot be told from b yet."
+    refused = summary([planted("a", base())], replace(CRITERIA, at_least=0.99))
+    assert refused.words.ship == "Ship nothing yet."
+
+
+def test_a_margin_that_would_change_the_answer_is_found_and_does(planted: Planted) -> None:
+    reports = [planted("dear", base(), cost=9), planted("cheap", noisy(base(), -0.08), cost=1)]
+    found = summary(reports)
+    assert found.subject == "dear"
+    [change] = [one for one in found.changes if one.what == "margin"]
+    assert (change.winner, change.now) == ("cheap", 0.05)
+    assert decide(reports, replace(CRITERIA, margin=change.at), seed=0).winner == "cheap"
+    closer = replace(CRITERIA, margin=change.at - 0.001)
+    assert decide(reports, closer, seed=0).winner == "dear"
+    assert change.says in found.words.would_change
+
+
+def test_a_narrower_margin_is_found_as_well(planted: Planted) -> None:
+    reports = [planted("dear", base(), cost=9), planted("cheap", noisy(base(), -0.02), cost=1)]
+    [change] = [one for one in summary(reports).changes if one.what == "margin"]
+    assert change.winner == "dear"
+    assert 0 < change.at < 0.05
+    narrow = replace(CRITERIA, margin=change.at)
+    assert decide(reports, narrow, seed=0).winner == "dear"
+
+
+def test_the_number_of_requests_that_would_change_the_answer_is_the_one_that_does(
+    planted: Planted,
+) -> None:
+    values = base()
+    prompt = priced(planted("prompt", values), serving=3.0, training=0.0)
+    lora = priced(planted("lora", values - 0.001), serving=1.0, training=10_000.0)
+    found = summary([prompt, lora])
+    assert found.subject == "prompt"
+    [change] = [one for one in found.changes if one.what == "requests"]
+    assert change.winner == "lora"
+    # the same price up to 1.5 times the cheapest: 3 = 1.5 (1 + 10,000 / N)
+    assert change.at == pytest.approx(10_000, rel=1e-5)
+    for requests, winner in ((9_990, "prompt"), (10_010, "lora")):
+        reports = [priced(prompt, 3.0, 0.0, requests), priced(lora, 1.0, 10_000.0, requests)]
+        assert decide(reports, CRITERIA, seed=0).winner == winner
+
+
+def test_the_price_that_would_change_the_answer_is_the_one_that_does(planted: Planted) -> None:
+    values = base()
+    dear, cheap = planted("dear", values, cost=9), planted("cheap", values - 0.001, cost=1)
+    changes = [one for one in summary([dear, cheap]).changes if one.what == "price"]
+    assert {(one.candidate, one.winner) for one in changes} == {("dear", "dear"), ("cheap", "dear")}
+    at = {one.candidate: one.at for one in changes}
+    assert at == pytest.approx({"dear": 1.5, "cheap": 6.0}, rel=1e-4)
+
+
+def test_a_limit_that_keeps_the_best_out_is_named(planted: Planted) -> None:
+    reports = [planted("slow", base(), seconds=9.0), planted("quick", noisy(base(), -0.2))]
+    found = summary(reports, replace(CRITERIA, max_seconds=1))
+    assert "Without the limit max_seconds = 1, slow would be the answer." in (
+        found.words.would_change
+    )
+
+
+def test_break_even_is_where_the_lines_of_cost_cross(planted: Planted) -> None:
+    reports = [
+        priced(planted("prompt", base(20)), serving=3.0, training=0.0),
+        priced(planted("lora", base(20)), serving=1.0, training=100.0),
+        priced(planted("full", base(20)), serving=2.0, training=300.0),
+        replace(planted("given", base(20)), measured=replace(
+            planted("given", base(20)).measured, cost_per_answer=None)),
+    ]  # fmt: skip
+    assert break_evens(reports) == (
+        BreakEven("prompt", "lora", 50),
+        BreakEven("prompt", "full", 300),
+        BreakEven("lora", "lora", None),
+    )
+
+
+def test_the_ten_worst_answers_come_worst_first(planted: Planted) -> None:
+    found = summary([planted("a", base(40))])
+    scores = [one.score for one in found.mistakes]
+    assert scores == sorted(base(40))[:10]
+    assert [one.output for one in found.mistakes] == [str(score) for score in scores]
+
+
+def test_what_to_label_is_where_the_two_are_likeliest_to_disagree(planted: Planted) -> None:
+    random = np.random.default_rng(1)
+    first = np.full(30, 0.5)
+    second = np.where(np.arange(30) < 15, 0.5 + random.choice([-0.45, 0.4], size=30), 0.5)
+    reports = [planted("a", first), planted("b", second)]
+    words = ["refund of money" if n < 15 else "colour of lamps" for n in range(30)]
+    reports = [
+        replace(
+            report,
+            predictions=tuple(
+                replace(p, example=replace(p.example, targets=(word,)))
+                for p, word in zip(report.predictions, words, strict=True)
+            ),
+        )
+        for report in reports
+    ]
+    unlabelled = Unlabelled(
+        (Document("d1", "On the colour of lamps.", ""), Document("d2", "Getting a refund.", "")),
+        (("r1", "which colour?"), ("r2", "a refund please"), ("r3", "?"), ("r4", "which colour?")),
+        frozenset({"?"}),
+    )
+    found = summary(reports, unlabelled=unlabelled)
+    assert [(one.kind, one.id) for one in found.label_next] == [
+        ("request", "r2"), ("request", "r1"), ("document", "d2"), ("document", "d1"),
+    ]  # fmt: skip
+    assert found.label_next[0].disagreement > 0.3 > found.label_next[1].disagreement
+    rows = [json.loads(line) for line in to_fill(found.label_next).split("\n")[:-1]]
+    assert rows == rows_to_fill(found.label_next)
+    assert (rows[0]["input"], rows[0]["output"]) == ("a refund please", "")
+    assert (rows[2]["input"], rows[2]["document_id"]) == ("", "d2")
+    told = summary([planted("a", base()), planted("b", noisy(base(), -0.3))], unlabelled=unlabelled)
+    assert told.label_next == ()
+
+
+def test_the_file_holds_the_words_first_and_gives_the_summary_back(planted: Planted) -> None:
+    reports = [planted("a", base(50)), planted("b", noisy(base(50), -0.2))]
+    found = summary(reports)
+    decision = decide(reports, CRITERIA, seed=0)
+    told = json.loads(json.dumps(decision_json(decision, reports, found)))
+    assert next(iter(told)) == "summary"
+    assert list(told["summary"]) == [
+        "ship", "why", "how_sure", "costs", "still_wrong", "would_change",
+    ]  # fmt: skip
+    assert list(told)[-7:] == [
+        "candidates", "subject", "mistakes", "slices", "changes", "break_even", "label_next",
+    ]  # fmt: skip
+    assert summary_of(told) == found
+
+
+def test_hopeless_on_validation_is_stopped_and_near_is_not(planted: Planted) -> None:
+    best = planted("best", base())
+    far = hopeless(planted("far", noisy(base(), -0.3)), [best], "planted", 0.05, 0)
+    assert far is not None
+    assert (far.verdict, far.against) == ("stopped", "best")
+    assert far.high < -0.05
+    assert hopeless(planted("near", noisy(base(), -0.05)), [best], "planted", 0.05, 0) is None
+    assert hopeless(planted("first", base()), [], "planted", 0.05, 0) is None
+
+
+def test_candidates_within_the_margin_are_hardly_ever_stopped(planted: Planted) -> None:
+    stopped = 0
+    for world in range(40):
+        values = np.random.default_rng(world).uniform(0.3, 0.9, size=60)
+        at_margin = planted("c", noisy(values, -0.05, world))
+        stopped += hopeless(at_margin, [planted("best", values)], "planted", 0.05, 0) is not None
+    assert stopped <= 1
