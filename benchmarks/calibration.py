@@ -40,7 +40,8 @@ def table(random: np.random.Generator, n: int, only_first: float, only_second: f
     cells = random.choice(
         4, size=n, p=[0.5, only_first, only_second, 0.5 - only_first - only_second]
     )
-    first, second = np.isin(cells, (0, 1)) * 1.0, np.isin(cells, (0, 2)) * 1.0
+    first = np.isin(cells, (0, 1)).astype(np.float64)
+    second = np.isin(cells, (0, 2)).astype(np.float64)
     return alone(first, second), only_first - only_second
 
 

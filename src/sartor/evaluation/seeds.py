@@ -149,13 +149,13 @@ def _between(rows: Numbers) -> float:
     Of two seeds nothing is taken off: they are too few to tell the one from the other.
     """
     seeds, n = rows.shape
-    means = np.asarray(rows.mean(axis=1))
+    means: Numbers = rows.mean(axis=1)
     varies = float(means.var(ddof=1))
     if seeds == 2:
         return varies / len(rows)
     within = rows - rows.mean(axis=0) - means[:, None] + rows.mean()
     by_chance = float((within**2).sum()) / max(1, (seeds - 1) * (n - 1)) / n
-    return max(0.0, varies - by_chance) / len(rows)
+    return float(max(0.0, varies - by_chance) / len(rows))
 
 
 def joined(name: str, reports: Sequence[Report], seed: int) -> Report:

@@ -89,7 +89,7 @@ def _corrected(
     dealt: NDArray[np.float64]
     if whole:
         weights = members / sizes - inside.mean(axis=1, keepdims=True)  # (slices, groups)
-        dealt = np.bincount(groups, weights=off, minlength=total)
+        dealt = np.asarray(np.bincount(groups, weights=off, minlength=total), np.float64)
         spread = np.sqrt((weights**2).sum(axis=1) * (dealt**2).mean())
     else:
         shares = (inside - inside.mean(axis=1, keepdims=True)) * off
@@ -107,9 +107,9 @@ def _corrected(
     for rows in chunks(RESAMPLES, total):
         drawn: NDArray[np.float64]
         if whole:
-            drawn = random.permuted(np.broadcast_to(dealt, (rows, total)), axis=1)
+            drawn = np.asarray(random.permuted(np.broadcast_to(dealt, (rows, total)), axis=1))
         else:
-            drawn = random.integers(0, 2, size=(rows, total), dtype=np.int8) * 2.0 - 1
+            drawn = random.integers(0, 2, size=(rows, total)).astype(np.float64) * 2.0 - 1
         most = np.abs(drawn @ weights.T).max(axis=1)  # (rows,)
         extreme += (most[:, None] >= reached - 1e-9).sum(axis=0)
     return (extreme + 1) / (RESAMPLES + 1)
