@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def transformers(folder: Path, dtype: str, batch: int) -> Callable[[Prompts, int
 
 def ctranslate2(folder: Path, kind: str, batch: int) -> Callable[[Prompts, int], Answers]:
     """Its generator on batches that it sorts itself, from weights of its own converter."""
-    import ctranslate2 as engine
+    engine: Any = import_module("ctranslate2")
 
     converted = folder.parent / "ctranslate2"
     if not converted.is_dir():
@@ -72,7 +73,7 @@ def ctranslate2(folder: Path, kind: str, batch: int) -> Callable[[Prompts, int],
 
 def llama_cpp(folder: Path, kind: str, batch: int) -> Callable[[Prompts, int], Answers]:
     """Prompts one after another, kin beside kin: it keeps what the next one begins with alike."""
-    import llama_cpp as engine
+    engine: Any = import_module("llama_cpp")
 
     file = folder.parent / f"model-{kind}.gguf"
     if not file.is_file():
@@ -93,10 +94,10 @@ def llama_cpp(folder: Path, kind: str, batch: int) -> Callable[[Prompts, int], A
 
 def to_gguf(folder: Path, file: Path, kind: str) -> None:
     """Write a Llama-architecture model in llama.cpp's format; kind f32 or bf16."""
-    import gguf
     import numpy
     from safetensors.numpy import load_file
 
+    gguf: Any = import_module("gguf")
     config = json.loads((folder / "config.json").read_text())
     heads, width = config["num_attention_heads"], config["hidden_size"]
     writer = gguf.GGUFWriter(str(file), "llama")

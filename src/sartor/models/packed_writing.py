@@ -107,9 +107,11 @@ def _waste(spans: Sequence[tuple[Leaf, int, int]]) -> float:
 class Writing:
     """One token of every answer, to be put through a network once."""
 
-    def __init__(self, written: Sequence[Block], positions: Sequence[int], device: object) -> None:
+    def __init__(
+        self, written: Sequence[Block], positions: Sequence[int], device: torch.device
+    ) -> None:
         self.blocks = written
-        self.positions = torch.tensor(positions, device=device)  # type: ignore[call-overload]
+        self.positions = torch.tensor(positions, device=device)
         self.leaves = [leaf for block in written for leaf in block.leaves]
         self.nodes = self._nodes()
         self.levels = self._levels()
