@@ -194,6 +194,9 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     winner = outcome.decision.winner
     shown.print(f"[bold]winner: {escape(winner) if winner else 'none'}[/bold]")
     shown.print(escape(outcome.decision.reason))
+    for report in outcome.reports:
+        if note := report.notes.get(scorer):
+            shown.print(escape(f"{report.candidate}, {scorer}: {note}"))
     shown.print(f"report: {escape(str(outcome.page))}")
 
 

@@ -87,10 +87,17 @@ class Project:
 
     def scorers(self) -> list[Scorer]:
         """What answers are judged by; SettingError for one that is not there."""
-        from sartor.evaluation.scorers.registry import load_scorer
+        from sartor.evaluation.scorers.place import Place
+        from sartor.evaluation.scorers.registry import load_scorers
 
+        def base(name: str) -> LanguageModel:
+            from sartor.models.local_model import LocalModel
+
+            return LocalModel(card_of(name, self.folder, trust_remote_code=False))
+
+        place = Place(self.folder, base, self.workspace.folder("judgements"))
         wanted = (*self.file.evaluate.scorers, self.file.criteria.scorer)
-        return [load_scorer(name) for name in dict.fromkeys(wanted)]
+        return load_scorers(wanted, self.file.scorers, place)
 
     @property
     def candidates(self) -> Sequence[project.Candidate]:

@@ -164,6 +164,9 @@ class ProjectFile(Section):
     techniques: dict[str, dict[str, Any]] = {}
     """[techniques.<name>]: settings of every candidate of that technique."""
     evaluate: Evaluate = Evaluate()
+    scorers: dict[str, dict[str, Any]] = {}
+    """[scorers.<name>]: settings of that scorer; `scorer` says which it is, if not that of its
+    name."""
     criteria: Wanted = Wanted()
     cost: Cost = Cost()
 

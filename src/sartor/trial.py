@@ -199,6 +199,8 @@ def refuse_broken(made: Customization, project: Path) -> None:
 
 def source_digest(own: object) -> str:
     """Of the file that a class of the user's was written in; empty for sartor's own."""
+    if hasattr(own, "made_of"):  # a scorer that reads files or the user's code
+        return str(own.made_of())
     kind = type(own)
     if kind.__module__.partition(".")[0] == "sartor":
         return ""

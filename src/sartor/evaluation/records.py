@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sartor.data.records import Example
@@ -63,6 +63,8 @@ class Report:
     """By scorer."""
     slices: dict[str, dict[str, Estimate]]
     """By slice (`tag`), then by scorer."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """By scorer, what must be shown wherever its mean is: how far it can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)

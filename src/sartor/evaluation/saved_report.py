@@ -8,6 +8,7 @@ The keys of the file (`.sartor/reports/<candidate>.json`) are stable:
                           trainable_parameters, training_seconds, peak_memory_bytes
     estimates             by scorer: mean, low, high (95 %), n
     slices                by slice, then by scorer: the same
+    notes                 by scorer: how far its scores can be trusted
     predictions           a list, in the order of the test part:
         id, source, group, tags, evidence, answerable      of the example
         input                                              messages: role, content
@@ -21,7 +22,7 @@ The keys of the file (`.sartor/reports/<candidate>.json`) are stable:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +67,7 @@ class SavedReport:
     estimates: dict[str, Estimate]
     slices: dict[str, dict[str, Estimate]]
     predictions: tuple[SavedPrediction, ...]
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def save(report: Report, path: Path) -> None:
@@ -77,6 +79,7 @@ def save(report: Report, path: Path) -> None:
         measured=report.measured,
         estimates=report.estimates,
         slices=report.slices,
+        notes=report.notes,
         predictions=tuple(_saved(p, rows.get(p.example.id, ())) for p in report.predictions),
     )
     write_json(path, saved)
@@ -100,6 +103,7 @@ def load(path: Path) -> Report:
         scores=_scores(saved.predictions, list(saved.estimates)),
         estimates=saved.estimates,
         slices=saved.slices,
+        notes=saved.notes,
     )
 
 
