@@ -19,6 +19,7 @@ from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
 from sartor.errors import DataError, ModelError, ProjectError, SartorError
 from sartor.evaluation import history
+from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.records import Decision
 from sartor.evaluation.scorer import Scorer
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
@@ -99,6 +100,15 @@ class Project:
         wanted = (*self.file.evaluate.scorers, self.file.criteria.scorer)
         return load_scorers(wanted, self.file.scorers, place)
 
+    def gate(self) -> Gate | None:
+        """What must not be forgotten; SettingError for questions that cannot be read."""
+        wanted = self.file.forgetting
+        if not wanted.tasks:
+            return None
+        gate = Gate(self.folder, wanted.tasks, wanted.task_folder, wanted.limit, wanted.max_loss)
+        gate.check()
+        return gate
+
     @property
     def candidates(self) -> Sequence[project.Candidate]:
         return self.file.customize.candidates
@@ -131,10 +141,11 @@ def run(one: Project) -> Outcome:
     """Go through all steps of a project."""
     with one.workspace.locked():
         trials = one.trials()
-        scorers = one.scorers()
+        scorers, gate = one.scorers(), one.gate()
         data_key, card = _data_key(one), choose(one)
         one.refuse_impossible(trials, card)
         key = _key(one, data_key, card, scorers, trials)
+        key = digest(key, gate.key) if gate else key
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one, trials)):
             say("nothing has changed since the last run: nothing to do")
             return unchanged
@@ -229,6 +240,7 @@ def _asked(one: Project, card: ModelCard, prepared: Prepared, scorers: Sequence[
         batch=wanted.batch_size,
         prices=one.file.cost,
         seed=seed,
+        gate=one.gate(),
     )
 
 

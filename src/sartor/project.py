@@ -128,6 +128,19 @@ class Evaluate(Section):
     """Requests put to a model at once."""
 
 
+class Forgetting(Section):
+    """[forgetting]"""
+
+    tasks: Paths = ()
+    """JSONL files of multiple-choice questions, or tasks of lm-evaluation-harness by name."""
+    task_folder: str = ""
+    """Folder of the harness's YAML files, where the tasks are your own."""
+    limit: int | None = Field(None, ge=1)
+    """At most so many questions of each task."""
+    max_loss: float = Field(0.02, ge=0, lt=1)
+    """A candidate that loses more of the base's general ability is refused."""
+
+
 class Wanted(Section):
     """[criteria]"""
 
@@ -167,6 +180,7 @@ class ProjectFile(Section):
     scorers: dict[str, dict[str, Any]] = {}
     """[scorers.<name>]: settings of that scorer; `scorer` says which it is, if not that of its
     name."""
+    forgetting: Forgetting = Forgetting()
     criteria: Wanted = Wanted()
     cost: Cost = Cost()
 

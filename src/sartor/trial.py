@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation, Example, Split, TrainingData
 from sartor.errors import DataError, ModelError
 from sartor.evaluation.cost import cost_per_answer
+from sartor.evaluation.forgetting import Gate, Results, told
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Measured, Prediction, Report
 from sartor.evaluation.report import report, save
@@ -37,6 +38,7 @@ from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.wrapping import innermost
 from sartor.workspace import Workspace
 
 RECORD = "customization.json"
@@ -65,6 +67,8 @@ class Asked:
     batch: int
     prices: Cost
     seed: int
+    gate: Gate | None = None
+    """What must not be forgotten."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class Trial:
         on_validation = report(self.name, measured, held, asked.scorers, asked.seed)
         save(on_validation, workspace.root / kept)
         on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
+        if asked.gate:
+            on_test = _with_forgotten(on_test, asked.gate, made, model, workspace)
         return Tried(self, made, on_test, on_validation, kept)
 
     def _ask(
@@ -177,6 +183,27 @@ class Training:
                 return self.examples, self.documents
             technique = getattr(technique, "inner", None)
         return self.examples, ""
+
+
+def _with_forgotten(
+    found: Report, gate: Gate, made: Customization, model: _Later, workspace: Workspace
+) -> Report:
+    """The report, with what the candidate's weights have lost of the base's ability."""
+    from sartor.models.local_model import LocalModel
+
+    def kept(of: str) -> Path:
+        return workspace.folder("forgetting", f"{digest(of, gate.key)[:16]}.json")
+
+    def results(of: str, load: Callable[[], Any]) -> Results:
+        path = kept(of)
+        return gate.results(None if path.is_file() else load(), path)
+
+    before = results(made.base.revision, lambda: LocalModel(located(made, workspace.project).base))
+    after = before
+    if made.trainable_parameters:  # else its weights are the base's
+        after = results(made.digest, lambda: innermost(model.model))
+    forgotten = gate.forgotten(before, after)
+    return replace(found, forgotten=forgotten, notes={**found.notes, "forgetting": told(forgotten)})
 
 
 def _sizes(folder: Path) -> dict[str, int]:

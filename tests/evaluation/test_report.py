@@ -52,6 +52,7 @@ def test_its_keys_are_the_documented_ones(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "rag.json").read_text(encoding="utf-8"))
     assert list(saved) == [
         "format", "candidate", "measured", "estimates", "slices", "predictions", "notes",
+        "forgotten",
     ]  # fmt: skip
     row = saved["predictions"][3]
     assert row["id"] == "e3"

@@ -114,7 +114,7 @@ def _scored(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Lo
     return found
 
 
-def _logits(network: Any, ids: torch.Tensor, virtual: Any) -> torch.Tensor:
+def _logits(network: Any, ids: torch.Tensor, virtual: Any) -> Any:
     """(batch, tokens, vocabulary), for the ids alone."""
     import torch
 

@@ -58,7 +58,7 @@ class Bleu:
 
     @cached_property
     def _library(self) -> Any:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=True)
 

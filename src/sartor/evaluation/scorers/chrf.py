@@ -34,7 +34,7 @@ class ChrF:
 
     @cached_property
     def _library(self) -> Any:
-        from sacrebleu.metrics import CHRF
+        from sacrebleu.metrics.chrf import CHRF
 
         return CHRF(word_order=self.word_order, beta=self.beta, eps_smoothing=False)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sartor.evaluation.scorers.exactly import figures, missing, stems
 from sartor.evaluation.scorers.wording import sentences, words
@@ -133,8 +133,8 @@ def note() -> str:
 
 
 @cache
-def _fitted() -> dict[str, object]:
-    found: dict[str, object] = json.loads(FIGURES.read_text("utf-8"))["check"]
+def _fitted() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FIGURES.read_text("utf-8"))["check"]
     return found
 
 
