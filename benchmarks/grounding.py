@@ -22,7 +22,7 @@ import numpy as np
 
 from sartor.data.files import write_text
 from sartor.evaluation.scorers import support
-from sartor.evaluation.scorers.entailment import Entailment
+from sartor.evaluation.scorers.entailment import entailment_by
 from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.statistics import wilson
@@ -110,7 +110,7 @@ def rates(claims: list[Claim], supported: list[bool]) -> dict[str, dict[str, flo
 
 def judged(claims: list[Claim], name: str) -> dict[str, Any]:
     """A model's verdicts on the held-out half; what cannot be read counts as wrong, and is told."""
-    model = Entailment.of("groundedness", name, Place())
+    model = entailment_by("groundedness", name, Place())
     verdicts = model.verdicts([(claim.passage, claim.text) for claim in claims])
     read_ = [(c, v) for c, v in zip(claims, verdicts, strict=True) if isinstance(v, str)]
     named = {

@@ -59,7 +59,7 @@ def _harness_model(model: Any) -> Any:
     """The model as the harness sees it."""
     from lm_eval.api.model import LM
 
-    class OurModel(LM):
+    class OurModel(LM):  # type: ignore[misc]
         def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
             pairs = [request.args for request in requests]
             found = log_likelihoods(

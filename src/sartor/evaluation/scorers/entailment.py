@@ -37,17 +37,17 @@ class Entailment(Protocol):
         """One for each pair, in order."""
         ...
 
-    @staticmethod
-    def of(scorer: str, name: str, place: Place) -> Entailment:
-        """The classifier in that folder, or the language model of that name."""
-        folder = place.folder / name
-        path = folder if folder.is_dir() else Path(name)
-        settings = path / "config.json"
-        if settings.is_file():
-            kinds = json.loads(settings.read_text("utf-8")).get("architectures") or [""]
-            if kinds[0].endswith("ForSequenceClassification"):
-                return Classifier(scorer, path)
-        return Asked(Asking(place, name))
+
+def entailment_by(scorer: str, name: str, place: Place) -> Entailment:
+    """The classifier in that folder, or the language model of that name."""
+    folder = place.folder / name
+    path = folder if folder.is_dir() else Path(name)
+    settings = path / "config.json"
+    if settings.is_file():
+        kinds = json.loads(settings.read_text("utf-8")).get("architectures") or [""]
+        if kinds[0].endswith("ForSequenceClassification"):
+            return Classifier(scorer, path)
+    return Asked(Asking(place, name))
 
 
 class Classifier:

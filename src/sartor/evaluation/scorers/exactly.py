@@ -25,6 +25,8 @@ _MONTH_NAMES = """
 _MONTHS = _MONTH_NAMES.split()
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred"
+_MAY = re.compile(r"\bMay\s+\d|\d\s+May\b")
+"""The month, and not what may be."""
 WRITTEN = {word: str(value) for value, word in enumerate(_UNITS.split())}
 WRITTEN |= {word: str(value) for word, value in zip(_TENS.split(), range(20, 101, 10), strict=True)}
 """Numbers in words."""
@@ -58,6 +60,8 @@ def figures(text: str) -> frozenset[str]:
     said = words(text)
     written = {WRITTEN[word] for word in said if word in WRITTEN}
     months = {str(_MONTHS.index(word) + 1) for word in said if word in _MONTHS and word != "may"}
+    if _MAY.search(text):
+        months.add("5")
     return frozenset(found | parts | written | months)
 
 

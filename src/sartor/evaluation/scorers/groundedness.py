@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers import support
 from sartor.evaluation.scorers.claims import claims
-from sartor.evaluation.scorers.entailment import Entailment, Unreadable
+from sartor.evaluation.scorers.entailment import Entailment, Unreadable, entailment_by
 from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Placed
 from sartor.evaluation.scorers.refusal import abstained
@@ -64,7 +64,7 @@ class Groundedness(Placed):
 
     @cached_property
     def _model(self) -> Entailment:
-        return Entailment.of(self.name, self.entailment, self.place)
+        return entailment_by(self.name, self.entailment, self.place)
 
     def _by_model(self, kept: Sequence[tuple[Prediction, list[str]]]) -> list[list[str] | None]:
         """Doubts of each answer; None where the model's verdict on a claim cannot be read."""
