@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sartor.evaluation.scorers.registry import SCORERS
+from sartor.evaluation.scorers.registry import NEED_SETTINGS, SCORERS
 from sartor.project import ProjectFile, Section
 from sartor.techniques.registry import TECHNIQUES
 
@@ -152,8 +153,15 @@ def test_every_key_of_the_project_file_is_documented() -> None:
 
 
 def test_every_scorer_is_documented() -> None:
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert [name for name in SCORERS if f"| `{name}` |" not in page] == []
+    page = (ROOT / "docs" / "scorers.md").read_text(encoding="utf-8")
+    table = {**SCORERS, **NEED_SETTINGS}
+    rows = [name for name in table if f"| `{name}` |" not in page]
+    assert [name for name in rows if f"`{name}` (`k`)" not in page and name != "mrr"] == []
+    for name, place in table.items():
+        module, _, kind = place.partition(":")
+        made = getattr(importlib.import_module(module), kind)
+        fields = getattr(made, "__dataclass_fields__", {})
+        assert [key for key in fields if f"`{key}`" not in page] == [], name
 
 
 def targets() -> set[str]:

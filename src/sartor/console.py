@@ -198,6 +198,9 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for said in outcome.not_tried:
         shown.print(escape(said))
     _print_words(shown, outcome)
+    for report in outcome.reports:
+        if note := report.notes.get(scorer):
+            shown.print(escape(f"{report.candidate}, {scorer}: {note}"))
     shown.print(f"report: {escape(str(outcome.page))}")
 
 

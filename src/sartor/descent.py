@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sartor.data.prepare import Prepared
 from sartor.errors import DataError, ModelError, SartorError
+from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.ladder import step
 from sartor.evaluation.records import Comparison, Report
 from sartor.evaluation.scorer import Scorer
@@ -21,7 +22,7 @@ from sartor.outcome import NotTried
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.tracking import tracker
-from sartor.trial import Asked, Gate, Training, Trial, Tried, joined_over_seeds
+from sartor.trial import Asked, Stop, Training, Trial, Tried, joined_over_seeds
 from sartor.workspace import Workspace
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
@@ -44,6 +45,7 @@ def try_all(
     cards: Mapping[str, ModelCard],
     prepared: Prepared,
     scorers: Sequence[Scorer],
+    gate: Gate | None = None,
 ) -> Descent:
     """Customize and evaluate every candidate, those of a ladder from the largest base down."""
     found, training = Descent(), Training.of(prepared.split.training)
@@ -61,10 +63,10 @@ def try_all(
             number += 1
             say(f"candidate {number} of {len(trials)}: {trial.name}")
             try:
-                asked = asked or _asked(file, card, prepared, scorers)
+                asked = asked or _asked(file, card, prepared, scorers, gate)
                 before = [one.validation for one in (*found.tried, *here)]
-                gate = _gate(file, before)
-                trying = _Trying(card, training, prepared, asked, workspace, gate)
+                stop = _stop(file, before)
+                trying = _Trying(card, training, prepared, asked, workspace, stop)
                 with tracker.candidate(trial.name, trial.settings) as scores:
                     here.append(trying.over_seeds(trial))
                     on_test = here[-1].test
@@ -79,17 +81,17 @@ def try_all(
     return found
 
 
-def _gate(file: ProjectFile, before: Sequence[Report]) -> Gate | None:
+def _stop(file: ProjectFile, before: Sequence[Report]) -> Stop | None:
     """Stops candidates that are hopeless on validation, beside those before them, if that is
     wanted."""
     if not file.evaluate.stop_hopeless:
         return None
     criteria, seed = file.criteria, file.project.seed
 
-    def gate(report: Report) -> Comparison | None:
+    def hopeless_yet(report: Report) -> Comparison | None:
         return hopeless(report, before, criteria.scorer, criteria.margin, seed)
 
-    return gate
+    return hopeless_yet
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,18 @@ class _Trying:
     prepared: Prepared
     asked: Asked
     workspace: Workspace
-    gate: Gate | None
+    stop: Stop | None
 
-    def once(self, trial: Trial, gate: Gate | None) -> Tried:
+    def once(self, trial: Trial, stop: Stop | None) -> Tried:
         made = trial.customize(self.card, self.training, self.workspace)
-        return trial.evaluate(made, self.prepared.split, self.asked, self.workspace, gate)
+        return trial.evaluate(made, self.prepared.split, self.asked, self.workspace, stop)
 
     def over_seeds(self, trial: Trial) -> Tried:
         """Tried once with each of its seeds, and joined; the first may be stopped."""
         seeds = trial.candidate.seeds
         if not seeds:
-            return self.once(trial, self.gate)
-        ones = [self.once(trial.seeded(seeds[0]), self.gate)]
+            return self.once(trial, self.stop)
+        ones = [self.once(trial.seeded(seeds[0]), self.stop)]
         if not ones[0].stopped:
             ones += [self.once(trial.seeded(other), None) for other in seeds[1:]]
         return joined_over_seeds(trial, ones, self.workspace, self.asked.seed)
@@ -132,8 +134,9 @@ def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequenc
 
 
 def _asked(
-    file: ProjectFile, card: ModelCard, prepared: Prepared, scorers: Sequence[Scorer]
-) -> Asked:
+    file: ProjectFile, card: ModelCard, prepared: Prepared, scorers: Sequence[Scorer],
+    gate: Gate | None,
+) -> Asked:  # fmt: skip
     """How candidates on this base are asked: as long answers as its own tokens make of the right
     ones."""
     from sartor.evaluation.sampling import sampling_for
@@ -146,6 +149,7 @@ def _asked(
         batch=wanted.batch_size,
         prices=file.cost,
         seed=seed,
+        gate=gate,
     )
 
 

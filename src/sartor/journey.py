@@ -26,13 +26,14 @@ from sartor.descent import try_all
 from sartor.errors import DataError, ProjectError, SartorError, ServingError
 from sartor.evaluation import history
 from sartor.evaluation.compare import Difference, compare
+from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs
 from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.models.named import Names
+from sartor.models.named import Names, open_model
 from sartor.outcome import Made, NotTried, Outcome, write_export
 from sartor.progress import say
 from sartor.project import ProjectFile
@@ -121,10 +122,25 @@ class Project:
 
     def scorers(self) -> list[Scorer]:
         """What answers are judged by; SettingError for one that is not there."""
-        from sartor.evaluation.scorers.registry import load_scorer
+        from sartor.evaluation.scorers.place import Place
+        from sartor.evaluation.scorers.registry import load_scorers
 
+        def base(name: str) -> LanguageModel:
+            with self.names.in_use():
+                return open_model(name)
+
+        place = Place(self.folder, base, self.workspace.folder("judgements"))
         wanted = (*self.file.evaluate.scorers, self.file.criteria.scorer)
-        return [load_scorer(name) for name in dict.fromkeys(wanted)]
+        return load_scorers(wanted, self.file.scorers, place)
+
+    def gate(self) -> Gate | None:
+        """What must not be forgotten; SettingError for questions that cannot be read."""
+        wanted = self.file.forgetting
+        if not wanted.tasks:
+            return None
+        gate = Gate(self.folder, wanted.tasks, wanted.task_folder, wanted.limit, wanted.max_loss)
+        gate.check()
+        return gate
 
     @property
     def candidates(self) -> Sequence[project.Candidate]:
@@ -213,10 +229,11 @@ def run(one: Project, customize: bool = True) -> Outcome:
         return one.outcome()
     with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one):
         trials = one.trials()
-        scorers = one.scorers()
+        scorers, gate = one.scorers(), one.gate()
         data_key, cards = _data_key(one), bases(one)
         one.refuse_impossible(trials, cards)
         key = _key(one, data_key, cards, scorers, trials)
+        key = digest(key, gate.key) if gate else key
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one)):
             say("nothing has changed since the last run: nothing to do")
             return unchanged
@@ -227,7 +244,7 @@ def run(one: Project, customize: bool = True) -> Outcome:
             trial.refuse_data(prepared.split.training)
         if not customize:
             _refuse_uncustomized(one, trials, cards, prepared)
-        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers)
+        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate)
         not_tried = (*one.left_out(), *found.not_tried)
         made = Made(key, data_key, tuple(found.failures), not_tried)
         given = _judged(one, prepared, scorers)

@@ -255,6 +255,19 @@ class Evaluate(Section):
     """Do not ask the test part of a candidate that validation shows to be far behind."""
 
 
+class Forgetting(Section):
+    """[forgetting]"""
+
+    tasks: Paths = ()
+    """JSONL files of multiple-choice questions, or tasks of lm-evaluation-harness by name."""
+    task_folder: str = ""
+    """Folder of the harness's YAML files, where the tasks are your own."""
+    limit: int | None = Field(None, ge=1)
+    """At most so many questions of each task."""
+    max_loss: float = Field(0.02, ge=0, lt=1)
+    """A candidate that loses more of the base's general ability is refused."""
+
+
 class Wanted(Section):
     """[criteria]"""
 
@@ -302,6 +315,10 @@ class ProjectFile(Section):
     techniques: dict[str, dict[str, Any]] = {}
     """[techniques.<name>]: settings of every candidate of that technique."""
     evaluate: Evaluate = Evaluate()
+    scorers: dict[str, dict[str, Any]] = {}
+    """[scorers.<name>]: settings of that scorer; `scorer` says which it is, if not that of its
+    name."""
+    forgetting: Forgetting = Forgetting()
     criteria: Wanted = Wanted()
     cost: Cost = Cost()
     tracking: Tracking = Tracking()

@@ -27,6 +27,7 @@ from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import Conversation, Example, Split, TrainingData
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
+from sartor.evaluation.forgetting import Gate, Results, told
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
@@ -41,6 +42,7 @@ from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
 from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.wrapping import innermost
 from sartor.workspace import Workspace
 
 RECORD = "customization.json"
@@ -75,9 +77,11 @@ class Asked:
     batch: int
     prices: Cost
     seed: int
+    gate: Gate | None = None
+    """What must not be forgotten."""
 
 
-Gate = Callable[[Report], Comparison | None]
+Stop = Callable[[Report], Comparison | None]
 """Given the report on validation, what stops the candidate there; None lets it go on."""
 
 
@@ -216,9 +220,9 @@ class Trial:
 
     def evaluate(
         self, made: Customization, split: Split, asked: Asked, workspace: Workspace,
-        gate: Gate | None = None,
+        stop: Stop | None = None,
     ) -> Tried:  # fmt: skip
-        """Ask it the validation part and, unless the gate stops it there, the test part; score."""
+        """Ask it the validation part and, unless it is stopped there, the test part; score."""
         examples = (*split.training.validation, *split.test)
         key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
         name = f"{self.candidate.name}-{key[:12]}"
@@ -227,7 +231,7 @@ class Trial:
         with _Memory(folder / "measured.json", model) as memory:
             validation, test = split.training.validation, split.test
             held = self._ask(model, validation, asked, folder / "validation.jsonl", made)
-            stopped = self._stopped(gate, made, held, asked)
+            stopped = self._stopped(stop, made, held, asked)
             tested = [] if stopped else self._ask(model, test, asked, folder / "test.jsonl", made)
         seen = tested or held
         measured = _measured(made, seen, memory.peak, asked.prices, self.candidate.technique)
@@ -237,15 +241,17 @@ class Trial:
         if stopped:
             return Tried(self, made, None, on_validation, kept, asked.sampling, stopped)
         on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
+        if asked.gate and made.base.remote is None:
+            on_test = _with_forgotten(on_test, asked.gate, made, model, workspace)
         return Tried(self, made, on_test, on_validation, kept, asked.sampling)
 
     def _stopped(
-        self, gate: Gate | None, made: Customization, held: Sequence[Prediction], asked: Asked
+        self, stop: Stop | None, made: Customization, held: Sequence[Prediction], asked: Asked
     ) -> Comparison | None:
-        if gate is None:
+        if stop is None:
             return None
         measured = _measured(made, held, 0, asked.prices, self.candidate.technique)
-        return gate(report(self.name, measured, held, asked.scorers, asked.seed))
+        return stop(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
         self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
@@ -305,6 +311,27 @@ def _paid_before(folder: Path) -> float:
     return float(path.read_text("utf-8"))
 
 
+def _with_forgotten(
+    found: Report, gate: Gate, made: Customization, model: _Later, workspace: Workspace
+) -> Report:
+    """The report, with what the candidate's weights have lost of the base's ability."""
+    from sartor.models.local_model import LocalModel
+
+    def kept(of: str) -> Path:
+        return workspace.folder("forgetting", f"{digest(of, gate.key)[:16]}.json")
+
+    def results(of: str, load: Callable[[], Any]) -> Results:
+        path = kept(of)
+        return gate.results(None if path.is_file() else load(), path)
+
+    before = results(made.base.revision, lambda: LocalModel(located(made, workspace.project).base))
+    after = before
+    if made.trainable_parameters:  # else its weights are the base's
+        after = results(made.digest, lambda: innermost(model.model))
+    forgotten = gate.forgotten(before, after)
+    return replace(found, forgotten=forgotten, notes={**found.notes, "forgetting": told(forgotten)})
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file, by its path inside."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -325,6 +352,8 @@ def refuse_broken(made: Customization, project: Path) -> None:
 
 def source_digest(own: object) -> str:
     """Of the file that a class of the user's was written in; empty for sartor's own."""
+    if hasattr(own, "made_of"):  # a scorer that reads files or the user's code
+        return str(own.made_of())
     kind = type(own)
     if kind.__module__.partition(".")[0] == "sartor":
         return ""

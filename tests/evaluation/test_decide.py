@@ -294,7 +294,7 @@ def test_the_json_has_the_documented_keys(planted: Planted) -> None:
     assert list(found["candidates"][0]) == [
         "name", "technique", "base", "estimate", "cost_per_answer", "seconds_per_answer",
         "trainable_parameters", "training_seconds", "peak_memory_bytes", "verdict",
-        "difference", "low", "high", "p", "reason", "label_more",
+        "difference", "low", "high", "p", "reason", "label_more", "note",
     ]  # fmt: skip
     assert list(found["candidates"][0]["estimate"]) == ["mean", "low", "high"]
     assert found["winner"] == "a"

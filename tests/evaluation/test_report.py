@@ -50,7 +50,10 @@ def test_it_is_read_back_the_same(tmp_path: Path) -> None:
 def test_its_keys_are_the_documented_ones(tmp_path: Path) -> None:
     save(small(), tmp_path / "rag.json")
     saved = json.loads((tmp_path / "rag.json").read_text(encoding="utf-8"))
-    assert list(saved) == ["format", "candidate", "measured", "estimates", "slices", "predictions"]
+    assert list(saved) == [
+        "format", "candidate", "measured", "estimates", "slices", "predictions", "notes",
+        "forgotten",
+    ]  # fmt: skip
     row = saved["predictions"][3]
     assert row["id"] == "e3"
     assert row["input"][0] == {"role": "system", "content": "Be brief."}

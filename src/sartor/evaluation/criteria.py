@@ -20,6 +20,12 @@ def _faults(report: Report, criteria: Criteria) -> Iterator[str]:
         yield f"it has no {criteria.scorer} score on these examples"
     elif criteria.at_least is not None and found.mean < criteria.at_least:
         yield f"its {criteria.scorer} of {found.mean:.3f} is below the {criteria.at_least:g} wanted"
+    if report.forgotten and report.forgotten.loss > report.forgotten.limit:
+        lost = report.forgotten
+        yield (
+            f"general ability fell by {lost.loss:.3f} ({lost.low:.3f} to {lost.high:.3f}), above "
+            f"the limit of {lost.limit:g}"
+        )
     memory = measured.peak_memory_bytes / GIGABYTE
     for what, value, limit in (
         ("seconds an answer", measured.seconds_per_answer, criteria.max_seconds),

@@ -86,6 +86,7 @@ def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
         "technique": measured.technique,
         "base": measured.base,
         "estimate": {"mean": found.mean, "low": found.low, "high": found.high} if found else None,
+        "note": report.notes.get(scorer, ""),
         "cost_per_answer": measured.cost_per_answer,
         "seconds_per_answer": measured.seconds_per_answer,
         "trainable_parameters": measured.trainable_parameters,

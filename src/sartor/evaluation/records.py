@@ -64,6 +64,22 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """General ability of the base and of the candidate, on the same questions."""
+
+    before: float
+    after: float
+    loss: float
+    """before - after."""
+    low: float
+    high: float
+    """95 %, of the loss."""
+    n: int
+    limit: float
+    """The largest loss that is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A candidate on one set of examples."""
 
@@ -78,6 +94,9 @@ class Report:
     by_seed: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
     """By scorer, then example id: each seed's score, where it was trained with several. `scores`
     are their means, `predictions` those of the first."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """By scorer, what must be shown wherever its mean is: how far it can be trusted."""
+    forgotten: Forgotten | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sartor.errors import DataError, SettingError
+from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import estimate_of, slice_estimates
 from sartor.evaluation.records import Measured, Prediction, Report, Score
 from sartor.evaluation.saved_report import load, save
-from sartor.evaluation.scorer import Scorer
+from sartor.evaluation.scorer import Noted, Scorer
 
 __all__ = ["load", "report", "save"]
 
@@ -39,8 +40,14 @@ def report(
             name: estimate_of(examples, scored, binary[name], seed)
             for name, scored in values.items()
             if scored
-        },
+        }
+        | corpus_estimates(scorers, predictions, seed),
         slices=slice_estimates(examples, values, binary, seed),
+        notes={
+            scorer.name: note
+            for scorer in scorers
+            if isinstance(scorer, Noted) and (note := scorer.note(predictions, scores[scorer.name]))
+        },
     )
 
 

@@ -8,6 +8,8 @@ The keys of the file (`.sartor/reports/<candidate>.json`) are stable:
                           trainable_parameters, training_seconds, peak_memory_bytes
     estimates             by scorer: mean, low, high (95 %), n
     slices                by slice, then by scorer: the same
+    notes                 by scorer: how far its scores can be trusted
+    forgotten             before, after, loss, low, high (95 %), n, limit; null when not asked
     predictions           a list, in the order of the test part:
         id, source, group, tags, evidence, answerable      of the example
         input                                              messages: role, content
@@ -31,7 +33,7 @@ from pydantic import ValidationError
 from sartor.data.files import from_json, write_json
 from sartor.data.records import Example, Message, Passage
 from sartor.errors import DataError
-from sartor.evaluation.records import Estimate, Measured, Prediction, Report, Score
+from sartor.evaluation.records import Estimate, Forgotten, Measured, Prediction, Report, Score
 from sartor.models.language_model import Completion, Finish
 
 
@@ -68,6 +70,8 @@ class SavedReport:
     estimates: dict[str, Estimate]
     slices: dict[str, dict[str, Estimate]]
     predictions: tuple[SavedPrediction, ...]
+    notes: dict[str, str] = field(default_factory=dict)
+    forgotten: Forgotten | None = None
 
 
 def save(report: Report, path: Path) -> None:
@@ -82,6 +86,8 @@ def save(report: Report, path: Path) -> None:
         predictions=tuple(
             _saved(p, rows.get(p.example.id, ()), report.by_seed) for p in report.predictions
         ),
+        notes=report.notes,
+        forgotten=report.forgotten,
     )
     write_json(path, saved)
 
@@ -105,6 +111,8 @@ def load(path: Path) -> Report:
         estimates=saved.estimates,
         slices=saved.slices,
         by_seed=_by_seed(saved.predictions),
+        notes=saved.notes,
+        forgotten=saved.forgotten,
     )
 
 

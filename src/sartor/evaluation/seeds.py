@@ -184,6 +184,8 @@ def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
         },
         slices=slice_estimates(examples, values, dict.fromkeys(values, False), seed),
         by_seed=by_seed,
+        notes=first.notes,
+        forgotten=first.forgotten,
     )
 
 

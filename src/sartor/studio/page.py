@@ -86,7 +86,7 @@ def _told(page: ReportPage) -> dict[str, Any]:
     from sartor.studio.gallery import gallery, tag_counts
     from sartor.studio.leavings import leavings
     from sartor.studio.standing import standings, subject
-    from sartor.studio.tables import scorer_cells, scorer_names, slice_table
+    from sartor.studio.tables import scorer_cells, scorer_names, scorer_notes, slice_table
     from sartor.studio.tradeoff import NARROW, WIDE, tradeoff
     from sartor.studio.verdict import finding
 
@@ -108,6 +108,7 @@ def _told(page: ReportPage) -> dict[str, Any]:
         "slices": slice_table(rows, chosen, scorer),
         "scorers": scorers,
         "scored": [(row, scorer_cells(row, scorers, rows)) for row in rows if row.report],
+        "scorer_notes": scorer_notes(rows),
         "gallery": shown,
         "tag_counts": tag_counts(shown),
         "curves": charts(page.curves),

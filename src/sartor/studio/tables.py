@@ -63,6 +63,15 @@ def scorer_cells(row: Standing, scorers: Sequence[str], rows: Sequence[Standing]
     return cells
 
 
+def scorer_notes(rows: Sequence[Standing]) -> list[tuple[str, str, str]]:
+    """What must be known of scores to trust them: scorer, candidates, note; the same said once."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for scorer, note in (row.report.notes if row.report else {}).items():
+            said.setdefault((scorer, note), []).append(row.name)
+    return [(scorer, ", ".join(names), note) for (scorer, note), names in sorted(said.items())]
+
+
 def _known(estimate: Estimate | None) -> Estimate | None:
     """Empty slices have no mean."""
     if estimate is None or estimate.n == 0 or not math.isfinite(estimate.mean):

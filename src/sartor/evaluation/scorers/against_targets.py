@@ -9,6 +9,11 @@ from sartor.evaluation.scorers.refusal import is_abstention
 
 Measure = Callable[[str, str], float]
 """(answer, target) -> 0..1"""
+WholeMeasure = Callable[[str, tuple[str, ...]], float | None]
+"""(answer, all targets) -> 0..1, or None where it says nothing about them"""
+
+REFUSED = "refused"
+"""The explanation of a score whose answer was wrong because the model declined to answer."""
 
 
 def scores_against_targets(
@@ -16,19 +21,35 @@ def scores_against_targets(
 ) -> list[Score]:
     """A score for each prediction whose example says what is right.
 
-    Where nothing can be answered, any refusal is right, as in SQuAD 2.0 (arXiv:1806.03822).
+    Where nothing can be answered, any refusal is right, as in SQuAD 2.0 (arXiv:1806.03822). Where
+    something can, a refusal is scored like any answer, and said to be one.
     """
-    return [
-        Score(prediction.example.id, scorer, value)
-        for prediction in predictions
-        if (value := _best(prediction, measure)) is not None
-    ]
+    return scores_over_targets(
+        scorer, predictions, lambda text, targets: max(measure(text, t) for t in targets)
+    )
 
 
-def _best(prediction: Prediction, measure: Measure) -> float | None:
+def scores_over_targets(
+    scorer: str, predictions: Sequence[Prediction], measure: WholeMeasure
+) -> list[Score]:
+    """The same, by a measure that takes all targets at once."""
+    found = []
+    for prediction in predictions:
+        value = _value(prediction, measure)
+        if value is not None:
+            why = REFUSED if value < 1 and _declined(prediction) else ""
+            found.append(Score(prediction.example.id, scorer, value, why))
+    return found
+
+
+def _value(prediction: Prediction, measure: WholeMeasure) -> float | None:
     example, text = prediction.example, prediction.completion.text
     if not example.answerable and is_abstention(text):
         return 1.0
     if not example.targets:
         return None if example.answerable else 0.0
-    return max(measure(text, target) for target in example.targets)
+    return measure(text, example.targets)
+
+
+def _declined(prediction: Prediction) -> bool:
+    return prediction.example.answerable and is_abstention(prediction.completion.text)

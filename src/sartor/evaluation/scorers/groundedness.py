@@ -1,41 +1,30 @@
 """Groundedness: how much of an answer stands in the passages it was given.
 
-A first, lexical version. Each sentence of the answer is supported when its numbers and its names
-stand in the passages, and most of its other words stand there or in the question. Dates are numbers
-and names ("3 May 2024").
-
-What this is not: an entailment judgement. "The fee is not refundable" counts as supported by "the
-fee is refundable"; a true paraphrase in other words, or a date in another notation, counts as not;
-languages that capitalize common nouns are held to a stricter test. It catches invented figures and
-names, the costliest inventions, at no cost and the same way every time.
+Each sentence of the answer is checked. Its numbers, names and dates must stand in the passages; the
+rest is judged by an entailment model that you name, or without one by words and embeddings
+(support.py), whose accuracy is shown beside the score.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property
 from typing import ClassVar
 
+from pydantic.dataclasses import dataclass
+
 from sartor.evaluation.records import Prediction, Score
-from sartor.evaluation.scorers.refusal import abstained, says_nothing
-from sartor.evaluation.scorers.wording import numbers, sentences, words
-
-COVERAGE = 0.6
-"""Share of a sentence's common words that must stand in the passages or the question."""
-
-_CITATION = re.compile(r"\[\d+(?:,\s*\d+)*\]")
-_BULLET = re.compile(r"^[ \t]*(?:[-*\u2022]|\d{1,2}[.)])[ \t]+(?=\S)", re.MULTILINE)
-_STEM = re.compile(r"(?<=\w{4})(?:ing|ed|es|s)$")
-_STOP_WORDS = """
-    a an and are as at be been but by can could did do does for from had has have he her his how i
-    if in into is it its may more most no not of on or our she should so than that the their them
-    then there these they this to was we were what when where which who will with would yes you your
-"""
-_STOP = frozenset(_STOP_WORDS.split())
+from sartor.evaluation.scorers import support
+from sartor.evaluation.scorers.claims import claims
+from sartor.evaluation.scorers.entailment import Entailment, Unreadable, entailment_by
+from sartor.evaluation.scorers.exactly import missing
+from sartor.evaluation.scorers.place import Placed
+from sartor.evaluation.scorers.refusal import abstained
+from sartor.settings import STRICT
 
 
-class Groundedness:
+@dataclass(frozen=True, config=STRICT)
+class Groundedness(Placed):
     """Share of the answer's sentences that the passages support.
 
     Applies to answers made with passages; an abstention claims nothing, so it gets no score.
@@ -44,55 +33,69 @@ class Groundedness:
     name: ClassVar[str] = "groundedness"
     binary: ClassVar[bool] = False
 
+    entailment: str = ""
+    """Folder of a classifier of entailment (a sequence classifier, one of whose labels is named
+    "entailment"), or the name of a language model that is asked claim by claim. Empty: the
+    built-in check."""
+
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        kept = [(p, claims(p.completion.text)) for p in predictions if _applies(p)]
+        kept = [(prediction, said) for prediction, said in kept if said]
+        doubts = self._by_model(kept) if self.entailment else [_doubts(p, s) for p, s in kept]
         return [
-            score
-            for prediction in predictions
-            if prediction.completion.passages and (score := self._score(prediction))
+            Score(p.example.id, self.name, 1 - len(found) / len(said), "; ".join(found))
+            for (p, said), found in zip(kept, doubts, strict=True)
+            if found is not None
         ]
 
-    def _score(self, prediction: Prediction) -> Score | None:
-        text = _BULLET.sub("", _CITATION.sub("", prediction.completion.text))
-        claims = [sentence for sentence in sentences(text) if not says_nothing(sentence)]
-        if not claims or abstained(prediction):
-            return None
-        doubts = [doubt for claim in claims if (doubt := _doubt(claim, prediction))]
-        value = 1 - len(doubts) / len(claims)
-        return Score(prediction.example.id, self.name, value, "; ".join(doubts))
+    def note(self, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:
+        if not scores:
+            return ""
+        if not self.entailment:
+            return support.note()
+        unread = sum(1 for p in predictions if _applies(p) and claims(p.completion.text))
+        unread -= len(scores)
+        failed = f"; on {unread} answers it could not be read, and they have no score"
+        return (
+            f"entailment by {self.entailment}, whose accuracy here is not known: measure it with "
+            f"`python benchmarks/grounding.py --judge {self.entailment}`"
+            f"{failed if unread else ''}"
+        )
+
+    @cached_property
+    def _model(self) -> Entailment:
+        return entailment_by(self.name, self.entailment, self.place)
+
+    def _by_model(self, kept: Sequence[tuple[Prediction, list[str]]]) -> list[list[str] | None]:
+        """Doubts of each answer; None where the model's verdict on a claim cannot be read."""
+        pairs: list[tuple[str, str]] = []
+        for prediction, said in kept:
+            whole = "\n\n".join(_texts(prediction))
+            pairs += [(whole, claim) for claim in said if not missing(claim, _texts(prediction))]
+        verdicts = dict(zip(pairs, self._model.verdicts(pairs), strict=True))
+        found: list[list[str] | None] = []
+        for prediction, said in kept:
+            whole, doubts = "\n\n".join(_texts(prediction)), []
+            unread = False
+            for claim in said:
+                exactly = missing(claim, _texts(prediction))
+                verdict = "contradicted" if exactly else verdicts[whole, claim]
+                unread = unread or isinstance(verdict, Unreadable)
+                if verdict != "supported":
+                    doubts.append(exactly or f"{verdict}: {claim!r}")
+            found.append(None if unread else doubts)
+        return found
 
 
-def _doubt(claim: str, prediction: Prediction) -> str:
-    """What of the claim the passages do not hold; nothing when they support it."""
-    texts = [f"{passage.title}\n{passage.text}" for passage in prediction.completion.passages]
-    given: set[str] = set().union(*(_stems(text) for text in texts))
-    figures: set[str] = set().union(*(_figures(text) for text in texts))
-    if missing := sorted(n for n in numbers(claim) if not _holds(figures, n)):
-        return f"not in the passages: {', '.join(missing)}"
-    names = {word for word in claim.split()[1:] if _is_capitalized(word)}
-    if missing := sorted(name for name in names if not _stems(name) <= given):
-        return f"not in the passages: {', '.join(missing)}"
-    asked: set[str] = set().union(*(_stems(turn.content) for turn in prediction.example.input))
-    common = {stem for stem in _stems(claim) if not any(c.isdigit() for c in stem)}
-    share = len(common & (given | asked)) / len(common) if common else 1.0
-    return f"{share:.0%} of its words are in the passages: {claim!r}" if share < COVERAGE else ""
+def _applies(prediction: Prediction) -> bool:
+    return bool(prediction.completion.passages) and not abstained(prediction)
 
 
-@lru_cache(maxsize=4096)
-def _stems(text: str) -> frozenset[str]:
-    """The words that carry meaning, without common English endings."""
-    return frozenset(_STEM.sub("", word) for word in words(text) if word not in _STOP)
+def _texts(prediction: Prediction) -> list[str]:
+    return [f"{passage.title}\n{passage.text}" for passage in prediction.completion.passages]
 
 
-@lru_cache(maxsize=4096)
-def _figures(text: str) -> frozenset[str]:
-    """The numbers, and the parts of dates and ranges."""
-    found = numbers(text)
-    return frozenset(found | {part for number in found for part in re.split("[:/-]", number)})
-
-
-def _is_capitalized(word: str) -> bool:
-    return next((letter.isupper() for letter in word if letter.isalnum()), False)
-
-
-def _holds(figures: set[str], number: str) -> bool:
-    return number in figures or all(part in figures for part in re.split("[:/-]", number))
+def _doubts(prediction: Prediction, said: Sequence[str]) -> list[str]:
+    asked = "\n".join(turn.content for turn in prediction.example.input)
+    texts = _texts(prediction)
+    return [doubt for claim in said if (doubt := support.support(claim, texts, asked).doubt)]

@@ -1,0 +1,102 @@
+"""Asking a language model to judge: what it is shown is quoted, and no question is put twice.
+
+Answers and documents are data, and may try to speak to the judge. Each stands between markers that
+hold a digest of it, so that nothing inside can end its own quotation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from sartor import progress
+from sartor.data.files import digest
+from sartor.data.records import Conversation
+from sartor.errors import DataError, ModelError
+from sartor.evaluation.scorers.place import Place
+from sartor.models.language_model import LanguageModel, Sampling
+
+BATCH = 32
+"""Questions put at once; what is answered is kept before the next are put."""
+
+
+def quoted(what: str, text: str) -> str:
+    """The text between markers that it cannot hold: they are made from its digest."""
+    mark = f"{what} {digest(text)[:16]}"
+    return f"<<<{mark}\n{text}\n{mark}>>>"
+
+
+class Asking:
+    """A language model by its name, and what it has answered."""
+
+    def __init__(
+        self, place: Place, name: str, max_new_tokens: int = 64, temperature: float = 0.0
+    ) -> None:
+        self._place = place
+        self._name = name
+        self._max_new_tokens = max_new_tokens
+        self._temperature = temperature
+        self._known: dict[str, str] = {}
+
+    def answers(self, conversations: Sequence[Conversation], seed: int = 0) -> list[str]:
+        """One for each, in order; what was asked before is not asked again."""
+        sampling = Sampling(self._temperature, self._max_new_tokens, seed)
+        keys = [digest(self._name, asked, sampling) for asked in conversations]
+        self._recall()
+        waiting = {
+            key: asked
+            for key, asked in zip(keys, conversations, strict=True)
+            if key not in self._known
+        }
+        if waiting:
+            self._ask(list(waiting.items()), sampling)
+        return [self._known[key] for key in keys]
+
+    @cached_property
+    def _model(self) -> LanguageModel:
+        return self._place.models(self._name)
+
+    @property
+    def _file(self) -> Path | None:
+        return self._place.kept / f"{digest(self._name)[:12]}.jsonl" if self._place.kept else None
+
+    def _ask(self, waiting: Sequence[tuple[str, Conversation]], sampling: Sampling) -> None:
+        with progress.task(f"{self._name}: judge", len(waiting), "answers") as task:
+            for start in range(0, len(waiting), BATCH):
+                batch = waiting[start : start + BATCH]
+                answers = self._model.generate([asked for _, asked in batch], sampling)
+                if len(answers) != len(batch):
+                    raise ModelError(
+                        f"{self._name} gave {len(answers)} answers to {len(batch)} requests; "
+                        "expected one for each. Mend its `generate`."
+                    )
+                told = {key: a.text for (key, _), a in zip(batch, answers, strict=True)}
+                self._known |= told
+                self._keep(told)
+                task.advance(len(batch))
+
+    def _recall(self) -> None:
+        if self._known or self._file is None or not self._file.is_file():
+            return
+        for line in self._file.read_bytes().split(b"\n")[:-1]:  # the last may be half a line
+            try:
+                row = json.loads(line)
+                self._known[str(row["key"])] = str(row["text"])
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a crash: it is asked again
+
+    def _keep(self, told: dict[str, str]) -> None:
+        if self._file is None:
+            return
+        rows = [json.dumps({"key": k, "text": t}, ensure_ascii=False) for k, t in told.items()]
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8", newline="\n") as file:
+                file.write("".join(f"{row}\n" for row in rows))
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self._file}: {error.strerror}. Free some space or check the "
+                "folder's rights."
+            ) from error

@@ -1,0 +1,59 @@
+"""Multiple choice by generation: the letter that the answer chooses.
+
+Read strictly: the letter alone, before a stop or bracket, or after "answer is"; or an option's own
+words. What names none is wrong. (By likelihood, where the model's own scores choose among the
+options: sartor.evaluation.forgetting.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from sartor.data.records import Conversation
+from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.wording import normalize
+
+_OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*?)\s*$", re.MULTILINE)
+_BEGINS = re.compile(r"^\s*[\"'*(\[]*([A-Z])(?:[\"'*)\]]*\s*$|[.):\]*]+(?:\s|$))")
+_SAID = re.compile(
+    r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?: is|:)?:?\s+[\"'*(\[]*([A-Z])\b(?![\w'])"
+)
+
+
+class Choice:
+    """1 when the option that the answer chooses is the target's."""
+
+    name: ClassVar[str] = "choice"
+    binary: ClassVar[bool] = True
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Of examples of which a target is an option: a letter, or the words of one."""
+        found = []
+        for prediction in predictions:
+            options = options_in(prediction.example.input)
+            rights = {chosen(target, options) for target in prediction.example.targets} - {""}
+            if rights:
+                said = chosen(prediction.completion.text, options)
+                why = "" if said else "names no option"
+                right = float(said in rights)
+                found.append(Score(prediction.example.id, self.name, right, why))
+        return found
+
+
+def options_in(conversation: Conversation) -> dict[str, str]:
+    """The options of the last request, "A. text" a line, by letter."""
+    last = next((m.content for m in reversed(conversation) if m.role == "user"), "")
+    return {letter: normalize(text) for letter, text in _OPTION.findall(last)}
+
+
+def chosen(text: str, options: dict[str, str]) -> str:
+    """The letter that a text chooses; empty for none, or for several."""
+    if found := _BEGINS.match(text):
+        return found[1]
+    named = set(_SAID.findall(text))
+    if len(named) == 1:
+        return str(named.pop())
+    same = [letter for letter, option in options.items() if option == normalize(text)]
+    return same[0] if len(same) == 1 else ""

@@ -1,0 +1,138 @@
+"""Code by execution: the answer is a Python program that passes the example's tests.
+
+Each runs in a process of its own, in an empty folder, without the environment's variables, with
+limits on time, memory, files and processes, and without a network where Linux lets an ordinary
+user close it. That bounds accidents; it is no prison for hostile code: run it in a container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from shutil import which
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from sartor.errors import SettingError
+from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.execution import refuse_unless_allowed
+from sartor.evaluation.scorers.place import Placed, digest_of
+from sartor.settings import STRICT
+
+_FENCE = re.compile(r"```(?:python|py|Python)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+_LIMITED = """
+import resource, runpy, sys
+memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+for what, most in (
+    (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_NPROC, 0),
+    (resource.RLIMIT_FSIZE, 2**20), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 32),
+):
+    resource.setrlimit(what, (most, most))
+runpy.run_path(sys.argv[3], run_name="__main__")
+print(sys.argv[4])
+"""
+"""Sets the limits, then runs the program; that it came to its end is the last thing said."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Code(Placed):
+    """1 when the program, with the tests after it, comes to its end without an error."""
+
+    name: ClassVar[str] = "code"
+    binary: ClassVar[bool] = True
+
+    tests: str = ""
+    """Path of a JSONL file: `{"id": "...", "test": "assert f(2) == 4"}`."""
+    allow_execution: bool = False
+    """Nothing is run until this is true."""
+    max_seconds: float = 10.0
+    """Of one program."""
+    max_memory_mb: int = 512
+    """Of one program."""
+
+    def check(self) -> None:
+        """Raises SettingError where it is not allowed, or the tests cannot be read."""
+        refuse_unless_allowed(self.name, self.allow_execution)
+        if sys.platform == "win32":
+            raise SettingError("scorer code: there are no limits on memory on Windows. Use Linux.")
+        _ = self._tests
+
+    def made_of(self) -> str:
+        return digest_of(self.place.file(self.name, "tests", self.tests))
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Of examples that have a test."""
+        self.check()
+        kept = [p for p in predictions if p.example.id in self._tests]
+        faults = [self._fault(p.completion.text, self._tests[p.example.id]) for p in kept]
+        return [
+            Score(p.example.id, self.name, float(not fault), fault)
+            for p, fault in zip(kept, faults, strict=True)
+        ]
+
+    def note(self, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:
+        if not scores or _without_network():
+            return ""
+        return "made with the network open to the programs: this machine lets no user close it"
+
+    @cached_property
+    def _tests(self) -> dict[str, str]:
+        path = self.place.file(self.name, "tests", self.tests)
+        try:
+            rows = [json.loads(row) for row in path.read_text("utf-8-sig").split("\n") if row]
+            return {str(row["id"]): str(row["test"]) for row in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingError(
+                f'scorer {self.name}: {path} is not rows of {{"id": ..., "test": ...}}: {error!r}'
+            ) from error
+
+    def _fault(self, text: str, test: str) -> str:
+        blocks = _FENCE.findall(text)
+        program = f"{blocks[0] if len(blocks) == 1 else text}\n\n{test}\n"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "answer.py"
+            path.write_text(program, encoding="utf-8", errors="replace")
+            return self._run(path, Path(folder).name)
+
+    def _run(self, path: Path, finished: str) -> str:
+        """`finished` is what the process says at its end; a program that exits early does not."""
+        limits = [str(self.max_memory_mb * 2**20), str(max(1, round(self.max_seconds) + 1))]
+        ours = [sys.executable, "-I", "-S", "-c", _LIMITED, *limits, str(path), finished]
+        with tempfile.TemporaryFile() as said:  # at most 1 MiB, by the limit on files
+            ran = subprocess.Popen(
+                [*_without_network(), *ours], cwd=path.parent, env={}, stdout=said,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            try:
+                ran.wait(self.max_seconds)
+            except subprocess.TimeoutExpired:
+                return f"it ran for more than {self.max_seconds:g} seconds"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(ran.pid, signal.SIGKILL)  # what it started, too
+                ran.wait()
+            said.seek(0)
+            lines = said.read().decode("utf-8", "replace").rstrip().split("\n")
+        if ran.returncode == 0 and lines[-1] == finished:
+            return ""
+        return (lines[-1] if ran.returncode else "it ended before the tests did")[:300] or "killed"
+
+
+@cache
+def _without_network() -> tuple[str, ...]:
+    """The command that runs another without a network; empty where that cannot be done."""
+    if not which("unshare"):
+        return ()
+    command = (str(which("unshare")), "--user", "--map-root-user", "--net")
+    ran = subprocess.run([*command, "true"], capture_output=True, check=False)
+    return command if ran.returncode == 0 else ()

@@ -1,0 +1,28 @@
+"""JSON in an answer: the whole of it, or what stands in its one fenced block."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+
+
+class NotJsonError(ValueError):
+    """An answer is not one JSON value; says why."""
+
+
+def value_of(text: str) -> Any:
+    """The value; NotJsonError where there is none, two, or a number that JSON does not have."""
+    blocks = _FENCED.findall(text)
+    if len(blocks) > 1:
+        raise NotJsonError("it holds several fenced blocks")
+    try:
+        return json.loads(blocks[0] if blocks else text, parse_constant=_refuse)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NotJsonError(f"not JSON: {error}") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise NotJsonError(f"not JSON: {constant}")

@@ -1,0 +1,61 @@
+"""Language: whether the answer is in the language it should be in.
+
+That of a target or, where there is none long enough to tell, of the request. By py3langid, whose
+model comes with it (97 languages). Texts of a few words are guesses, so they get no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from sartor.evaluation.records import Prediction, Score
+from sartor.settings import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class Language:
+    """1 when the languages are the same."""
+
+    name: ClassVar[str] = "language"
+    binary: ClassVar[bool] = True
+
+    expected: str = ""
+    """ISO 639-1 code that every answer must be in; empty for that of its target or request."""
+    min_letters: int = 40
+    """A text with fewer letters is in no language that could be told."""
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Of answers long enough to tell."""
+        found = []
+        for prediction in predictions:
+            said, wanted = self._of(prediction.completion.text), self._wanted(prediction)
+            if said and wanted:
+                why = "" if said in wanted else f"in {said}, not {' or '.join(sorted(wanted))}"
+                found.append(Score(prediction.example.id, self.name, float(not why), why))
+        return found
+
+    def _wanted(self, prediction: Prediction) -> set[str]:
+        if self.expected:
+            return {self.expected}
+        if told := {self._of(target) for target in prediction.example.targets} - {""}:
+            return told
+        asked = [m.content for m in prediction.example.input if m.role == "user"]
+        return {self._of(asked[-1])} - {""} if asked else set()
+
+    def _of(self, text: str) -> str:
+        if sum(character.isalpha() for character in text) < self.min_letters:
+            return ""
+        return language_of(text)
+
+
+@cache
+def language_of(text: str) -> str:
+    """ISO 639-1 code of the likeliest language."""
+    import py3langid
+
+    code, _ = py3langid.classify(text)
+    return str(code)

@@ -1,0 +1,90 @@
+"""Numeric: the answer's number is a target's, within a tolerance.
+
+"$1,496.5 million", "1.4965 billion" and "1496500000" are one number; "5 %" is 5.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from sartor.errors import SettingError
+from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.against_targets import scores_over_targets
+from sartor.settings import STRICT
+
+_SCALES = {
+    "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "m": 1e6,
+    "billion": 1e9, "bn": 1e9, "b": 1e9, "trillion": 1e12,
+}  # fmt: skip
+_NUMBER = re.compile(
+    r"(?<![\w.])(?P<sign>[-+\u2212](?=[$€£¥₹]?\s?[\d.]))?[$€£¥₹]?\s?"
+    r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d{1,3})?"
+    r"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|[kKMB])\b)?"
+)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Numeric:
+    """1 when the answer's number is as near to a target's as the tolerances allow."""
+
+    name: ClassVar[str] = "numeric"
+    binary: ClassVar[bool] = True
+
+    tolerance: float = 0.0
+    """How far off it may be, in the number's own unit."""
+    relative: float = 0.0
+    """How far off it may be, as a share of the target: 0.01 is one percent."""
+    take: Literal["last", "first", "only", "any"] = "last"
+    """Which number of an answer counts when it holds several. `only`: such an answer is wrong.
+    `any`: one that is right is enough, which rewards an answer for naming many."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the decimals."""
+
+    def __post_init__(self) -> None:
+        for setting in ("tolerance", "relative"):
+            if not 0 <= getattr(self, setting) < math.inf:
+                raise SettingError(
+                    f"scorer numeric: {setting} is {getattr(self, setting)}; expected 0 or more"
+                )
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Of examples of which a target holds a number."""
+        return scores_over_targets(self.name, predictions, self._measure)
+
+    def _measure(self, answer: str, targets: tuple[str, ...]) -> float | None:
+        wanted = [number for target in targets for number in self._taken(target)[:1]]
+        if not wanted:
+            return None
+        said = self._taken(answer)
+        return float(any(self._near(number, right) for number in said for right in wanted))
+
+    def _taken(self, text: str) -> list[float]:
+        found = numbers_in(text, self.decimal)
+        if self.take == "any":
+            return found
+        if self.take == "only" and len(set(found)) > 1:
+            return []
+        return found[:1] if self.take == "first" else found[-1:]
+
+    def _near(self, number: float, right: float) -> bool:
+        reach = max(self.tolerance, self.relative * abs(right))
+        return math.isclose(number, right, rel_tol=1e-9, abs_tol=reach)
+
+
+def numbers_in(text: str, decimal: str = ".") -> list[float]:
+    """The numbers of a text in order, their scale ("million") reckoned in."""
+    if decimal == ",":
+        text = text.translate(str.maketrans(",.", ".,"))
+    return [_value(match) for match in _NUMBER.finditer(text)]
+
+
+def _value(match: re.Match[str]) -> float:
+    number = float(match["digits"].replace(",", "") + (match["power"] or ""))
+    scale = match["scale"] or ""
+    number *= _SCALES[scale.lower()] if scale else 1.0
+    return -number if match["sign"] in ("-", "\u2212") else number

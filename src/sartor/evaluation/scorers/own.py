@@ -1,0 +1,152 @@
+"""The user's own ways of scoring: a function, a class that scores one answer, an `evaluate` metric.
+
+A function takes the prediction, or the answer's text and the targets, and returns 0 to 1, or None
+where it does not apply:
+
+    def polite(output: str, targets: tuple[str, ...]) -> float:
+        return float("please" in output)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sartor.data.files import digest
+from sartor.errors import MissingExtraError, SettingError
+from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.place import Place
+
+EVALUATE = "evaluate:"
+"""How the name of a metric of the `evaluate` library begins."""
+
+
+class OneByOne:
+    """A scorer made of something that judges one prediction at a time."""
+
+    def __init__(self, name: str, judge: Callable[[Prediction], Any], binary: bool, source: str):
+        self.name = name
+        self.binary = binary
+        self._judge = judge
+        self._source = source
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Raises SettingError, naming the example, for what is no number."""
+        found = []
+        for prediction in predictions:
+            value = self._judge(prediction)
+            if value is not None:
+                found.append(Score(prediction.example.id, self.name, self._number(value)))
+        return found
+
+    def made_of(self) -> str:
+        return self._source
+
+    def _number(self, value: Any) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise SettingError(
+                f"scorer {self.name} returned {value!r}; expected a number from 0 to 1, or None "
+                "where it does not apply"
+            ) from error
+
+
+def as_scorer(judge: Any, name: str, settings: Mapping[str, Any]) -> Any:
+    """A scorer from a function, or from an object whose `score_one` judges one prediction."""
+    if not hasattr(judge, "score_one"):
+        return _of_function(judge, name, dict(settings))
+    source = _source_of(type(judge))
+    return OneByOne(
+        getattr(judge, "name", name), judge.score_one, getattr(judge, "binary", False), source
+    )
+
+
+def _of_function(judge: Callable[..., Any], name: str, settings: dict[str, Any]) -> OneByOne:
+    """`binary = true` in the settings says that it returns nothing but 0 and 1."""
+    binary = settings.pop("binary", getattr(judge, "binary", False))
+    named = list(inspect.signature(judge).parameters.values())
+    given = [p for p in named if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    known = {p.name for p in named} - {p.name for p in given}
+    for key in settings.keys() - known:
+        raise SettingError(
+            f"scorer {name}: unknown setting {key!r}; "
+            f"known: {', '.join(sorted({'binary', *known}))}"
+        )
+    source = _source_of(judge)
+    if len(given) == 1:
+        return OneByOne(name, lambda p: judge(p, **settings), binary, source)
+    if len(given) == 2:
+        return OneByOne(
+            name, lambda p: judge(p.completion.text, p.example.targets, **settings), binary, source
+        )
+    raise SettingError(
+        f"scorer {name}: the function takes {len(given)} values; expected one (the prediction) or "
+        "two (the answer's text and the targets)"
+    )
+
+
+def of_file(path: str, place: Place) -> Any:
+    """What `metrics.py:name` stands for: a name in a file of the project."""
+    file, _, attribute = path.partition(":")
+    found = place.file(path, "its file", file)
+    made = importlib.util.spec_from_file_location(f"sartor_project_{found.stem}", found)
+    assert made is not None  # it ends in .py
+    assert made.loader is not None
+    module = importlib.util.module_from_spec(made)
+    try:
+        made.loader.exec_module(module)
+        return getattr(module, attribute)
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise SettingError(
+            f"scorer {path!r} cannot be loaded: {error!r}. Expected 'file.py:name'."
+        ) from error
+
+
+def library_metric(kind: str, name: str, settings: Mapping[str, Any]) -> OneByOne:
+    """A metric of the `evaluate` library, asked example by example.
+
+    After `evaluate:` stands the folder or name that `evaluate.load` takes; `key` is which of its
+    results is the score (the first, without it). The rest of the settings goes to `compute`.
+    Metrics that run on a scale of 0 to 100 take `scale = 100`.
+    """
+    try:
+        import evaluate
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"scorer {name}", "evaluate", "harness") from error
+    path, rest = kind.removeprefix(EVALUATE), dict(settings)
+    key, scale = rest.pop("key", None), float(rest.pop("scale", 1))
+    try:
+        metric = evaluate.load(path)
+    except Exception as error:  # it looks in many places, each with errors of its own
+        raise SettingError(
+            f"scorer {name}: evaluate cannot load {path!r}: {error}. Name a folder that holds the "
+            "metric; by its bare name it is fetched from the hub."
+        ) from error
+
+    def judge(prediction: Prediction) -> float | None:
+        targets = prediction.example.targets
+        if not targets:
+            return None
+        values = [
+            metric.compute(predictions=[prediction.completion.text], references=[t], **rest)
+            for t in targets
+        ]
+        chosen = key or next(iter(values[0]))
+        if chosen not in values[0]:
+            raise SettingError(
+                f"scorer {name}: {path} has no result {chosen!r}; known: {', '.join(values[0])}"
+            )
+        return max(float(value[chosen]) for value in values) / scale
+
+    return OneByOne(name, judge, False, "")
+
+
+def _source_of(made: Any) -> str:
+    try:
+        return digest(Path(inspect.getfile(made)).read_bytes())
+    except (TypeError, OSError):  # made in a session, not in a file
+        return ""

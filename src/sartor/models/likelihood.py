@@ -1,0 +1,130 @@
+"""How likely given texts are as answers: what multiple choice and perplexity are made from.
+
+A model scores continuations when it is a local one, or when it has a method `log_likelihoods` of
+its own. Whatever stands before the prompt (virtual tokens, a prefix) stands before it here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from sartor.data.records import Conversation
+from sartor.errors import ModelError
+from sartor.models import chat
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH_TOKENS = 8_192
+"""Tokens put through together; bounds the memory of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLikelihood:
+    """Of one continuation."""
+
+    total: float
+    """Natural log of its probability."""
+    tokens: int
+    greedy: bool
+    """Whether each of its tokens is the likeliest."""
+
+
+@runtime_checkable
+class ScoringLanguageModel(Protocol):
+    """A language model that also scores given continuations."""
+
+    def log_likelihoods(
+        self, conversations: Sequence[Conversation], continuations: Sequence[Sequence[str]]
+    ) -> list[list[LogLikelihood | None]]:
+        """As the function of that name."""
+        ...
+
+
+def log_likelihoods(
+    model: Any, conversations: Sequence[Conversation], continuations: Sequence[Sequence[str]]
+) -> list[list[LogLikelihood | None]]:
+    """For each conversation that of each of its continuations; None where it has no room.
+
+    Raises ModelError for a model that scores no given texts (a remote one, a wrapped one that does
+    not say how).
+    """
+    if isinstance(model, ScoringLanguageModel):
+        return model.log_likelihoods(conversations, continuations)
+    if not all(hasattr(model, part) for part in ("network", "tokenizer", "card")):
+        raise ModelError(
+            f"{type(model).__name__} does not score given texts; expected a local model, or one "
+            "with a method `log_likelihoods`. Take a local base, or choose by generation."
+        )
+    return _by_network(model, conversations, continuations)
+
+
+def _by_network(
+    model: Any, conversations: Sequence[Conversation], continuations: Sequence[Sequence[str]]
+) -> list[list[LogLikelihood | None]]:
+    virtual = 0 if model.virtual is None else len(model.virtual)
+    rows: list[tuple[int, int, list[int], list[int]]] = []
+    found: list[list[LogLikelihood | None]] = [[None] * len(texts) for texts in continuations]
+    for number, (asked, texts) in enumerate(zip(conversations, continuations, strict=True)):
+        prompt = chat.encode(model.tokenizer, asked) if asked else [model.tokenizer.eos_token_id]
+        for place, text in enumerate(texts):
+            answer = chat.encode_answer(model.tokenizer, text)[:-1]
+            if answer and virtual + len(prompt) + len(answer) <= model.card.context:
+                rows.append((number, place, prompt, answer))
+    rows.sort(key=lambda row: (len(row[2]) + len(row[3]), row[2], row[3]))
+    for batch in _batches(rows, virtual):
+        scored = _scored(model, [(prompt, answer) for _, _, prompt, answer in batch])
+        for (number, place, _, _), likelihood in zip(batch, scored, strict=True):
+            found[number][place] = likelihood
+    return found
+
+
+def _batches(
+    rows: Sequence[tuple[int, int, list[int], list[int]]], virtual: int
+) -> Iterator[list[tuple[int, int, list[int], list[int]]]]:
+    """Of one length each, so that nothing is padded and every architecture scores alike."""
+    batch: list[tuple[int, int, list[int], list[int]]] = []
+    for row in rows:
+        length = len(row[2]) + len(row[3])
+        same = batch and len(batch[0][2]) + len(batch[0][3]) == length
+        if batch and (not same or (length + virtual) * (len(batch) + 1) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _scored(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> list[LogLikelihood]:
+    import torch
+
+    network = model.network
+    ids = torch.tensor([prompt + answer for prompt, answer in pairs], device=network.device)
+    with torch.inference_mode():
+        logits = _logits(network, ids, model.virtual)  # (batch, tokens, vocabulary)
+        found = []
+        for row, (prompt, answer) in enumerate(pairs):
+            there = logits[row, len(prompt) - 1 : -1].float()  # (answer, vocabulary)
+            wanted = ids[row, len(prompt) :]
+            chosen = there.log_softmax(-1).gather(1, wanted[:, None])
+            greedy = bool((there.argmax(-1) == wanted).all())
+            found.append(LogLikelihood(float(chosen.sum()), len(answer), greedy))
+    return found
+
+
+def _logits(network: Any, ids: torch.Tensor, virtual: Any) -> Any:
+    """(batch, tokens, vocabulary), for the ids alone."""
+    import torch
+
+    if virtual is None:
+        return network(input_ids=ids, use_cache=False).logits
+    if isinstance(virtual, torch.Tensor):
+        before = virtual.to(network.device)[None].expand(len(ids), -1, -1)
+        read = network.get_input_embeddings()(ids)
+        whole = torch.cat([before.to(read.dtype), read], dim=1)
+        return network(inputs_embeds=whole, use_cache=False).logits[:, len(virtual) :]
+    cache = virtual.cache(network, len(ids))
+    mask = torch.ones(len(ids), len(virtual) + ids.shape[1], dtype=torch.long, device=ids.device)
+    return network(input_ids=ids, past_key_values=cache, attention_mask=mask).logits
