@@ -1,7 +1,7 @@
 """What a run would do and take, before anything is spent: `sartor check`.
 
 The data are read and divided as a run would; the base is described and its speed on this machine is
-probed on a thin copy; nothing is trained, answered or written.
+probed on thin copies; nothing is trained, answered or written.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sartor.journey import Project, choose, collected_and_prepared
 from sartor.models.language_model import ModelCard
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
+from sartor.techniques.estimate import Estimated
 from sartor.trial import Trial
 
 FEW = 100
@@ -35,6 +36,26 @@ class Expected:
     fits: bool
     why: str
     """Why it does not fit; empty when it does."""
+    seconds_an_epoch: float
+    training_tokens: int
+    how: str
+    """Tried, or by arithmetic."""
+
+    @classmethod
+    def of(cls, trial: Trial, found: Estimated) -> Expected:
+        """The estimate under the candidate's name."""
+        return cls(
+            name=trial.name,
+            technique=trial.candidate.technique,
+            seconds_to_customize=found.seconds_to_customize,
+            seconds_to_answer=found.seconds_to_answer,
+            peak_memory_bytes=found.peak_memory_bytes,
+            fits=found.fits,
+            why=found.why,
+            seconds_an_epoch=found.seconds_an_epoch,
+            training_tokens=found.training_tokens,
+            how=found.how,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,7 @@ class Checkup:
 
 def check(one: Project) -> Checkup:
     """Look at the project file, the data, the base and every candidate."""
-    from sartor.evaluation.statistics import smallest_difference
+    from sartor.evaluation.ranking import resolvable
 
     trials, scorers = one.trials(), one.scorers()
     del scorers  # only that they are there
@@ -80,10 +101,9 @@ def check(one: Project) -> Checkup:
     prepared = collected_and_prepared(one)
     refuse_impossible(one.file, prepared.counts["documents"])
     criteria = one.file.criteria
-    pairs = max(1, len(trials) - 1)
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
-    say(f"base {card.name}: probing this machine's speed")
-    expected, room = _expected(one, trials, card, prepared)
+    say(f"base {card.name}: every candidate is tried on copies of few of its layers")
+    estimates, room = expected(one, trials, card, prepared)
     return Checkup(
         project=one.name,
         base=card,
@@ -92,41 +112,28 @@ def check(one: Project) -> Checkup:
         warnings=prepared.warnings,
         scorer=criteria.scorer,
         margin=criteria.margin,
-        resolvable=smallest_difference(len(prepared.split.test), disagreement, 0.05 / pairs),
+        resolvable=resolvable(len(prepared.split.test), disagreement, len(trials) - 1),
         max_new_tokens=room,
-        candidates=tuple(expected),
+        candidates=tuple(estimates),
     )
 
 
-def _expected(
+def expected(
     one: Project, trials: Sequence[Trial], card: ModelCard, prepared: Prepared
 ) -> tuple[list[Expected], int]:
+    """What each candidate would take on this machine, and the longest answer in tokens."""
     from sartor.models.local import load_tokenizer
-    from sartor.models.speed import measure
-    from sartor.techniques.estimate import estimate
-    from sartor.techniques.workload import workload
+    from sartor.techniques.estimate import estimated
 
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
     tokenizer, seed = load_tokenizer(card), one.file.project.seed
     wanted = one.file.evaluate.max_new_tokens
     room = sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens
-    speed = measure(card)
-    expected = []
+    estimates = []
     with task("estimate", len(trials), "candidates") as bar:
         for trial in trials:
-            work = workload(trial.technique, card, training, tokenizer)
-            found = estimate(work, card, speed, answers, room)
-            expected.append(
-                Expected(
-                    name=trial.name,
-                    technique=trial.candidate.technique,
-                    seconds_to_customize=found.seconds_to_customize,
-                    seconds_to_answer=found.seconds_to_answer,
-                    peak_memory_bytes=found.peak_memory_bytes,
-                    fits=found.fits,
-                    why=found.why,
-                )
-            )
+            found = estimated(trial.technique, card, training, answers, room)
+            estimates.append(Expected.of(trial, found))
             bar.advance()
-    return expected, room
+    return estimates, room

@@ -35,6 +35,7 @@ from sartor.models.memory import PeakMemory
 from sartor.progress import say
 from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
+from sartor.techniques.fitting import refuse_too_large
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization, Technique
 from sartor.workspace import Workspace
@@ -106,6 +107,7 @@ class Trial:
             if hasattr(layer, "refuse"):
                 layer.refuse(base)
             layer = getattr(layer, "inner", None)
+        refuse_too_large(self.technique, base)
 
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""

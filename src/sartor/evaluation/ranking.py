@@ -66,8 +66,14 @@ def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ra
         means=means,
         best=best,
         distances=_corrected(pairs, margin),
-        resolvable=smallest_difference(n, spread, ALPHA / max(1, len(pairs))),
+        resolvable=resolvable(n, spread, len(pairs)),
     )
+
+
+def resolvable(n: int, spread: float, pairs: int) -> float:
+    """The smallest difference that `n` examples can be expected to show, where differences of
+    `pairs` comparisons have that standard deviation."""
+    return smallest_difference(n, spread, ALPHA / max(1, pairs))
 
 
 def scores_of(report: Report, scorer: str) -> dict[str, float]:
