@@ -15,7 +15,6 @@ from sartor.models import devices, local
 from sartor.models.devices import Device
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
-from sartor.techniques import fitting
 from sartor.techniques import workload as counting
 from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
 from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
@@ -180,7 +179,7 @@ def test_a_base_too_large_for_the_machine_is_refused_before_anything_is_spent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enormous = base(tmp_path, hidden=1024, layers=4, count=70_000_000_000)
-    monkeypatch.setattr(fitting.devices, "memory", lambda: 64 * GIGABYTE)
+    monkeypatch.setattr(devices, "memory", lambda: 64 * GIGABYTE)
     with pytest.raises(ModelError, match=r"full: made-up needs at least .* has 64.0 GB"):
         refuse_too_large(FullFineTuning(), enormous)
     refuse_too_large(FullFineTuning(), dataclasses.replace(enormous, parameters=10**9))

@@ -20,7 +20,7 @@ from sartor.models import local
 from sartor.models.language_model import Completion, ModelCard, Sampling
 from sartor.models.memory import PeakMemory
 from sartor.models.outline import configuration
-from sartor.progress import Task, shown_by
+from sartor.progress import Silent, Task, shown_by
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.rehearsal import Rehearsal, rehearsal
 from sartor.techniques.technique import Customization
@@ -81,14 +81,14 @@ def probe(
     parts = rehearsal(drawn, core, data, tokenizer, card) if trains else None
     layers, changed = configuration(card).num_hidden_layers, layers_changed(core)
     few, more = counts(layers)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, shown_by(Silent()):
         seen = [
             _Copy(core, card, Path(folder), count, upper).seen(parts, data, prompts)
             for count, upper in ((few, few), (more, more), *([(more, few)] if changed else []))
         ]
 
     def whole(of: Callable[[_Seen], float]) -> float:
-        return ByLayers(*map(of, seen), counts=(few, more)).of(layers, changed)
+        return ByLayers((few, more), *map(of, seen)).of(layers, changed)
 
     return Probed(
         seconds_to_prepare=whole(lambda one: one.preparing),

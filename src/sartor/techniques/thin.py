@@ -27,11 +27,11 @@ class ByLayers:
     """What was measured on a copy of few layers, on one of more, both changed throughout, and on
     one of more of which only the few uppermost are changed."""
 
+    counts: tuple[int, int]
+    """Layers of the copies."""
     few: float
     more: float
     upper: float | None = None
-    counts: tuple[int, int] = (2, 4)
-    """Layers of the copies."""
 
     def of(self, layers: int, changed: int | None = None) -> float:
         """For all layers, of which `changed` are, the uppermost; all where that is not said."""
