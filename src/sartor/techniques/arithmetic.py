@@ -21,8 +21,9 @@ STATE = 4.0 + 4.0 + 4.0 + 8.0
 """For each value that is trained: gradient, what it was first, the best so far, Adam's moments."""
 KEPT, KEPT_OF_OTHERS = 1.5, 3.0
 """Bytes for each input and output of a linear map that training holds for the way back: of gated
-architectures, whose layers are derived by hand (training/fused.py), and of others. The first is rounded up from 1.3
-on one Llama of 47 M parameters; the second is assumed."""
+architectures, whose layers are derived by hand (training/fused.py), and of others. The first is
+rounded
+up from 1.3 on one Llama of 47 M parameters; the second is assumed."""
 LOGIT, LOGITS = 14.0, 1 << 22
 """Bytes of a logit, and how many are there at once (training/head.py)."""
 BESIDE = 1.2e9
