@@ -1,145 +1,260 @@
 """What techniques were estimated to take, and what they took: JSON on stdout.
 
-    python benchmarks/estimates.py [--base thimble] [--max-tokens 60000] [technique ...]
+    python benchmarks/estimates.py [--minutes 10] [name ...]
 
-On the e-commerce data of ../shared/data where that is at hand, else on the starter. Every technique
-is estimated and measured in a process of its own, so that none inherits another's memory; on a
-machine that is busy with other things only the ratios of CPU seconds mean much.
+A dozen configurations: techniques, sizes and architectures of bases (random weights, made here from
+configurations, with thimble's tokenizer), and lengths. Each is estimated and measured in a process
+of its own, so that none inherits another's memory. Both run on one thread and are compared in
+seconds of the processor, taken in units of a fixed matrix product that is timed between: other
+programs lengthen the wall's seconds by their own, and the processor's where they share a core. What
+is compared is time to customize and to give the answers together, and the most memory that the
+process held, its libraries included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from sartor import starters
 from sartor.data.collect import collect
 from sartor.data.prepare import Preparation, prepare
-from sartor.data.records import Split
-from sartor.evaluation.sampling import sampling_for
+from sartor.data.records import TrainingData
 from sartor.models import local
+from sartor.models.language_model import Sampling
 from sartor.models.memory import PeakMemory
-from sartor.models.speed import measure
-from sartor.techniques.estimate import estimate
-from sartor.techniques.registry import build
-from sartor.techniques.workload import workload
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ecommerce"
-TECHNIQUES = ("zero-shot", "few-shot", "rag", "p-tuning", "lora", "full", "rag+lora")
-TRAINED = ("p-tuning", "lora", "full")
-ANSWERS, BATCH = 128, 32
+WITHIN_MEMORY, WITHIN_TIME = 0.10, 0.25
+ANSWERS, BATCH, NEW_TOKENS = 32, 32, 16
+TRAIN, HELD = 200, 16
+"""Examples; few, so that a dozen configurations take minutes."""
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+BASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama-10m": ("llama", {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 10}),
+    "llama-50m": (
+        "llama",
+        {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 14},
+    ),
+    "llama-134m": (
+        "llama",
+        {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 18},
+    ),
+    "qwen3-30m": (
+        "qwen3",
+        {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "head_dim": 64,
+         "num_key_value_heads": 2},
+    ),
+    "gpt2-25m": ("gpt2", {"n_embd": 512, "n_layer": 8, "n_head": 8, "n_positions": 1024}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A technique on a base."""
+
+    base: str
+    technique: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 6_000
+
+
+CONFIGURATIONS = {
+    "prompted": Configuration("llama-50m", "zero-shot"),
+    "prompted, large": Configuration("llama-134m", "zero-shot"),
+    "few-shot": Configuration("llama-10m", "few-shot"),
+    "p-tuning": Configuration("llama-50m", "p-tuning"),
+    "prefix-tuning": Configuration("llama-10m", "prefix-tuning"),
+    "ia3": Configuration("qwen3-30m", "ia3"),
+    "lora, thimble": Configuration("thimble", "lora", {"rank": 8}, 20_000),
+    "lora, rank 8": Configuration("llama-134m", "lora", {"rank": 8}, 6_000),
+    "lora, rank 64": Configuration("llama-50m", "lora", {"rank": 64}),
+    "lora, upper layers": Configuration("llama-50m", "lora", {"upper_layers": 4}),
+    "lora, gpt-2": Configuration("gpt2-25m", "lora"),
+    "lora, small packs": Configuration("qwen3-30m", "lora", {"pack_tokens": 1024}),
+    "full": Configuration("llama-50m", "full", {}, 6_000),
+    "full, thimble": Configuration("thimble", "full", {}, 20_000),
+    "rag+lora": Configuration("llama-10m", "rag+lora", {}, 12_000),
+}
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    asked.add_argument("techniques", nargs="*", default=TECHNIQUES)
-    asked.add_argument("--base", default="thimble")
-    asked.add_argument("--max-tokens", type=int, default=60_000)
-    asked.add_argument("--only", choices=("estimated", "measured"))
+    asked.add_argument("names", nargs="*", default=list(CONFIGURATIONS))
+    asked.add_argument("--only", choices=("estimated", "measured"), help=argparse.SUPPRESS)
+    asked.add_argument("--bases", type=Path, help="where the bases are made; else forgotten")
     options = asked.parse_args()
     if options.only:
-        technique = build(options.techniques[0], {}, _settings(options.max_tokens))
         does = _estimated if options.only == "estimated" else _measured
-        print(json.dumps(does(technique, options.base, _split())))
+        print(json.dumps(does(CONFIGURATIONS[options.names[0]], options.bases)))
         return
-    rows = [_row(name, options.base, options.max_tokens) for name in options.techniques]
-    print(json.dumps(rows, indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        bases = options.bases or Path(folder)
+        rows = [_row(name, bases) for name in options.names]
+    print(json.dumps(_summary(rows), indent=2))
 
 
-def _settings(max_tokens: int) -> dict[str, dict[str, Any]]:
-    """One learning rate, and no stopping early: the whole of what was planned is done."""
-    small = {"max_tokens": max_tokens, "learning_rates": (1e-3,), "patience": 100}
-    return dict.fromkeys(TRAINED, small)
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    memory, seconds = ([row[f"{what}_ratio"] for row in rows] for what in ("memory", "time"))
+    return {
+        "configurations": len(rows),
+        "within_memory": sum(abs(ratio - 1) <= WITHIN_MEMORY for ratio in memory),
+        "within_time": sum(abs(ratio - 1) <= WITHIN_TIME for ratio in seconds),
+        "median_memory_error": round(median(abs(ratio - 1) for ratio in memory), 3),
+        "median_time_error": round(median(abs(ratio - 1) for ratio in seconds), 3),
+        "rows": rows,
+    }
 
 
-def _row(technique: str, base: str, max_tokens: int) -> dict[str, Any]:
+def _row(name: str, bases: Path) -> dict[str, Any]:
     found = {}
     for only in ("estimated", "measured"):
-        command = [sys.executable, __file__, technique, "--base", base]
-        command += ["--max-tokens", str(max_tokens), "--only", only]
-        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, __file__, name, "--only", only, "--bases", str(bases)]
+        run = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **THREADS}
+        )
         found[only] = json.loads(run.stdout)
-    estimated, measured = found["estimated"], found["measured"]
-    ratios = {
-        key: round(estimated[key] / measured[key], 2)
-        for key in estimated.keys() & measured.keys()
-        if measured[key] > 0.01  # of less the clock tells nothing
+    said, was = found["estimated"], found["measured"]
+    # in matrix products' worth: a busy neighbour on the same core makes all seconds longer
+    whole = {
+        k: (v["customize_seconds"] + v["answer_seconds"]) / v["pace"] for k, v in found.items()
     }
-    return {"technique": technique, "base": base, **found, "ratios": ratios}
+    row = {
+        "name": name,
+        "memory_ratio": round(said["peak_bytes"] / was["peak_bytes"], 3),
+        "time_ratio": round(whole["estimated"] / whole["measured"], 3),
+        **found,
+    }
+    told = f"{name}: memory {row['memory_ratio']}, time {row['time_ratio']}"
+    print(told, file=sys.stderr, flush=True)
+    return row
 
 
-def _split() -> Split:
-    folder = SHARED if SHARED.is_dir() else starters.FOLDER / "ecommerce"
-    return prepare(collect(folder, ["documents"], ["examples.jsonl"]), Preparation()).split
+def _card(name: str, bases: Path) -> Any:
+    """The base's card; made at the first call."""
+    if name == "thimble":
+        return local.describe(name)
+    folder = bases / name
+    if not (folder / "config.json").is_file():
+        _make(name, folder)
+    return local.describe(str(folder))
 
 
-def _estimated(technique: Any, base: str, split: Split) -> dict[str, Any]:
-    card = local.describe(base)
-    tokenizer = local.load_tokenizer(card)
-    began = time.perf_counter()
-    speed = measure(card)
-    probed = time.perf_counter() - began
-    work = workload(technique, card, split.training, tokenizer)
-    longest = sampling_for(tokenizer, split.training.train, None, 0).max_new_tokens
-    found = estimate(work, card, speed, ANSWERS, longest)
+def _make(name: str, folder: Path) -> None:
+    local.require_transformers()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind, shape = BASES[name]
+    tokenizer = local.load_tokenizer(local.describe("thimble"))
+    config = AutoConfig.for_model(
+        kind,
+        **{
+            "num_attention_heads": shape.get("hidden_size", 512) // 64,
+            **shape,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 1024,
+            "tie_word_embeddings": True,
+            **{f"{end}_token_id": n for n, end in enumerate(("pad", "bos", "eos"))},
+        },
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _technique(one: Configuration) -> Any:
+    """With one learning rate, and no stopping early: the whole of what was planned is done."""
+    from sartor.techniques.registry import build
+
+    trained = one.technique.rpartition("+")[2]
+    if trained in {"zero-shot", "few-shot"}:
+        return build(one.technique, one.settings)
+    told = {"max_tokens": one.max_tokens, "learning_rates": (1e-5,), "patience": 100, "looks": 3}
+    return build(one.technique, {}, {trained: {**told, **one.settings}})
+
+
+def _data() -> tuple[TrainingData, list[Any]]:
+    folder = starters.FOLDER / "ecommerce"
+    found = prepare(collect(folder, ["documents"], ["examples.jsonl"]), Preparation()).split
+    training = found.training
+    few = replace(training, train=training.train[:TRAIN], validation=training.validation[:HELD])
+    examples = random.Random(0).sample(found.test, min(ANSWERS, len(found.test)))
+    return few, sorted(examples, key=lambda e: -sum(len(m.content) for m in e.input))
+
+
+def _estimated(one: Configuration, bases: Path) -> dict[str, Any]:
+    from sartor.techniques.estimate import estimated
+
+    data, examples = _data()
+    card = _card(one.base, bases)
+    began, pace = time.perf_counter(), [_pace()]
+    found = estimated(_technique(one), card, data, len(examples), NEW_TOKENS, NEW_TOKENS)
+    pace.append(_pace())
     return {
         "customize_seconds": round(found.seconds_to_customize, 2),
-        "answer_seconds": round(found.seconds_per_answer, 4),
-        "peak_gb": round(found.peak_memory_bytes / 1e9, 3),
-        "prompt_tokens": round(work.prompt_tokens),
-        "answer_tokens": round(work.answer_tokens),
-        "why": found.why,
-        "probe_seconds": round(probed, 1),
-        "how": speed.how,
+        "answer_seconds": round(found.seconds_per_answer * len(examples), 2),
+        "peak_bytes": found.peak_memory_bytes,
+        "how": found.how,
+        "pace": fmean(pace),
+        "probe_seconds": round(time.perf_counter() - began, 1),
     }
 
 
-def _measured(technique: Any, base: str, split: Split) -> dict[str, Any]:
-    card = local.describe(base)
-    sampling = sampling_for(local.load_tokenizer(card), split.training.train, None, 0)
-    examples = random.Random(0).sample(split.test, min(ANSWERS, len(split.test)))
-    examples.sort(key=lambda e: -sum(len(m.content) for m in e.input))  # as predict.py has it
-    with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
-        fitting = _Clock()
-        made = technique.fit(card, split.training, Path(folder))
-        fitting.stop()
+def _measured(one: Configuration, bases: Path) -> dict[str, Any]:
+    data, examples = _data()
+    card, technique = _card(one.base, bases), _technique(one)
+    local.require_transformers()
+    import peft  # noqa: F401  (imported once in a run, whatever the candidates)
+
+    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    with tempfile.TemporaryDirectory() as folder, PeakMemory(0.01) as memory:
+        pace = [_pace()]
+        began = time.process_time()
+        made = technique.fit(card, data, Path(folder))
         model = technique.load(made)
-        model.generate([examples[0].input], sampling)
-        answering = _Clock()
+        fitted = time.process_time()
+        pace.append(_pace())
+        writing = 0.0
         answers = []
         for start in range(0, len(examples), BATCH):
-            part = examples[start : start + BATCH]
+            part, started = examples[start : start + BATCH], time.process_time()
             answers += model.generate([example.input for example in part], sampling)
-        answering.stop()
+            writing += time.process_time() - started
+            pace.append(_pace())
     return {
-        "customize_seconds": round(fitting.wall, 2),
-        "customize_cpu_seconds": round(fitting.cpu, 2),
-        "answer_seconds": round(answering.wall / len(examples), 4),
-        "answer_cpu_seconds": round(answering.cpu / len(examples), 4),
-        "peak_gb": round(memory.peak / 1e9, 3),
-        "customize_peak_gb": round(made.peak_memory / 1e9, 3),
-        "prompt_tokens": round(sum(answer.prompt_tokens for answer in answers) / len(answers)),
-        "answer_tokens": round(sum(answer.new_tokens for answer in answers) / len(answers)),
+        "customize_seconds": round(fitted - began, 2),
+        "answer_seconds": round(writing, 2),
+        "peak_bytes": memory.peak,
+        "pace": fmean(pace),
+        "customize_peak_bytes": made.peak_memory,
+        "parameters": card.parameters,
+        "prompt_tokens": round(sum(a.prompt_tokens for a in answers) / len(answers)),
+        "new_tokens": round(sum(a.new_tokens for a in answers) / len(answers)),
+        "notes": made.notes,
     }
 
 
-class _Clock:
-    """Seconds of the wall, and of the processor: other work makes only the first longer."""
+def _pace() -> float:
+    """Seconds of the processor for a fixed matrix product, the median of some."""
+    import torch
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter(), time.process_time()
-        self.wall = self.cpu = 0.0
-
-    def stop(self) -> None:
-        self.wall = time.perf_counter() - self.began[0]
-        self.cpu = time.process_time() - self.began[1]
+    matrix = torch.full((768, 768), 0.01)
+    found = []
+    for _ in range(9):
+        began = time.process_time()
+        matrix @ matrix
+        found.append(time.process_time() - began)
+    return median(found)
 
 
 if __name__ == "__main__":

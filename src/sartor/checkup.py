@@ -1,7 +1,7 @@
 """What a run would do and take, before anything is spent: `sartor check`.
 
 The data are read and divided as a run would; the base is described and its speed on this machine is
-probed on a thin copy; nothing is trained, answered or written.
+probed on thin copies; nothing is trained, answered or written.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
+from sartor.techniques.estimate import Estimated
 from sartor.trial import Trial
 
 FEW = 100
@@ -38,8 +39,28 @@ class Expected:
     fits: bool
     why: str
     """Why it does not fit; empty when it does."""
+    seconds_an_epoch: float = 0.0
+    training_tokens: int = 0
+    how: str = ""
+    """Tried, or by arithmetic."""
     cost: float = 0.0
     """Of its answers, in the project's currency, where a provider is paid for them."""
+
+    @classmethod
+    def of(cls, trial: Trial, found: Estimated) -> Expected:
+        """The estimate under the candidate's name."""
+        return cls(
+            name=trial.name,
+            technique=trial.candidate.technique,
+            seconds_to_customize=found.seconds_to_customize,
+            seconds_to_answer=found.seconds_to_answer,
+            peak_memory_bytes=found.peak_memory_bytes,
+            fits=found.fits,
+            why=found.why,
+            seconds_an_epoch=found.seconds_an_epoch,
+            training_tokens=found.training_tokens,
+            how=found.how,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,7 @@ def check(one: Project) -> Checkup:
 
 
 def _check(one: Project) -> Checkup:
-    from sartor.evaluation.statistics import smallest_difference
+    from sartor.evaluation.ranking import resolvable
 
     trials, scorers = one.trials(), one.scorers()
     del scorers  # only that they are there
@@ -109,9 +130,8 @@ def _check(one: Project) -> Checkup:
     for trial in trials:
         trial.refuse_data(prepared.split.training)
     criteria = one.file.criteria
-    pairs = max(1, len(trials) - 1)
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
-    expected, room = _expected(one, trials, cards, prepared)
+    estimates, room = expected(one, trials, cards, prepared)
     return Checkup(
         project=one.name,
         base=next(iter(cards.values())),
@@ -123,57 +143,45 @@ def _check(one: Project) -> Checkup:
         warnings=prepared.warnings,
         scorer=criteria.scorer,
         margin=criteria.margin,
-        resolvable=smallest_difference(len(prepared.split.test), disagreement, 0.05 / pairs),
+        resolvable=resolvable(len(prepared.split.test), disagreement, len(trials) - 1),
         max_new_tokens=room,
-        candidates=tuple(expected),
+        candidates=tuple(estimates),
     )
 
 
-def _expected(
+def expected(
     one: Project, trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared
 ) -> tuple[list[Expected], int]:
-    """What each candidate would take, and the most tokens of an answer (on the first base)."""
+    """What each candidate would take here, and the most tokens of an answer (on the first base)."""
     training = prepared.split.training
-    rooms, expected = [], []
+    rooms: list[int] = []
+    estimates: list[Expected] = []
     for base, card in cards.items():
         tokenizer, seed = tokenizer_of(card), one.file.project.seed
         wanted = one.file.evaluate.max_new_tokens
         rooms.append(sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens)
         several = [trial for trial in trials if trial.base == base]
         look = _on_remote if card.remote is not None else _on_this_machine
-        expected += look(several, card, prepared, tokenizer, rooms[-1])
-    return expected, rooms[0]
+        estimates += look(several, card, prepared, tokenizer, rooms[-1])
+    return estimates, rooms[0]
 
 
 def _on_this_machine(
     trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any, room: int
 ) -> list[Expected]:
-    from sartor.models.speed import measure
-    from sartor.techniques.estimate import estimate
-    from sartor.techniques.workload import workload
+    from sartor.techniques.estimate import estimated
 
+    del tokenizer  # the estimate loads the base's own
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
-    say(f"base {card.name}: probing this machine's speed")
-    speed = measure(card)
-    expected = []
+    say(f"base {card.name}: every candidate is tried on copies of few of its layers")
+    estimates = []
     with task("estimate", len(trials), "candidates") as bar:
         for trial in trials:
-            work = workload(trial.technique, card, training, tokenizer)
-            found = estimate(work, card, speed, answers, room)
-            expected.append(
-                Expected(
-                    name=trial.name,
-                    technique=trial.candidate.technique,
-                    seconds_to_customize=found.seconds_to_customize,
-                    seconds_to_answer=found.seconds_to_answer,
-                    peak_memory_bytes=found.peak_memory_bytes,
-                    fits=found.fits,
-                    why=found.why,
-                )
-            )
+            found = estimated(trial.technique, card, training, answers, room)
+            estimates.append(Expected.of(trial, found))
             bar.advance()
-    return expected
+    return estimates
 
 
 def _on_remote(
@@ -187,10 +195,10 @@ def _on_remote(
     del room  # answers are taken to be as long as the right ones
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
-    expected = []
+    estimates = []
     for trial in trials:
         found = priced(workload(trial.technique, card, training, tokenizer), card, answers)
-        expected.append(
+        estimates.append(
             Expected(
                 name=trial.name,
                 technique=trial.candidate.technique,
@@ -199,7 +207,8 @@ def _on_remote(
                 peak_memory_bytes=psutil.Process().memory_info().rss,
                 fits=not found.why,
                 why=found.why,
+                how="by arithmetic",
                 cost=found.cost,
             )
         )
-    return expected
+    return estimates

@@ -26,9 +26,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sartor.checkup import Checkup
+from sartor.costing import Costs
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
-from sartor.models.catalogue import Shortlist
+from sartor.models.catalogue import Memory, Shortlist
 from sartor.outcome import TO_LABEL, Outcome
 from sartor.progress import Task
 from sartor.studio import figures
@@ -287,7 +288,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def print_models(found: Shortlist, use: str) -> None:
+def print_models(found: Shortlist, use: str, memory: Memory) -> None:
     """The models that fit, and why every other does not."""
     shown = console()
     table = _table("base", "parameters", "context", f"memory ({use})", "license", "languages")
@@ -296,7 +297,7 @@ def print_models(found: Shortlist, use: str) -> None:
             escape(model.id),
             figures.parameters(int(model.parameters)),
             f"{model.context:,}",
-            f"{model.memory(use) / 1e9:.1f} GB",
+            f"{memory(model, use) / 1e9:.1f} GB",
             model.license_name,
             model.languages,
         )
@@ -305,6 +306,35 @@ def print_models(found: Shortlist, use: str) -> None:
         shown.print("left out:")
     for model, reasons in found.left_out:
         shown.print(f"  {escape(model.id)}: {'; '.join(reasons)}")
+
+
+def print_costs(found: Costs) -> None:
+    """What customizing would take."""
+    shown, several = console(), found.gpus > 1
+    where = f"{found.gpus} x {found.machine}" if several else found.machine
+    shown.print(
+        f"base {escape(found.base)} on {escape(where)}, {found.memory_bytes / 1e9:.0f} GB"
+        f"{' each' if several else ''}; answers: {found.answers:,}"
+    )
+    table = _table(
+        "technique", "customize", "epoch", "tokens", "an answer", "peak memory", "kWh", "money", ""
+    )
+    for one in found.costed:
+        table.add_row(
+            escape(one.name),
+            figures.duration(one.seconds_to_customize),
+            figures.duration(one.seconds_an_epoch),
+            f"{one.training_tokens:,}",
+            figures.seconds(one.seconds_per_answer),
+            f"{one.peak_memory_bytes / 1e9:.2f} GB",
+            figures.significant(one.energy_kwh, 2),
+            figures.money(one.money or None, found.currency),
+            "" if one.fits else f"[red]{escape(one.why)}[/red]",
+        )
+    shown.print(table)
+    for how in dict.fromkeys(one.how for one in found.costed):
+        names = ", ".join(one.name for one in found.costed if one.how == how)
+        shown.print(f"{escape(names)}: {escape(how)}")
 
 
 def print_checkup(found: Checkup) -> None:

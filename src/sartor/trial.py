@@ -40,6 +40,7 @@ from sartor.models.remote import folder_of
 from sartor.progress import say
 from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
+from sartor.techniques.fitting import refuse_too_large
 from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.wrapping import innermost
@@ -167,6 +168,8 @@ class Trial:
         for layer in self._layers():
             if hasattr(layer, "refuse"):
                 layer.refuse(base)
+        if base.remote is None:
+            refuse_too_large(self.technique, base)
 
     def _layers(self) -> Iterator[Any]:
         """The technique, what is inside it, what is inside that."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from typer.testing import CliRunner
 
 from sartor.cli import app
-from sartor.errors import SettingError
-from sartor.models.catalogue import Wanted, catalogue, shortlist, size
+from sartor.errors import ModelError, SettingError
+from sartor.models.catalogue import Shape, Wanted, catalogue, catalogued, shortlist, size
+from sartor.models.outline import known, of_shape
 
 FAMILIES = {
     "Llama 2", "Llama 3", "BLOOM", "Falcon", "MPT", "GPT-2", "GPT-J", "GPT-NeoX", "gpt-oss",
@@ -36,6 +39,41 @@ def test_figures_are_of_a_language_model() -> None:
         assert 1024 <= model.context <= 1 << 20
         assert model.active is None or model.active < model.parameters
         assert model.memory("full") > model.memory("lora") > model.memory("inference")
+
+
+def test_shapes_have_as_many_parameters_as_their_authors_say() -> None:
+    shaped = [model for model in catalogue() if model.shape is not None]
+    assert len(shaped) > 30
+    for model in shaped:
+        assert model.shape is not None
+        assert model.shape.parameters() == pytest.approx(model.parameters, rel=0.02), model.id
+
+
+def test_a_shape_is_the_outline_that_transformers_makes_of_the_same_sizes(tmp_path: Path) -> None:
+    shape = Shape(2, 64, 4, 2, 16, 128, 400, tied=True, gated=True)
+    LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=400, tie_word_embeddings=True,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    card, found, active = known(str(tmp_path))
+    mine = of_shape(shape)
+    assert (found.widths, found.cached, found.layers) == (mine.widths, mine.cached, mine.layers)
+    assert shape.parameters() == pytest.approx(card.parameters, rel=0.01)
+    assert active == card.parameters
+
+
+def test_a_catalogued_model_is_known_without_its_files_and_one_without_sizes_is_refused() -> None:
+    card, shape, active = known("Qwen/Qwen3-30B-A3B@abc")
+    assert (card.parameters, active, shape.layers) == (30_500_000_000, 3.3e9, 48)
+    assert catalogued("nobody/nothing") is None
+    with pytest.raises(ModelError, match="does not have the sizes of its layers"):
+        known("deepseek-ai/DeepSeek-V3")
+
+
+@pytest.mark.parametrize("wanted", [Wanted(max_memory=0.0), Wanted(context=-1)])
+def test_bounds_that_mean_nothing_are_refused(wanted: Wanted) -> None:
+    with pytest.raises(SettingError, match="memory must be above 0, and context 0 or more"):
+        shortlist(wanted)
 
 
 def test_a_shortlist_is_what_was_asked_for_and_names_a_reason_for_all_others() -> None:

@@ -198,3 +198,20 @@ def test_thimble_is_there_and_whole() -> None:
     assert card.architecture == "LlamaForCausalLM"
     assert 1_000_000 < card.parameters < 20_000_000
     assert card.context >= 512
+
+
+def test_a_hub_id_may_name_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from tests import tiny_models
+
+    tiny_models.save(tmp_path)
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(name: str, *, revision: str | None, **_: object) -> str:
+        asked.append((name, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    assert local.describe("someone/small@c1899de").name == "someone/small@c1899de"
+    local.describe("someone/small")
+    assert asked == [("someone/small", "c1899de"), ("someone/small", None)]

@@ -7,26 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import tiny_models
 
-from sartor.models import local
+from sartor.data.records import Example, Message, TrainingData
+from sartor.errors import ModelError
+from sartor.models import devices, local
+from sartor.models.devices import Device
 from sartor.models.language_model import ModelCard
-from sartor.models.speed import Speed
-from sartor.techniques import estimate as estimating
-from sartor.techniques.estimate import Estimated, estimate
+from sartor.models.outline import outline
+from sartor.techniques import workload as counting
+from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
+from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
+from sartor.techniques.fitting import refuse_too_large
+from sartor.techniques.full import FullFineTuning
+from sartor.techniques.lora import LoRA
+from sartor.techniques.probe import Probed
 from sartor.techniques.workload import Workload
+from sartor.techniques.zero_shot import ZeroShot
 
 GIGABYTE = 10**9
-SPEED = Speed(
-    prompt_tokens_per_second=1000,
-    new_tokens_per_second=100,
-    training_tokens_per_second=300,
-    adapter_tokens_per_second=400,
-    resident_bytes=GIGABYTE // 2,
-    how="made up",
+SEEN = Probed(
+    seconds_to_prepare=2.0,
+    seconds_a_token=1 / 400,
+    seconds_a_look=1.0,
+    held_tokens=1000,
+    seconds_a_prompt_token=1 / 1000,
+    seconds_a_new_token=1 / 100,
+    customizing_bytes=3e9,
+    answering_bytes=1e9,
+    set_aside_bytes=2e8,
 )
 PROMPTED = Workload(
     prompt_tokens=200,
-    padded_tokens=200,
     longest_prompt=300,
     shared_tokens=0,
     answer_tokens=20,
@@ -34,36 +46,12 @@ PROMPTED = Workload(
     trains="nothing",
     trainable_parameters=0,
 )
-TRAINING: dict[str, Any] = {
-    "training_tokens": 120_000,
-    "watching_tokens": 10_000,
-    "tokens_at_once": 4000,
-    "watched_at_once": 4000,
-}
-
-
-def base(
-    folder: Path, hidden: int = 512, layers: int = 8, parameters: int = 50_000_000
-) -> ModelCard:
-    """A Llama of which there is only a configuration."""
-    from transformers import LlamaConfig
-
-    LlamaConfig(
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=8,
-        vocab_size=8000,
-    ).save_pretrained(folder)
-    return ModelCard("made-up", str(folder), "r1", "LlamaForCausalLM", parameters, 2048)
-
-
-def changed(work: Workload = PROMPTED, **changes: Any) -> Workload:
-    return dataclasses.replace(work, **changes)
-
-
-ADAPTED = changed(trains="adapter", trainable_parameters=500_000, **TRAINING)
-FULL = changed(trains="everything", trainable_parameters=50_000_000, **TRAINING)
+ADAPTED = dataclasses.replace(
+    PROMPTED, trains="adapter", trainable_parameters=500_000, training_tokens=120_000,
+    epoch_tokens=20_000, looks=10, watched_tokens=1500, tokens_at_once=4000, watched_at_once=4000,
+)  # fmt: skip
+FULL = dataclasses.replace(ADAPTED, trains="everything", trainable_parameters=50_000_000)
+GPU = Device("a GPU", 24, 100, 1000, 300)
 
 
 @pytest.fixture
@@ -71,89 +59,130 @@ def card(tmp_path: Path) -> ModelCard:
     return base(tmp_path)
 
 
-@pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of 64 GB."""
-    monkeypatch.setattr(estimating, "memory", lambda: 64 * GIGABYTE)
+def base(folder: Path, hidden: int = 512, layers: int = 8, count: int = 50_000_000) -> ModelCard:
+    """A Llama of which there is only a configuration."""
+    from transformers import LlamaConfig
+
+    LlamaConfig(
+        hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
+        num_attention_heads=8, vocab_size=8000,
+    ).save_pretrained(folder)  # fmt: skip
+    return ModelCard("made-up", str(folder), "r1", "LlamaForCausalLM", count, 2048)
 
 
-def estimated(
-    work: Workload, card: ModelCard, answers: int = 100, new_tokens: int = 50
-) -> Estimated:
-    return estimate(work, card, SPEED, answers, new_tokens)
+def said(work: Workload, card: ModelCard, new_tokens: int = 50) -> Estimated:
+    return estimate(work, card, SEEN, GIGABYTE // 2, 100, new_tokens)
 
 
 def test_a_prompted_base_costs_its_answers_only(card: ModelCard) -> None:
-    found = estimated(PROMPTED, card)
-    assert found.seconds_to_customize == 0
-    assert found.seconds_per_answer == pytest.approx(200 / 1000 + 20 / 100, rel=0.01)
+    found = said(PROMPTED, card)
+    assert found.seconds_to_customize == 2.0
+    assert found.seconds_per_answer == pytest.approx(200 / 1000 + 20 / 100)
     assert found.seconds_to_answer == pytest.approx(100 * found.seconds_per_answer)
 
 
 def test_training_takes_its_tokens_and_looks_at_validation(card: ModelCard) -> None:
-    adapted, full = estimated(ADAPTED, card), estimated(FULL, card)
-    assert adapted.seconds_to_customize == pytest.approx(120_000 / 400 + 10_000 / 1000)
-    assert full.seconds_to_customize == pytest.approx(120_000 / 300 + 10_000 / 1000)
-    more = estimated(changed(ADAPTED, training_tokens=240_000), card)
-    assert more.seconds_to_customize > 1.9 * adapted.seconds_to_customize
+    adapted = said(ADAPTED, card)
+    assert adapted.seconds_to_customize == pytest.approx(2 + 120_000 / 400 + 10 * 1.5)
+    assert adapted.seconds_an_epoch == pytest.approx(20_000 / 400)
+    assert adapted.training_tokens == 120_000
 
 
-def test_what_prompts_share_is_read_once_and_searching_takes_time(card: ModelCard) -> None:
-    plain = estimated(PROMPTED, card).seconds_per_answer
-    assert estimated(changed(shared_tokens=150), card).seconds_per_answer < plain - 0.1
-    searched = estimated(changed(passages=1000), card)
-    assert searched.seconds_per_answer > plain
-    assert searched.seconds_to_customize > 0
+def test_memory_is_what_was_there_before_and_the_most_that_lay_beside(card: ModelCard) -> None:
+    assert said(PROMPTED, card).peak_memory_bytes >= 0.5e9 + 3e9 + 2e8
+    searching = dataclasses.replace(PROMPTED, passages=1000)
+    assert said(searching, card).peak_memory_bytes > said(PROMPTED, card).peak_memory_bytes
+    assert said(PROMPTED, card, 1800).peak_memory_bytes >= said(PROMPTED, card).peak_memory_bytes
 
 
-def test_training_everything_needs_more_memory_than_an_adapter(
-    card: ModelCard, there: None
+def test_arithmetic_counts_weights_gradients_and_moments(card: ModelCard) -> None:
+    # by hand: float32 weights, bfloat16 copies, gradients, first, best, and two moments
+    assert held_bytes(FULL, 50e6) == 50e6 * (4 + 2 + 4 + 4 + 4 + 8)
+    assert held_bytes(ADAPTED, 50e6) == 50e6 * 2 + 500_000 * 24
+    assert held_bytes(ADAPTED, 50e6, quantized=True) < held_bytes(ADAPTED, 50e6)
+    shape = outline(card)
+    peaks = [peak_bytes(work, shape, 50e6, 50) for work in (PROMPTED, ADAPTED, FULL)]
+    assert peaks == sorted(peaks)
+    assert peak_bytes(FULL, shape, 50e6, 50, gpus=4) < peaks[2]
+
+
+def test_arithmetic_counts_six_operations_a_parameter_and_four_where_it_is_frozen(
+    card: ModelCard,
 ) -> None:
-    prompted, adapted, full = (estimated(work, card) for work in (PROMPTED, ADAPTED, FULL))
-    assert prompted.peak_memory_bytes < adapted.peak_memory_bytes < full.peak_memory_bytes
-    # weights, two copies and two moments in float32: 20 bytes for each of 50 million
-    assert full.peak_memory_bytes - prompted.peak_memory_bytes > 0.8 * GIGABYTE
-    assert all(one.fits and not one.why for one in (prompted, adapted, full))
+    shape = outline(card)
+    tokens = dataclasses.replace(FULL, looks=0, prompt_tokens=1e-6, answer_tokens=1e-6)
+    full, epoch, _ = seconds(tokens, shape, 50e6, GPU, 50)
+    assert full == pytest.approx(120_000 * 6 * 50e6 / (100e12 * 0.4), rel=1e-3)
+    assert epoch == pytest.approx(full / 6)
+    frozen, _, _ = seconds(dataclasses.replace(tokens, trains="adapter"), shape, 50e6, GPU, 50)
+    assert frozen == pytest.approx(full * 4 / 6)
+    assert seconds(tokens, shape, 50e6, GPU, 50, gpus=4)[0] == pytest.approx(full / 4)
 
 
-def test_longer_prompts_and_answers_and_packs_need_more_memory(card: ModelCard) -> None:
-    plain = estimated(PROMPTED, card).peak_memory_bytes
-    assert estimated(changed(longest_prompt=450), card).peak_memory_bytes > plain
-    assert estimated(PROMPTED, card, new_tokens=200).peak_memory_bytes > plain
-    packed = estimated(changed(ADAPTED, tokens_at_once=8000), card).peak_memory_bytes
-    assert packed > estimated(ADAPTED, card).peak_memory_bytes
+def examples(count: int) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"e{i}", (Message("user", f"What color is lamp number {i}?"),), ("green",))
+        for i in range(count)
+    )
 
 
-def test_a_smaller_cache_of_sizes_takes_less_memory(
-    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "technique", [ZeroShot(), LoRA(rank=4, upper_layers=1), FullFineTuning(epochs=1)]
+)
+def test_a_base_at_hand_is_tried_by_the_technique_itself(technique: Any, tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path)
+    data = TrainingData((), examples(16), tuple(dataclasses.replace(e, id=f"v{e.id}")
+                                                for e in examples(4)))  # fmt: skip
+    found = estimated(technique, card, data, 10, 8)
+    assert found.how.startswith("tried on this machine"), found.how
+    assert found.fits
+    assert found.seconds_per_answer > 0
+    assert found.peak_memory_bytes > 100 << 20  # torch alone takes more
+    assert (found.seconds_an_epoch > 0) is (technique.name != "zero-shot")
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(0.98, "It fits with `pack_tokens = "), (0.55, "'lora' in place of 'full'")],
+)
+def test_what_does_not_fit_is_told_the_nearest_that_does(
+    limit: float, told: str, card: ModelCard
 ) -> None:
-    monkeypatch.setattr(local, "has_bf16", lambda: True)
-    before = estimated(ADAPTED, card).peak_memory_bytes
-    for name in estimating.CACHES:
-        monkeypatch.setenv(name, "16")
-    after = estimated(ADAPTED, card).peak_memory_bytes
-    assert (after < before) is (local.device().type == "cpu")
+    found = counted(FullFineTuning(), FULL, card, outline(card), 50e6, GPU, 10, 20, beside=0)
+    room = limit * found.peak_memory_bytes
+    given = (FullFineTuning(), FULL, card, outline(card))
+    tight = judged(found, *given, room, "this machine", 20)
+    assert not tight.fits
+    assert told in tight.why
+    assert judged(found, *given, found.peak_memory_bytes, "this machine", 20).fits
 
 
-@pytest.mark.parametrize("work", [PROMPTED, ADAPTED, FULL])
-def test_an_enormous_base_does_not_fit_and_says_so(
-    work: Workload, tmp_path: Path, there: None
-) -> None:
-    enormous = base(tmp_path, hidden=8192, layers=80, parameters=70_000_000_000)
-    if work.trains == "everything":
-        work = changed(work, trainable_parameters=enormous.parameters)
-    found = estimated(work, enormous)
-    assert not found.fits
-    assert "this machine has 64.0 GB" in found.why
-    advice = {"nothing": "base.", "adapter": "smaller pack_tokens.", "everything": "such as lora."}
-    assert "Choose a smaller base" in found.why
-    assert found.why.endswith(advice[work.trains])
+def test_where_nothing_else_helps_a_smaller_base_of_the_family_is_named() -> None:
+    from sartor.models.outline import known
+
+    card, shape, active = known("Qwen/Qwen3-8B")
+    numbers = {"prompt_tokens": 500, "answer_tokens": 50, "examples": 100}
+    work = counting.from_numbers(ZeroShot(), card, shape, **numbers)
+    found = counted(ZeroShot(), work, card, shape, active, GPU, 10, 50)
+    told = judged(found, ZeroShot(), work, card, shape, 16e9, "this machine", 50)
+    assert told.why.endswith("Choose a smaller base, such as Qwen/Qwen3-4B.")
 
 
 def test_a_prompt_longer_than_the_context_does_not_fit(card: ModelCard) -> None:
-    found = estimated(changed(longest_prompt=5000), card)
-    assert not found.fits
-    assert "5,000 tokens, but made-up reads at most 2,048" in found.why
+    work = dataclasses.replace(PROMPTED, longest_prompt=5000)
+    found = counted(ZeroShot(), work, card, outline(card), 50e6, GPU, 10, 20)
+    told = judged(found, ZeroShot(), work, card, outline(card), 64e9, "this machine", 20)
+    assert "5,000 tokens, but made-up reads at most 2,048" in told.why
+
+
+def test_a_base_too_large_for_the_machine_is_refused_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enormous = base(tmp_path, hidden=1024, layers=4, count=70_000_000_000)
+    monkeypatch.setattr(devices, "memory", lambda: 64 * GIGABYTE)
+    with pytest.raises(ModelError, match=r"full: made-up needs at least .* has 64.0 GB"):
+        refuse_too_large(FullFineTuning(), enormous)
+    refuse_too_large(FullFineTuning(), dataclasses.replace(enormous, parameters=10**9))
 
 
 def test_a_container_has_no_more_memory_than_it_is_given(
@@ -161,15 +190,8 @@ def test_a_container_has_no_more_memory_than_it_is_given(
 ) -> None:
     if local.device().type == "cuda":
         pytest.skip("the memory that counts here is the GPU's")
-    whole = estimating.memory()
-    for said, expected in (("1000000\n", 1_000_000), ("max\n", whole)):
-        (tmp_path / "memory.max").write_text(said)
-        monkeypatch.setattr(estimating, "LIMITS", (str(tmp_path / "memory.max"),))
-        assert estimating.memory() == min(expected, whole)
-
-
-def test_room_for_an_answer_is_bounded_by_the_context(card: ModelCard, there: None) -> None:
-    most = card.context - PROMPTED.longest_prompt
-    bounded, whole = (estimate(PROMPTED, card, SPEED, 10, room) for room in (most, 100_000_000))
-    assert whole == bounded
-    assert whole.fits
+    whole = devices.memory()
+    for told, expected in (("1000000\n", 1_000_000), ("max\n", whole)):
+        (tmp_path / "memory.max").write_text(told)
+        monkeypatch.setattr(devices, "LIMITS", (str(tmp_path / "memory.max"),))
+        assert devices.memory() == min(expected, whole)

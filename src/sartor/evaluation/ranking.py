@@ -83,7 +83,7 @@ def ranked(
         means=means,
         best=best,
         distances=_corrected(pairs, margin),
-        resolvable=smallest_difference(n, spread, ALPHA / max(1, len(pairs))),
+        resolvable=resolvable(n, spread, len(pairs)),
         pairs=pairs,
     )
 
@@ -91,6 +91,12 @@ def ranked(
 def at_margin(ranking: Ranking, margin: float) -> Ranking:
     """The same candidates, corrected for another margin."""
     return replace(ranking, distances=_corrected(ranking.pairs, margin))
+
+
+def resolvable(n: int, spread: float, pairs: int) -> float:
+    """The smallest difference that `n` examples can be expected to show, where differences of
+    `pairs` comparisons have that standard deviation."""
+    return smallest_difference(n, spread, ALPHA / max(1, pairs))
 
 
 def scores_of(report: Report, scorer: str) -> dict[str, float]:

@@ -1,15 +1,14 @@
 """Foundation models to choose from, and which of them a team could use: `catalogue.toml`.
 
-Nothing is loaded or fetched. Memory is by arithmetic from the number of parameters (bfloat16
-weights; with optimizer and gradients where weights are trained) and a tenth more for what is on the
-way; `sartor check` estimates a model at hand from its architecture and the lengths of the examples.
+Nothing is loaded or fetched. Memory is told by whoever asks (techniques/arithmetic.py, as `sartor
+estimate` has it), or is so many bytes a parameter where a model's shape is not in the file.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,11 +18,55 @@ from pydantic import TypeAdapter
 from sartor.errors import SettingError
 
 FILE = Path(__file__).with_name("catalogue.toml")
-BYTES: dict[str, float] = {"inference": 2.0, "p-tuning": 2.2, "lora": 2.4, "full": 16.0}
-"""For each parameter. Full fine-tuning: weights, gradients and two moments in float32 (Rajbhandari
-et al. 2020, arXiv:1910.02054, section 3.1, count 16 too); an adapter trains a few in a hundred."""
+BYTES: dict[str, float] = {
+    "inference": 2.0, "p-tuning": 2.2, "lora": 2.4, "qlora": 1.0, "full": 26.0,
+}  # fmt: skip
+"""For each parameter. Full fine-tuning: weights, gradients and two moments in float32, 16 bytes
+(Rajbhandari et al. 2020, arXiv:1910.02054, section 3.1, count as many), the first and the best
+values, and what is cast for products; an adapter trains a few in a hundred."""
 ON_THE_WAY = 1.1
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a transformer, of which each block is attention and a feed-forward."""
+
+    layers: int
+    hidden: int
+    heads: int
+    key_heads: int
+    head_width: int
+    inner: int
+    """Of a feed-forward, or of one expert's."""
+    vocabulary: int
+    tied: bool
+    """Whether the head is the embeddings."""
+    gated: bool
+    """Whether a feed-forward has three matrices, not two."""
+    experts: int = 1
+    experts_used: int = 1
+    """For a token."""
+
+    def linears(self) -> tuple[tuple[str, int], ...]:
+        """Every linear map that a token goes through, and its inputs and outputs."""
+        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
+        attention = (("q_proj", queries), ("k_proj", keys), ("v_proj", keys), ("o_proj", queries))
+        inside = ("gate_proj", "up_proj", "down_proj") if self.gated else ("fc1", "fc2")
+        block = [(f"self_attn.{name}", self.hidden + width) for name, width in attention]
+        block += [
+            (f"mlp.{name}", (self.hidden + self.inner) * self.experts_used) for name in inside
+        ]
+        return tuple(
+            (f"layers.{n}.{name}", width) for n in range(self.layers) for name, width in block
+        )
+
+    def parameters(self) -> int:
+        """Without biases and norms, which are few."""
+        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
+        forward = self.experts * (3 if self.gated else 2) * self.hidden * self.inner
+        block = self.hidden * (2 * queries + 2 * keys) + forward
+        return self.layers * block + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +89,10 @@ class FoundationModel:
     """Whether it brings a chat template."""
     active: float | None = None
     """Parameters that work on a token, for mixtures of experts."""
+    revision: str = "main"
+    """On the hub; a project pins its own: base = "id@commit"."""
+    shape: Shape | None = None
+    """None for architectures that it does not fit."""
 
     def memory(self, use: str) -> float:
         """Bytes that a use of it takes, about."""
@@ -78,8 +125,21 @@ def catalogue() -> tuple[FoundationModel, ...]:
     return TypeAdapter(tuple[FoundationModel, ...]).validate_python(rows)
 
 
-def shortlist(wanted: Wanted, models: Sequence[FoundationModel] | None = None) -> Shortlist:
-    """Which models fit; SettingError for a use or license that there is not."""
+def catalogued(id: str) -> FoundationModel | None:
+    """The model of that hub id, whatever revision is named behind an `@`."""
+    return next((model for model in catalogue() if model.id == id.partition("@")[0]), None)
+
+
+Memory = Callable[[FoundationModel, str], float]
+"""Bytes that a use of a model takes."""
+
+
+def shortlist(
+    wanted: Wanted,
+    models: Sequence[FoundationModel] | None = None,
+    memory: Memory = FoundationModel.memory,
+) -> Shortlist:
+    """Which models fit; SettingError for a use, license or amount that there is not."""
     if wanted.use not in BYTES:
         raise SettingError(f"there is no use {wanted.use!r}; known: {', '.join(BYTES)}")
     if wanted.license not in {None, "permissive", "commercial"}:
@@ -87,19 +147,21 @@ def shortlist(wanted: Wanted, models: Sequence[FoundationModel] | None = None) -
             f"there is no kind of license {wanted.license!r}; known: permissive (Apache-2.0, MIT), "
             "commercial (those, and licenses with conditions)"
         )
+    if wanted.context < 0 or (wanted.max_memory is not None and wanted.max_memory <= 0):
+        raise SettingError("memory must be above 0, and context 0 or more. Give other bounds.")
     fit, left_out = [], []
     for model in sorted(models or catalogue(), key=lambda one: (one.parameters, one.id)):
-        if reasons := tuple(_against(model, wanted)):
+        if reasons := tuple(_against(model, wanted, memory(model, wanted.use))):
             left_out.append((model, reasons))
         else:
             fit.append(model)
     return Shortlist(tuple(fit), tuple(left_out))
 
 
-def _against(model: FoundationModel, wanted: Wanted) -> list[str]:
+def _against(model: FoundationModel, wanted: Wanted, memory: float) -> list[str]:
     reasons = []
-    if wanted.max_memory is not None and model.memory(wanted.use) > wanted.max_memory:
-        needed = f"{model.memory(wanted.use) / 1e9:.1f} GB"
+    if wanted.max_memory is not None and memory > wanted.max_memory:
+        needed = f"{memory / 1e9:.1f} GB"
         reasons.append(f"{wanted.use} takes about {needed}, not {wanted.max_memory / 1e9:g}")
     if wanted.license == "permissive" and model.license != "permissive":
         reasons.append(f"its license has conditions ({model.license_name})")

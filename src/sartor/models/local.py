@@ -1,7 +1,8 @@
 """Base models that run in this process: found, described, loaded. Safetensors only.
 
 `describe` reads configuration and file headers, `load` the weights. A name is `thimble`, a folder,
-or a Hugging Face id (taken from the local cache, or the hub where there is one).
+or a Hugging Face id (taken from the local cache, or the hub where there is one), at a revision
+where one is named: `Qwen/Qwen3-0.6B@c1899de`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCar
         revision=_revision(path, weights),
         architecture=_architecture(config),
         parameters=sum(_parameters_in(file) for file in weights),
-        context=_context(config),
+        context=context(config),
         license=_license(path),
         trust_remote_code=trust_remote_code,
     )
@@ -99,9 +100,12 @@ def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
     require_transformers()
     from huggingface_hub import snapshot_download
 
+    repository, _, revision = name.partition("@")
     try:
         folder = snapshot_download(
-            name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+            repository,
+            revision=revision or None,
+            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"],
         )
     except Exception as error:
         raise ModelError(
@@ -174,7 +178,8 @@ def _architecture(config: Any) -> str:
     return str((config.architectures or [config.model_type])[0])
 
 
-def _context(config: Any) -> int:
+def context(config: Any) -> int:
+    """Tokens that a model of that configuration reads."""
     config = config.get_text_config(decoder=True)  # of a model that also sees, the part that reads
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         if isinstance(getattr(config, key, None), int):

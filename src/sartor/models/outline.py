@@ -1,17 +1,19 @@
 """A base model's shape, from its configuration alone: no weights are read, no memory is taken.
 
-For estimates (speed.py, techniques/estimate.py); what is run is loaded by local.py.
+For estimates (techniques/estimate.py); what is run is loaded by local.py.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from sartor.errors import ModelError
 from sartor.models import local
+from sartor.models.catalogue import FoundationModel, Shape, catalogued
 from sartor.models.language_model import ModelCard
 
 
@@ -54,6 +56,58 @@ def outline(card: ModelCard) -> Outline:
         vocabulary=config.vocab_size,
         cached=2 * config.num_hidden_layers * shared * dimension,
         linears=tuple(_linears(network, getattr(config, "num_experts_per_tok", None) or 1)),
+    )
+
+
+def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outline, float]:
+    """A base that need not be at hand: its card, its shape, and the parameters that work on a
+    token.
+
+    From a folder with config.json (weights are not needed), or from the catalogue; else as
+    `local.describe` finds it. Raises ModelError.
+    """
+    listed, folder = catalogued(base), Path(base).expanduser()
+    if listed is not None and not folder.is_dir():
+        return _listed(base, listed)
+    bare = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors"))
+    if not bare:
+        card = local.describe(base, trust_remote_code=trust_remote_code)
+        return card, outline(card), float(card.parameters)
+    card = ModelCard(base, str(folder), "", "", 0, 0, trust_remote_code=trust_remote_code)
+    config = configuration(card)
+    shape, network = outline(card), empty_network(card, config)
+    card = replace(
+        card,
+        architecture=type(network).__name__,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        context=local.context(config),
+    )
+    return card, shape, float(card.parameters)
+
+
+def _listed(base: str, listed: FoundationModel) -> tuple[ModelCard, Outline, float]:
+    shape = listed.shape
+    if shape is None:
+        raise ModelError(
+            f"base {base!r}: the catalogue does not have the sizes of its layers, so nothing can "
+            "be counted. Give a folder with its config.json and tokenizer."
+        )
+    card = ModelCard(
+        base, "", listed.revision, listed.architecture, round(listed.parameters), listed.context,
+        listed.license_name,
+    )  # fmt: skip
+    return card, of_shape(shape), listed.active or listed.parameters
+
+
+def of_shape(shape: Shape) -> Outline:
+    """The outline of a shape in the catalogue."""
+    return Outline(
+        layers=shape.layers,
+        hidden=shape.hidden,
+        heads=shape.heads,
+        vocabulary=shape.vocabulary,
+        cached=2 * shape.layers * shape.key_heads * shape.head_width,
+        linears=shape.linears(),
     )
 
 

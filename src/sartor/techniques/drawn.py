@@ -44,14 +44,14 @@ class Drawn:
 
     def prompt(self, example: Example) -> list[int]:
         """The tokens of its request as the model will read it, without virtual ones."""
-        return chat.encode(self.tokenizer, self._put(example).input)
+        return chat.encode(self.tokenizer, self.put(example).input)
 
     def size(self, example: Example) -> int:
         """How many tokens are trained on, without virtual ones: its request and its answer."""
         answer = chat.encode_answer(self.tokenizer, example.targets[0])
         return min(len(self.prompt(example)) + len(answer), self.card.context)
 
-    def _put(self, example: Example) -> Example:
+    def put(self, example: Example) -> Example:
         for layer in layers(self.technique):
             system = getattr(layer, "system", "")
             told = replace(example, input=with_system(example.input, system))

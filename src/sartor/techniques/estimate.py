@@ -1,46 +1,44 @@
 """What a technique will take on this machine: seconds and memory, before anything is spent.
 
-Put together from how much work there is (workload.py), how fast the machine does it
-(models/speed.py), and the base's shape (models/outline.py). Memory is counted as weights.py and
-training/loop.py hold it. benchmarks/estimates.py compares all this with what is measured.
+How much work there is comes from workload.py, how fast this machine does it and what it holds at
+once from probe.py. A base too large to be tried is counted instead (arithmetic.py).
+benchmarks/estimates.py compares all this with what is measured.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
+import random
+from dataclasses import dataclass, replace
+from typing import Any
 
+from sartor.data.records import TrainingData
+from sartor.errors import MissingExtraError, SartorError
 from sartor.models import local
+from sartor.models.devices import Device, memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
-from sartor.models.speed import BATCH, Speed
-from sartor.techniques.workload import Workload
-from sartor.training.masks import KEPT as LONGEST_KEPT
+from sartor.techniques.arithmetic import BESIDE, held_bytes, peak_bytes, seconds
+from sartor.techniques.drawn import Drawn
+from sartor.techniques.fitting import nearest
+from sartor.techniques.probe import ASKED, COUNTED, Probed, probe
+from sartor.techniques.workload import Workload, workload
+from sartor.techniques.wrapping import innermost
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
 """Seconds to open an index, for each passage in it, to search for a request, and for each passage
 passed over in that; on one core, of LanceDB with 3,000 and 12,000 passages."""
 RETRIEVAL = 170 << 20
 """Bytes that LanceDB, pyarrow and wordllama take once they are in use."""
-KEPT, KEPT_IN_FLOAT32, KEPT_OF_ATTENTION = 3.0, 4.5, 1.5
-"""Bytes that training holds for the way back: for each input and output of a linear map, and for
-each key that a head looks at. Counted on Llama's shape; Gemma's takes a third more."""
-LOGIT, WATCHED_LOGIT = 14.0, 15.0
-"""Bytes for each logit of an answer's token, with and without the way back."""
-SHAPES_A_STEP, SHAPES, SHAPE = 16, 1024, 1 << 19
-"""oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, at most
-so many, each so many bytes and the model's width for each token. Only in bfloat16 on a CPU; the
-environment variables `CACHES` set how many are kept."""
-CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-INSTEAD = {
-    "adapter": ", or a smaller pack_tokens",
-    "everything": ", or a technique that trains less, such as lora",
-}
-"""What helps where training needs too much, besides a smaller base."""
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says how much memory a container may use."""
+COUNTED_HOW = "by arithmetic"
+TRIED = "tried on this machine with copies of few layers"
+SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
+"""oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
+which so many steps are tried, at most so many sizes, each so many bytes and the model's width for
+each token. In bfloat16 on a CPU; environment variables set how many are kept (local.CACHES)."""
+FORWARD = {"everything": 1 / 3, "adapter": 1 / 2}
+"""Part of a step that is its forward pass; frozen weights get no gradient of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,146 +47,175 @@ class Estimated:
 
     seconds_to_customize: float
     """At most: training stops sooner where validation no longer improves."""
+    seconds_an_epoch: float
+    """One pass over the training examples; 0 where nothing is trained."""
     seconds_to_answer: float
     """All answers, if they are as long as the right ones."""
     seconds_per_answer: float
+    training_tokens: int
+    """At most, of all learning rates' tries and the whole run."""
     peak_memory_bytes: int
-    fits: bool
-    why: str
+    how: str
+    """How this came to be known, for people."""
+    fits: bool = True
+    why: str = ""
     """Why it does not fit, and what to do; empty when it does."""
 
 
-def estimate(
-    workload: Workload, card: ModelCard, speed: Speed, answers: int, new_tokens: int
-) -> Estimated:
-    """Seconds and memory to customize `card`, then to give `answers` of at most `new_tokens`."""
-    shape = outline(card)
-    new_tokens = max(1, min(new_tokens, card.context - workload.longest_prompt))
-    rows = _rows(workload, new_tokens)
-    each = _answer_seconds(workload, speed, rows, new_tokens)
-    beside = speed.resident_bytes + (RETRIEVAL if workload.passages else 0)
-    answering = _answering(workload, card, shape, rows, new_tokens)
-    held, left = _held(workload, card), _packs(workload, shape)
-    doing = "answering" if answering > held + left else "training"
-    # what training held is given back before answering; what its packs took is too scattered
-    peak = round(beside + max(answering, held) + left)
-    why = _too_long(workload, card) or _too_much(peak, doing, workload)
+def estimated(
+    technique: Any, card: ModelCard, data: TrainingData, answers: int, new_tokens: int,
+    written: float | None = None,
+) -> Estimated:  # fmt: skip
+    """What a technique would take on this machine, on these data: tried, or else counted.
+
+    Gives `answers` of at most `new_tokens`, in the mean of `written`, else as long as right ones.
+    """
+    import psutil
+
+    tokenizer = local.load_tokenizer(card)
+    try:
+        import peft  # noqa: F401  (a run imports it too, and its memory counts)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("an estimate", "peft", "local") from error
+    resident = psutil.Process().memory_info().rss
+    drawn = Drawn(technique, card, data, tokenizer)
+    work = workload(technique, card, data, tokenizer)
+    if written is not None:
+        work = replace(work, answer_tokens=written)
+    few = random.Random(0).sample(data.train, min(ASKED, len(data.train)))
+    prompts = [drawn.put(example).input for example in few]
+    new_tokens = max(1, min(new_tokens, card.context - work.longest_prompt))
+    quick = held_bytes(work, card.parameters, _quantized(technique))
+    try:
+        if quick > memory():
+            raise ValueError("its weights alone do not fit")
+        seen = probe(technique, card, data, drawn, tokenizer, prompts)
+    except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
+        told = str(error).split("\n")[0]
+        found = counted(
+            technique, work, card, outline(card), card.parameters, this_machine(), answers,
+            new_tokens, beside=resident,
+        )  # fmt: skip
+        found = replace(found, how=f"{COUNTED_HOW}; not tried: {told}")
+    else:
+        found = estimate(work, card, seen, resident, answers, new_tokens)
+    return judged(found, technique, work, card, outline(card), memory(), "this machine", new_tokens)
+
+
+def counted(
+    technique: Any, work: Workload, card: ModelCard, shape: Outline, active: float,
+    device: Device, answers: int, new_tokens: int, *, gpus: int = 1, beside: float = BESIDE,
+) -> Estimated:  # fmt: skip
+    """By arithmetic, for a device; memory is of each where there are several."""
+    customize, epoch, each = seconds(work, shape, active, device, new_tokens, gpus)
+    peak = peak_bytes(
+        work, shape, card.parameters, new_tokens, quantized=_quantized(technique), gpus=gpus
+    )
     return Estimated(
-        seconds_to_customize=_customize_seconds(workload, speed),
+        seconds_to_customize=customize,
+        seconds_an_epoch=epoch,
         seconds_to_answer=answers * each,
         seconds_per_answer=each,
-        peak_memory_bytes=peak,
-        fits=not why,
-        why=why,
+        training_tokens=work.training_tokens,
+        peak_memory_bytes=round(peak + beside),
+        how=COUNTED_HOW,
     )
 
 
-def _customize_seconds(workload: Workload, speed: Speed) -> float:
-    seconds = (OPENING if workload.passages else 0.0) + workload.passages * INDEXING
-    seconds += workload.searches * _search_seconds(workload)
-    if workload.trains == "nothing":
-        return seconds
-    everything = workload.trains == "everything"
-    training = speed.training_tokens_per_second if everything else speed.adapter_tokens_per_second
-    watching = max(speed.prompt_tokens_per_second, 2 * training)  # in training's precision
-    return seconds + workload.training_tokens / training + workload.watching_tokens / watching
+def judged(
+    found: Estimated, technique: Any, work: Workload, card: ModelCard, shape: Outline,
+    limit: float, where: str, new_tokens: int, gpus: int = 1,
+) -> Estimated:  # fmt: skip
+    """With whether it fits in `limit` bytes and in the base's context, and if not what would."""
+    why = ""
+    if work.longest_prompt >= card.context:
+        why = (
+            f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
+            f"{card.context:,}, the answer included. Shorten them, or choose another base."
+        )
+    elif found.peak_memory_bytes > limit:
+        near = nearest(
+            technique, work, card, shape, found.peak_memory_bytes, limit, new_tokens, gpus
+        )
+        why = (
+            f"it needs about {found.peak_memory_bytes / 1e9:.1f} GB of memory, and {where} has "
+            f"{limit / 1e9:.1f} GB. {near}"
+        )
+    return replace(found, fits=not why, why=why)
 
 
-def _answer_seconds(workload: Workload, speed: Speed, rows: int, new_tokens: int) -> float:
-    read = workload.padded_tokens - workload.shared_tokens * (1 - 1 / rows)
-    written = min(workload.answer_tokens, new_tokens)
-    writing = speed.new_tokens_per_second * rows / BATCH  # a step takes as long for fewer rows
-    searching = _search_seconds(workload) if workload.passages else 0.0
-    return read / speed.prompt_tokens_per_second + written / writing + searching
+def _quantized(technique: Any) -> bool:
+    return getattr(innermost(technique), "quantize", "none") == "4bit"
 
 
-def _search_seconds(workload: Workload) -> float:
-    return SEARCHING + SCANNING * workload.passages
+def estimate(
+    work: Workload, card: ModelCard, seen: Probed, resident: int, answers: int, new_tokens: int
+) -> Estimated:
+    """Seconds and memory to customize `card`, then to give `answers` of at most `new_tokens`;
+    `resident` is what the process takes before, in bytes."""
+    new_tokens = max(1, min(new_tokens, card.context - work.longest_prompt))
+    each = _answer_seconds(work, seen, new_tokens)
+    # while prompts are read their keys are there twice: room for the first tokens that are written
+    longer = max(0.0, new_tokens - COUNTED - work.longest_prompt / 2)
+    more = longer * _rows(work, new_tokens) * _cached(card)
+    beside = resident + seen.set_aside_bytes + _shapes(work, card)
+    beside += RETRIEVAL if work.passages else 0
+    # what training held is given back before answering; what its packs took is too scattered
+    scattered = 0.0
+    if work.trains != "nothing":
+        scattered = max(0.0, seen.customizing_bytes - held_bytes(work, card.parameters))
+    peak = max(seen.customizing_bytes, seen.answering_bytes + more + scattered)
+    return Estimated(
+        seconds_to_customize=_customize_seconds(work, seen),
+        seconds_an_epoch=work.epoch_tokens * seen.seconds_a_token,
+        seconds_to_answer=answers * each,
+        seconds_per_answer=each,
+        training_tokens=work.training_tokens,
+        peak_memory_bytes=round(beside + peak),
+        how=TRIED,
+    )
 
 
-def _rows(workload: Workload, new_tokens: int) -> int:
+def _customize_seconds(work: Workload, seen: Probed) -> float:
+    total = (OPENING if work.passages else 0.0) + work.passages * INDEXING
+    total += work.searches * _search_seconds(work) + seen.seconds_to_prepare
+    if work.trains == "nothing":
+        return total
+    forward = FORWARD[work.trains] * seen.seconds_a_token
+    if work.trains == "adapter":
+        forward = seen.seconds_a_look / seen.held_tokens  # what is written down is little
+    watched = work.looks * (
+        seen.seconds_a_look + (work.watched_tokens - seen.held_tokens) * forward
+    )
+    return total + work.training_tokens * seen.seconds_a_token + watched
+
+
+def _shapes(work: Workload, card: ModelCard) -> float:
+    """Bytes that oneDNN will keep for sizes of products beside those that trying met."""
+    if work.trains == "nothing" or not local.has_bf16() or local.device().type != "cpu":
+        return 0.0
+    kept = max(int(os.environ.get(name, SHAPES)) for name in local.CACHES)
+    steps = work.training_tokens / max(1, work.tokens_at_once)
+    more = min(kept, SHAPES_A_STEP * steps) - min(kept, SHAPES_A_STEP * STEPS_TRIED)
+    return max(0.0, more) * (SHAPE + 2 * work.tokens_at_once * outline(card).hidden)
+
+
+def _answer_seconds(work: Workload, seen: Probed, new_tokens: int) -> float:
+    written = min(work.answer_tokens, new_tokens)
+    searching = _search_seconds(work) if work.passages else 0.0
+    read = work.prompt_tokens * seen.seconds_a_prompt_token
+    return read + written * seen.seconds_a_new_token + searching
+
+
+def _search_seconds(work: Workload) -> float:
+    return SEARCHING + SCANNING * work.passages
+
+
+def _rows(work: Workload, new_tokens: int) -> int:
     """How many of the longest prompts go together (local_model.py)."""
-    return max(1, min(BATCH, BATCH_TOKENS // (workload.longest_prompt + new_tokens)))
+    return max(1, min(ASKED, BATCH_TOKENS // (work.longest_prompt + new_tokens)))
 
 
-def _answering(
-    workload: Workload, card: ModelCard, shape: Outline, rows: int, new_tokens: int
-) -> float:
-    """Bytes of the weights, of the cache of keys and values, and of reading the longest prompts."""
-    size = local.inference_dtype(card).itemsize
-    prompt = workload.longest_prompt
-    cache = rows * (prompt + new_tokens) * shape.cached
-    reading = rows * prompt * (shape.widths / shape.layers + prompt)  # one layer, and the mask
-    return size * (card.parameters + cache + reading)
-
-
-def _held(workload: Workload, card: ModelCard) -> float:
-    """Bytes of weights while training, and of the copies and moments of what is trained."""
-    if workload.trains == "nothing":
-        return 0.0
-    half = local.has_bf16()
-    state = (4 + 4 + 8) * workload.trainable_parameters  # the first, the best, Adam's two moments
-    if workload.trains == "everything":
-        return card.parameters * (4 + 2 * half) + state  # and what autocast makes of them
-    return card.parameters * (2 if half else 4) + 4 * workload.trainable_parameters + state
-
-
-def _packs(workload: Workload, shape: Outline) -> float:
-    """Bytes that the largest pack takes, the largest of validation, and what both leave behind."""
-    if workload.trains == "nothing":
-        return 0.0
-    scored = workload.answer_tokens / (workload.answer_tokens + workload.prompt_tokens)
-    length = workload.prompt_tokens + workload.answer_tokens
-    looked_at = length if length <= LONGEST_KEPT else 0
-    kept = shape.widths * (KEPT if local.has_bf16() else KEPT_IN_FLOAT32)
-    if local.has_bf16() and local.device().type == "cpu":
-        kept += shape.layers * shape.heads * looked_at * KEPT_OF_ATTENTION
-    kept += scored * shape.vocabulary * LOGIT
-    gradients = 4 * workload.trainable_parameters  # made as the pack's own memory is freed
-    watched = 2 * shape.widths / shape.layers + scored * shape.vocabulary * WATCHED_LOGIT
-    return (
-        max(workload.tokens_at_once * kept, gradients)
-        + workload.watched_at_once * watched
-        + _shapes(workload, shape)
-    )
-
-
-def _shapes(workload: Workload, shape: Outline) -> float:
-    """Bytes that oneDNN keeps for sizes it has met."""
-    if not local.has_bf16() or local.device().type != "cpu":
-        return 0.0
-    kept = max(int(os.environ.get(name, SHAPES)) for name in CACHES)
-    met = SHAPES_A_STEP * workload.training_tokens / workload.tokens_at_once
-    return min(kept, met) * (SHAPE + 2 * workload.tokens_at_once * shape.hidden)
-
-
-def _too_long(workload: Workload, card: ModelCard) -> str:
-    if workload.longest_prompt < card.context:
-        return ""
-    return (
-        f"requests have up to {workload.longest_prompt:,} tokens, but {card.name} reads at most "
-        f"{card.context:,}, the answer included. Shorten them, or choose another base."
-    )
-
-
-def _too_much(peak: int, doing: str, workload: Workload) -> str:
-    there = memory()
-    if peak <= there:
-        return ""
-    instead = INSTEAD[workload.trains] if doing == "training" else ""
-    return (
-        f"{doing} needs about {peak / 1e9:.1f} GB of memory, and this machine has "
-        f"{there / 1e9:.1f} GB. Choose a smaller base{instead}."
-    )
-
-
-def memory() -> int:
-    """Bytes that this machine, or this container, has in all; of the GPU where that is used."""
-    import psutil
-    import torch
-
-    if local.device().type == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
-    said = [path.read_text().strip() for path in map(Path, LIMITS) if path.is_file()]
-    limits = [int(limit) for limit in said if limit.isdigit()]  # else `max`
-    return min([psutil.virtual_memory().total, *limits])
+def _cached(card: ModelCard) -> int:
+    """Bytes of keys and values of a token."""
+    return outline(card).cached * local.inference_dtype(card).itemsize

@@ -17,9 +17,8 @@ from sartor.data.records import TrainingData
 from sartor.models import chat
 from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
-from sartor.models.outline import outline
-from sartor.models.speed import BATCH
-from sartor.techniques.drawn import Drawn
+from sartor.models.outline import Outline, outline
+from sartor.techniques.drawn import Drawn, layers
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.sharing import WORTH_SHARING
@@ -38,11 +37,9 @@ class Workload:
 
     prompt_tokens: float
     """Of a request as the model reads it, virtual tokens included; the mean."""
-    padded_tokens: float
-    """The same with the padding to the longest of its batch."""
     longest_prompt: int
     shared_tokens: int
-    """What all prompts begin with; a batch computes it once."""
+    """What all prompts begin with; what goes through at once computes it once."""
     answer_tokens: float
     """Of a right answer; the mean."""
     passages: int
@@ -51,8 +48,12 @@ class Workload:
     trainable_parameters: int
     training_tokens: int = 0
     """Forward and back, at most: every learning rate's try, and the whole run."""
-    watching_tokens: int = 0
-    """Forward only, at most: looks at validation."""
+    epoch_tokens: int = 0
+    """Of one pass over the training examples."""
+    looks: int = 0
+    """At validation, at most."""
+    watched_tokens: int = 0
+    """Forward only, at each look."""
     tokens_at_once: int = 0
     """Of the largest pack that is trained on."""
     watched_at_once: int = 0
@@ -65,13 +66,11 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     """Count the work of `technique`, which may have others inside, on a sample of `data`."""
     drawn = Drawn(technique, card, data, tokenizer)
     few = random.Random(0).sample(data.train, min(SAMPLE, len(data.train)))
-    few.sort(key=lambda example: sum(len(message.content) for message in example.input))
     prompts = [drawn.prompt(example) for example in few]
     answers = [len(chat.encode_answer(tokenizer, example.targets[0])) for example in few]
-    trains, trainable = _trained(technique, card)
+    trains, trainable = _trained(technique, card, outline(card))
     work = Workload(
         prompt_tokens=fmean(map(len, prompts)) + drawn.virtual,
-        padded_tokens=_padded([len(prompt) for prompt in prompts]) + drawn.virtual,
         longest_prompt=max(map(len, prompts)) + drawn.virtual,
         shared_tokens=drawn.virtual + (common_prefix(prompts) if len(prompts) > 1 else 0),
         answer_tokens=fmean(answers),
@@ -88,26 +87,49 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         train=[drawn.size(example) for example in few],
         held=[drawn.size(example) for example in held],
         virtual=drawn.virtual,
-        data=data,
+        many=len(data.train),
+        validated=len(data.validation),
     )
 
 
-def _padded(lengths: list[int]) -> float:
-    """The mean length, where those that are asked together are as long as their longest."""
-    batches = [lengths[start : start + BATCH] for start in range(0, len(lengths), BATCH)]
-    return sum(max(batch) * len(batch) for batch in batches) / len(lengths)
+def from_numbers(
+    technique: Any, card: ModelCard, shape: Outline, *,
+    prompt_tokens: int, answer_tokens: int, examples: int,
+) -> Workload:  # fmt: skip
+    """The work on examples that are all as long as told; no tokenizer is needed."""
+    core = innermost(technique)
+    virtual = sum(getattr(layer, "virtual_tokens", 0) for layer in layers(technique))
+    trains, trainable = _trained(technique, card, shape)
+    work = Workload(
+        prompt_tokens=prompt_tokens + virtual,
+        longest_prompt=prompt_tokens + virtual,
+        shared_tokens=virtual,
+        answer_tokens=answer_tokens,
+        passages=0,
+        trains=trains,
+        trainable_parameters=trainable,
+    )
+    if trains == "nothing":
+        return work
+    each = min(prompt_tokens + answer_tokens, card.context)
+    held = min(VALIDATION_EXAMPLES, max(1, examples // 10))
+    return _with_training(
+        work, core, train=[each] * min(examples, SAMPLE), held=[each] * held, virtual=virtual,
+        many=examples, validated=held,
+    )  # fmt: skip
 
 
-def _trained(technique: Any, card: ModelCard) -> tuple[Trains, int]:
+def _trained(technique: Any, card: ModelCard, shape: Outline) -> tuple[Trains, int]:
     """What the innermost technique trains, and how many values that is."""
     core = innermost(technique)
     if not isinstance(core, TrainingSettings):
         return "nothing", 0
     if hasattr(core, "trainable"):
-        return "adapter", core.trainable(outline(card))
+        return "adapter", core.trainable(shape)
     if hasattr(core, "target_modules"):
         return "adapter", round(UNKNOWN_ADAPTER * card.parameters)
-    return "everything", card.parameters
+    upper = getattr(core, "upper_layers", None) or shape.layers
+    return "everything", round(card.parameters * min(1.0, upper / shape.layers))
 
 
 def _with_training(
@@ -117,14 +139,15 @@ def _with_training(
     train: list[int],
     held: list[int],
     virtual: int,
-    data: TrainingData,
+    many: int,
+    validated: int,
 ) -> Workload:
     """With the tokens of training, as training/loop.py plans its steps.
 
     `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
-    begin with, virtual tokens too, is computed once for all that go through at once (sharing.py).
+    begin with, virtual tokens too, is there once among what goes through at once (sharing.py).
     """
-    many, mean, longest = len(data.train), fmean(train), max(train) + virtual
+    mean, longest = fmean(train), max(train) + virtual
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
@@ -132,13 +155,15 @@ def _with_training(
     looks = tries + math.ceil(steps / max(1, math.ceil(steps / options.looks)))
     common = work.shared_tokens - virtual
     common = common if common >= WORTH_SHARING else 0
-    batch = options.batch_size * (mean - common) + common + virtual
-    largest = batch + 2 * pstdev(train) * options.batch_size**0.5
+    at_once = options.batch_size * (mean - common) + common + virtual
+    largest = at_once + 2 * pstdev(train) * options.batch_size**0.5
     return replace(
         work,
-        training_tokens=round((steps + tries * short) * batch),
-        watching_tokens=looks * (sum(held) + virtual),
-        tokens_at_once=round(max(longest, min(largest, options.pack_tokens))),
+        training_tokens=round((steps + tries * short) * options.batch_size * mean),
+        epoch_tokens=round(many * mean),
+        looks=looks,
+        watched_tokens=sum(held),
+        tokens_at_once=round(max(longest, min(largest, options.pack_tokens + virtual))),
         watched_at_once=virtual + max([*held, min(sum(held), options.pack_tokens)]),
-        searches=many + len(data.validation) if work.passages else 0,
+        searches=many + validated if work.passages else 0,
     )

@@ -1,0 +1,305 @@
+"""What customizing a base would take, anywhere: `sartor estimate`.
+
+On this machine a candidate is tried for some seconds (techniques/probe.py) where the project's data
+and the base's configuration are at hand; elsewhere, and from numbers alone, it is arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from sartor.errors import ModelError, SettingError
+
+if TYPE_CHECKING:
+    from sartor.data.prepare import Prepared
+    from sartor.journey import Project
+    from sartor.models.catalogue import FoundationModel
+    from sartor.models.language_model import ModelCard
+    from sartor.techniques.estimate import Estimated
+    from sartor.trial import Trial
+
+TECHNIQUES = ("zero-shot", "p-tuning", "lora", "qlora", "full")
+"""What is estimated where nothing else is asked for."""
+QLORA: dict[str, Any] = {"quantize": "4bit"}
+ANSWERS = 1000
+"""Answers that are costed where there is no test part."""
+HOUR, KILOWATT_HOUR = 3600.0, 3.6e6
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it would run, and what that costs."""
+
+    gpu: str | None = None
+    """A name in devices.toml, or an amount of memory; None: this machine."""
+    gpus: int = 1
+    watts: float | None = None
+    """Of one device; None: as the table, or a guess by the kind of this machine, has it."""
+    price: float = 0.0
+    """Of an hour of the whole machine."""
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1 or self.price < 0 or (self.watts is not None and self.watts <= 0):
+            raise SettingError(
+                f"gpus is {self.gpus}, price {self.price:g}, watts {self.watts}: give 1 GPU or "
+                "more, a price of 0 or more, and watts above 0."
+            )
+        if self.gpus > 1 and self.gpu is None:
+            raise SettingError("gpus is above 1, and no GPU is named. Say which: --gpu H100.")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Examples that are all alike, in tokens."""
+
+    prompt_tokens: int
+    answer_tokens: int
+    examples: int
+
+    def __post_init__(self) -> None:
+        if min(self.prompt_tokens, self.answer_tokens, self.examples) < 1:
+            raise SettingError("prompt tokens, answer tokens and the count are each 1 or more.")
+
+
+@dataclass(frozen=True)
+class Costed:
+    """One technique."""
+
+    name: str
+    seconds_to_customize: float
+    seconds_an_epoch: float
+    seconds_per_answer: float
+    training_tokens: int
+    peak_memory_bytes: int
+    """Of each device."""
+    watts: float
+    energy_kwh: float
+    """To customize, and to give the answers."""
+    money: float
+    fits: bool
+    why: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """All techniques on one base."""
+
+    base: str
+    machine: str
+    memory_bytes: int
+    """Of each device."""
+    gpus: int
+    answers: int
+    currency: str
+    costed: tuple[Costed, ...]
+
+    def told(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+USUAL = Lengths(prompt_tokens=500, answer_tokens=100, examples=1000)
+"""What `sartor models` takes requests to be like."""
+USES = {
+    "inference": "zero-shot", "p-tuning": "p-tuning", "lora": "lora", "qlora": "qlora",
+    "full": "full",
+}  # fmt: skip
+CHARACTERS, AROUND = 4.0, 20
+"""Of a token in English text; tokens of a chat template."""
+
+
+def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine: Machine) -> Costs:
+    """By arithmetic, from the lengths of examples alone; the base need not be at hand."""
+    from sartor.models.outline import known
+    from sartor.techniques import workload
+
+    card, shape, active = known(base)
+    device = _device(machine)
+    costed = []
+    for name in techniques or TECHNIQUES:
+        technique = _built(name)
+        work = workload.from_numbers(technique, card, shape, **asdict(lengths))
+        costed.append(_counted(name, technique, work, (card, shape, active), device, machine))
+    return _costs(card.name, device, machine, ANSWERS, costed)
+
+
+def of_project(one: Project, machine: Machine) -> Costs:
+    """Every candidate of a project, on its own data; ModelError where no base has weights here."""
+    from sartor.journey import bases, collected_and_prepared
+
+    with one.names.in_use():
+        cards = {base: card for base, card in bases(one).items() if card.remote is None}
+        if not cards:
+            raise ModelError(
+                "every base of this project is a remote model, which takes nothing of a machine. "
+                "`sartor check` tells what its answers would cost."
+            )
+        trials = [trial for trial in one.trials() if trial.base in cards]
+        prepared = collected_and_prepared(one)
+        if machine.gpu is None:
+            return _tried_here(one, trials, cards, prepared, machine)
+        return _counted_there(trials, cards, prepared, machine)
+
+
+def _tried_here(
+    one: Project, trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared,
+    machine: Machine,
+) -> Costs:  # fmt: skip
+    from sartor.checkup import expected
+    from sartor.models.devices import memory, watts
+
+    found, _ = expected(one, trials, cards, prepared)
+    power, answers = machine.watts or watts(), _answers(prepared)
+    costed = [
+        _costed(e.name, e, e.seconds_to_answer / answers, answers, power, machine) for e in found
+    ]
+    name = _listed(cards)
+    return Costs(name, "this machine", memory(), 1, answers, machine.currency, tuple(costed))
+
+
+def _counted_there(
+    trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared, machine: Machine
+) -> Costs:
+    from sartor.models.local import load_tokenizer
+    from sartor.models.outline import outline
+    from sartor.techniques.workload import workload
+
+    device, answers = _device(machine), _answers(prepared)
+    costed = []
+    for base, card in cards.items():
+        tokenizer = load_tokenizer(card)
+        described = (card, outline(card), float(card.parameters))
+        for trial in (each for each in trials if each.base == base):
+            work = workload(trial.technique, card, prepared.split.training, tokenizer)
+            costed.append(
+                _counted(trial.name, trial.technique, work, described, device, machine, answers)
+            )
+    return _costs(_listed(cards), device, machine, answers, costed)
+
+
+def _answers(prepared: Prepared) -> int:
+    return len(prepared.split.training.validation) + len(prepared.split.test)
+
+
+def _listed(cards: Mapping[str, ModelCard]) -> str:
+    return ", ".join(card.name for card in cards.values())
+
+
+def lengths_of(base: str, file: Path) -> Lengths:
+    """The mean lengths of a file of examples, in the base's tokens; where its tokenizer is not at
+    hand, at `CHARACTERS` a token."""
+    from sartor.data.collect import collect
+    from sartor.models.outline import known
+
+    found = collect(file.parent, [], [file.name]).examples
+    card, _, _ = known(base)
+    prompts = [" ".join(m.content for m in e.input) for e in found]
+    answers = [e.targets[0] for e in found]
+    if card.path:
+        from sartor.models import chat
+        from sartor.models.local import load_tokenizer
+
+        tokenizer = load_tokenizer(card)
+        asked = fmean(len(chat.encode(tokenizer, e.input)) for e in found)
+        answered = fmean(len(chat.encode_answer(tokenizer, answer)) for answer in answers)
+    else:
+        asked = fmean(map(len, prompts)) / CHARACTERS + AROUND
+        answered = fmean(map(len, answers)) / CHARACTERS + 1
+    return Lengths(max(1, round(asked)), max(1, round(answered)), len(found))
+
+
+def usual_memory(model: FoundationModel, use: str) -> float:
+    """Bytes that a use of a model takes on one GPU with requests of `USUAL`; by so many bytes a
+    parameter where its shape is not in the catalogue."""
+    if model.shape is None or use not in USES:
+        return model.memory(use)
+    from sartor.models.outline import known
+    from sartor.techniques import workload
+    from sartor.techniques.arithmetic import BESIDE, peak_bytes
+
+    card, shape, _ = known(model.id)
+    work = workload.from_numbers(_built(USES[use]), card, shape, **asdict(USUAL))
+    room = USUAL.answer_tokens
+    return BESIDE + peak_bytes(work, shape, model.parameters, room, quantized=use == "qlora")
+
+
+def _built(name: str) -> Any:
+    """A technique by name; `qlora` is LoRA on 4-bit weights."""
+    from sartor.techniques.registry import build
+
+    return build("lora", QLORA) if name == "qlora" else build(name)
+
+
+def _device(machine: Machine) -> Any:
+    from sartor.models import local
+    from sartor.models.devices import device_named, this_machine
+
+    if machine.gpu is not None:
+        device = device_named(machine.gpu)
+    else:
+        local.require_transformers()
+        device = this_machine()
+    return replace(device, watts=machine.watts or device.watts)
+
+
+def _counted(
+    name: str, technique: Any, work: Any, described: Any, device: Any, machine: Machine,
+    answers: int = ANSWERS,
+) -> Costed:  # fmt: skip
+    from sartor.techniques.estimate import counted, judged
+
+    card, shape, active = described
+    room = round(work.answer_tokens)
+    found = counted(technique, work, card, shape, active, device, answers, room, gpus=machine.gpus)
+    where = device.name if machine.gpus == 1 else f"each {device.name}"
+    limit = device.memory * 1e9
+    found = judged(found, technique, work, card, shape, limit, where, room, machine.gpus)
+    if name == "qlora" and machine.gpu is None:
+        found = _refused_here(found, technique, card)
+    each = found.seconds_per_answer
+    return _costed(name, found, each, answers, device.watts * machine.gpus, machine)
+
+
+def _refused_here(found: Estimated, technique: Any, card: Any) -> Estimated:
+    from sartor.errors import TrainingError
+
+    try:
+        technique.refuse(card)
+    except TrainingError as error:
+        return replace(found, fits=False, why=str(error))
+    return found
+
+
+def _costed(
+    name: str, found: Any, each: float, answers: int, watts: float, machine: Machine
+) -> Costed:
+    seconds = found.seconds_to_customize + each * answers
+    return Costed(
+        name=name,
+        seconds_to_customize=found.seconds_to_customize,
+        seconds_an_epoch=found.seconds_an_epoch,
+        seconds_per_answer=each,
+        training_tokens=found.training_tokens,
+        peak_memory_bytes=found.peak_memory_bytes,
+        watts=watts,
+        energy_kwh=watts * seconds / KILOWATT_HOUR,
+        money=machine.price * seconds / HOUR,
+        fits=found.fits,
+        why=found.why,
+        how=found.how,
+    )
+
+
+def _costs(
+    base: str, device: Any, machine: Machine, answers: int, costed: Sequence[Costed]
+) -> Costs:
+    return Costs(
+        base, device.name, round(device.memory * 1e9), machine.gpus, answers, machine.currency,
+        tuple(costed),
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Machines that models run on, as data: `devices.toml`; and this machine, measured.
+
+Nothing here loads a heavy library until this machine is asked about.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from sartor.errors import SettingError
+from sartor.models.catalogue import size
+
+FILE = Path(__file__).with_name("devices.toml")
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says how much memory a container may use."""
+WATTS_A_CORE, WATTS_OF_A_GPU = 10.0, 350.0
+"""Of a server's processor under load, its memory included; of a GPU whose maker's figure is not in
+the table."""
+CPU_BANDWIDTH = 20.0
+"""GB a second from memory, of two channels; only for bases too large to be tried."""
+TIMED = 0.3
+"""Seconds that matrix products are repeated for; the fastest counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU, or the processors of a machine."""
+
+    name: str
+    memory: float
+    """GB."""
+    tflops: float
+    """Dense, in bfloat16."""
+    bandwidth: float
+    """GB a second, of its memory."""
+    watts: float
+
+
+def devices() -> tuple[Device, ...]:
+    """Every device, as the file has them."""
+    return TypeAdapter(tuple[Device, ...]).validate_python(
+        tomllib.loads(FILE.read_text("utf-8"))["device"]
+    )
+
+
+def device_named(text: str) -> Device:
+    """A device by its name or a part of it, or by its memory ("80GB"): then the slowest with as
+    much. SettingError for any other."""
+    known = devices()
+    wanted = re.sub(r"[\s_-]+", " ", text.casefold()).strip()
+    for device in known:
+        if device.name.casefold() == wanted:
+            return device
+    named = [device for device in known if wanted and wanted in device.name.casefold()]
+    if named and not re.fullmatch(r"\d+ ?gb", wanted):
+        return named[-1]
+    names = [device.name for device in known]
+    try:
+        gigabytes = size(text) / 1e9
+    except SettingError:
+        gigabytes = 0.0
+    enough = [device for device in known if device.memory >= gigabytes]
+    if gigabytes > 0 and enough:
+        like = min(enough, key=lambda device: (device.memory, device.tflops))
+        return replace(like, name=f"GPU of {gigabytes:g} GB, like {like.name}", memory=gigabytes)
+    near = difflib.get_close_matches(text, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    raise SettingError(f"there is no GPU {text!r} in the table; {hint} Or give its memory: 80GB.")
+
+
+def memory() -> int:
+    """Bytes that this machine, or this container, has in all; of the GPU where that is used."""
+    import psutil
+    import torch
+
+    from sartor.models import local
+
+    if local.device().type == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    said = [path.read_text().strip() for path in map(Path, LIMITS) if path.is_file()]
+    limits = [int(limit) for limit in said if limit.isdigit()]  # else `max`
+    return min([psutil.virtual_memory().total, *limits])
+
+
+def watts() -> float:
+    """What this machine takes under load, about."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return WATTS_A_CORE * (os.cpu_count() or 1)
+    name = torch.cuda.get_device_name().casefold()
+    found = [device.watts for device in devices() if device.name.casefold() in name]
+    return found[-1] if found else WATTS_OF_A_GPU
+
+
+def this_machine() -> Device:
+    """This machine, its matrix products timed."""
+    import torch
+
+    from sartor.models import local
+
+    dtype = torch.bfloat16 if local.has_bf16() else torch.float32
+    matrix = torch.full((2048, 2048), 0.01, dtype=dtype, device=local.device())
+    tflops = 2e-12 * 2048**3 / _fastest(lambda: matrix @ matrix)
+    gpu = local.device().type == "cuda"
+    found = [d for d in devices() if gpu and d.name in torch.cuda.get_device_name()]
+    bandwidth = found[-1].bandwidth if found else 1000.0 if gpu else CPU_BANDWIDTH
+    return Device("this machine", memory() / 1e9, tflops, bandwidth, watts())
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of some runs, after one that warms up."""
+    import torch
+
+    work()
+    fastest, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < TIMED:
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest

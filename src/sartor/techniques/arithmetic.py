@@ -1,0 +1,89 @@
+"""Time and memory by arithmetic: for machines that one does not have, and bases too large to try.
+
+Weights, optimizer and activations are counted as weights.py and training/loop.py hold them, work as
+2 operations for a parameter forward, 4 back, 2 where weights are frozen; a device reaches a part of
+what its maker states. Several GPUs divide examples, and weights with their optimizer's state
+(Rajbhandari et al. 2020, arXiv:1910.02054, section 5, stage 3).
+"""
+
+from __future__ import annotations
+
+from sartor.models.devices import Device
+from sartor.models.outline import Outline
+from sartor.techniques.workload import Workload
+
+TRAINING, READING, MOVING = 0.4, 0.45, 0.6
+"""Parts of a device's operations, and of its bandwidth, that training, reading prompts and writing
+answers reach; assumed."""
+HALF, WHOLE, QUANTIZED = 2.0, 4.0, 0.6
+"""Bytes of a parameter: bfloat16, float32, and 4 bits with their scales and what stays as it is."""
+STATE = 4.0 + 4.0 + 4.0 + 8.0
+"""For each value that is trained: gradient, what it was first, the best so far, Adam's moments."""
+KEPT, KEPT_OF_OTHERS = 1.5, 3.0
+"""Bytes for each input and output of a linear map that training holds for the way back: of gated
+architectures, whose layers are derived by hand (training/fused.py), and of others. The first is
+rounded
+up from 1.3 on one Llama of 47 M parameters; the second is assumed."""
+LOGIT, LOGITS = 14.0, 1 << 22
+"""Bytes of a logit, and how many are there at once (training/head.py)."""
+BESIDE = 1.2e9
+"""Bytes of a GPU that its libraries take."""
+TOGETHER = 32
+"""Answers that are written at once."""
+
+
+def peak_bytes(
+    work: Workload, shape: Outline, parameters: float, new_tokens: int, *,
+    quantized: bool = False, gpus: int = 1,
+) -> float:  # fmt: skip
+    """On each device, without what libraries take."""
+    answering = HALF * parameters + _cache(work, shape, new_tokens) * HALF
+    answering += TOGETHER * work.longest_prompt * shape.widths / shape.layers * HALF
+    if work.trains == "nothing":
+        return answering
+    return max(answering, held_bytes(work, parameters, quantized) / gpus + at_once(work, shape))
+
+
+def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> float:
+    """What training holds from first to last, however few tokens go through at once."""
+    if work.trains == "nothing":
+        return HALF * parameters
+    if work.trains == "everything":
+        return (WHOLE + HALF) * parameters + STATE * work.trainable_parameters  # cast for products
+    each = QUANTIZED if quantized else HALF
+    return each * parameters + (WHOLE + STATE) * work.trainable_parameters
+
+
+def at_once(work: Workload, shape: Outline) -> float:
+    """Bytes of one pack on its way through the model and back."""
+    gated = any("gate" in name for name, _ in shape.linears)
+    kept = KEPT if gated else KEPT_OF_OTHERS
+    scored = work.tokens_at_once * work.answer_tokens / (work.answer_tokens + work.prompt_tokens)
+    logits = min(LOGITS, scored * shape.vocabulary) * LOGIT
+    return work.tokens_at_once * shape.widths * kept + logits
+
+
+def seconds(
+    work: Workload, shape: Outline, active: float, device: Device, new_tokens: int, gpus: int = 1
+) -> tuple[float, float, float]:
+    """To customize, of one pass over the training examples, and of an answer; `active` parameters
+    work on a token."""
+    length = work.prompt_tokens + work.answer_tokens
+    looking = 2 * shape.layers * shape.hidden * length  # two products, half of them hidden
+    forward = 2 * active + looking
+    back = 2 if work.trains == "everything" else 1
+    rate = device.tflops * 1e12 * TRAINING * gpus
+    token = forward * (1 + back) / rate
+    watched = work.looks * work.watched_tokens * forward / rate
+    written = min(work.answer_tokens, new_tokens)
+    read = work.prompt_tokens * forward / (device.tflops * 1e12 * READING)
+    moved = HALF * (active + _cache(work, shape, new_tokens)) / TOGETHER
+    write = written * max(
+        moved / (device.bandwidth * 1e9 * MOVING), forward / (device.tflops * 1e12 * READING)
+    )
+    return work.training_tokens * token + watched, work.epoch_tokens * token, (read + write) / gpus
+
+
+def _cache(work: Workload, shape: Outline, new_tokens: int) -> float:
+    """Keys and values of all answers that are written at once."""
+    return TOGETHER * (work.longest_prompt + new_tokens) * shape.cached

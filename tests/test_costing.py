@@ -1,0 +1,79 @@
+"""`sartor estimate`: memory, time, tokens, energy and money, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sartor.cli import app
+from sartor.costing import Lengths, Machine, from_numbers
+from sartor.errors import SettingError
+
+ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")
+NUMBERS = ("--prompt-tokens", "900", "--answer-tokens", "80", "--examples-count", "2000")
+
+
+def told(*words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*ASKED, *words])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def by_name(found: dict[str, Any]) -> dict[str, Any]:
+    return {one["name"]: one for one in found["costed"]}
+
+
+def test_a_machine_and_a_base_one_does_not_have_are_counted() -> None:
+    found = told(*NUMBERS, "--price-per-hour", "2.5", "--watts", "400")
+    each = by_name(found)
+    assert list(each) == ["zero-shot", "p-tuning", "lora", "qlora", "full"]
+    peaks = {name: one["peak_memory_bytes"] for name, one in each.items()}
+    assert peaks["lora"] < peaks["full"]
+    assert not each["full"]["fits"]
+    assert "in place of 'full'" in each["full"]["why"]
+    for one in each.values():
+        assert one["how"] == "by arithmetic"
+        seconds = one["seconds_to_customize"] + found["answers"] * one["seconds_per_answer"]
+        assert one["energy_kwh"] == pytest.approx(400 * seconds / 3.6e6)
+        assert one["money"] == pytest.approx(2.5 * seconds / 3600)
+
+
+def test_more_gpus_are_faster_and_each_holds_less() -> None:
+    one, four = (by_name(told(*NUMBERS, "--gpus", n))["full"] for n in ("1", "4"))
+    assert four["peak_memory_bytes"] < one["peak_memory_bytes"]
+    assert four["seconds_an_epoch"] == pytest.approx(one["seconds_an_epoch"] / 4)
+
+
+def test_lengths_come_from_a_file_of_examples(tmp_path: Path) -> None:
+    rows = [{"input": "word " * 400, "output": "yes"} for _ in range(12)]
+    file = tmp_path / "examples.jsonl"
+    file.write_text("".join(json.dumps({"id": str(i), **row}) + "\n" for i, row in enumerate(rows)))
+    [one] = told("--technique", "lora", "--examples", str(file))["costed"]
+    [same] = told("--technique", "lora", "--prompt-tokens", "520", "--answer-tokens", "2",
+                  "--examples-count", "12")["costed"]  # fmt: skip
+    assert one["training_tokens"] == pytest.approx(same["training_tokens"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Give --prompt-tokens, or --examples FILE"),
+        ((*NUMBERS, "--gpu", "H1000"), "did you mean"),
+        (("--prompt-tokens", "0"), "are each 1 or more"),
+        ((*NUMBERS, "--gpus", "0"), "give 1 GPU or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, [*ASKED, *words])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+def test_several_of_an_unnamed_gpu_are_refused() -> None:
+    with pytest.raises(SettingError, match="no GPU is named"):
+        from_numbers("Qwen/Qwen3-8B", (), Lengths(1, 1, 1), Machine(gpus=2))
