@@ -24,13 +24,13 @@ from sartor.training.batches import Batches
 from sartor.training.divergence import Limits
 from sartor.training.meter import Meter
 from sartor.training.optimizer import adamw, schedule
-from sartor.training.packed_attention import use_packed_attention
 from sartor.training.packing import Encoded, encode
 from sartor.training.passes import Passes
 from sartor.training.processes import team
 from sartor.training.settings import TrainingSettings
 from sartor.training.state import RECENT, STATE, State, Values
 from sartor.training.trainable import Trainable
+from sartor.training.tricks import keep_lower, use_tricks
 
 VALIDATION_EXAMPLES = 100
 """Validation examples that the loss is watched on; more would cost more than they tell."""
@@ -60,12 +60,11 @@ class Run:
         self.directory = directory
         self.what = what
         self.team = team()
-        from sartor.training.fused import use_fused  # imports torch
-
         directory.mkdir(parents=True, exist_ok=True)
         virtual = trainable.virtual() if trainable.virtual else None
-        use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
-        use_fused(trainable.network)
+        use_tricks(trainable.network, options, virtual if isinstance(virtual, Prefix) else None)
+        trained = [] if virtual is not None else list(trainable.parameters.values())
+        self.lower = keep_lower(trainable.network, options, trained, directory)
         train = encode(trainable.tokenizer, data.train, trainable.context)
         self.examples = {example.id: example for example in data.train}
         self.batches = Batches(train, options)
