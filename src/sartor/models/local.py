@@ -223,7 +223,7 @@ def _settle_libraries() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for cache in CACHES:
-        os.environ.setdefault(cache, "128")
+        os.environ.setdefault(cache, "64")
 
 
 def _refuse_remote(card: ModelCard) -> None:

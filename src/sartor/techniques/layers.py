@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sartor.errors import SettingError, TrainingError
+from sartor.training.blocks import blocks
+
+__all__ = ["blocks", "ia3_layers", "linear_layers", "refuse_none", "upper"]
 
 KEYS_AND_VALUES = {
     "k_proj", "v_proj", "key", "value", "kv_b_proj", "c_attn", "qkv_proj", "query_key_value",
@@ -13,18 +16,6 @@ KEYS_AND_VALUES = {
 """What architectures call the layers that make keys and values, alone or with the queries."""
 FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
 """What they call the last layer of a feed-forward block."""
-
-
-def blocks(network: Any) -> list[tuple[str, Any]]:
-    """The transformer's blocks from the lowest, each with its full name."""
-    import torch
-
-    def size(found: tuple[str, Any]) -> int:
-        return sum(parameter.numel() for parameter in found[1].parameters())
-
-    lists = [(n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.ModuleList)]
-    name, largest = max(lists, key=size)
-    return [(f"{name}.{number}", block) for number, block in enumerate(largest)]
 
 
 def upper(network: Any, count: int, what: str) -> list[tuple[str, Any]]:

@@ -98,7 +98,7 @@ def fit(
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
-        bf16 = technique.precision == "auto" and local.has_bf16()
+        bf16 = technique.precision == "auto" and local.has_bf16() and not technique.plain
         precision = torch.bfloat16 if frozen and bf16 else torch.float32
         network = local.load_network(base, precision, quantized=quantized)
         ready = prepare(network)

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.remade import Remade, note, noted
+from sartor.training.remade import Remade, is_off, note, noted
 
 TOLERANCE = 2e-2
 """Largest difference from the module's output, in parts of its mean size: bfloat16's rounding."""
@@ -187,9 +187,10 @@ def _is_gated(module: Any) -> bool:
 def _gated(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         gate, up = module.gate_proj(x), module.up_proj(x)
-        silu = Remade(functional.silu, gate).read_by_one_more()
+        silu = None if is_off() else Remade(functional.silu, gate).read_by_one_more()
         gated = _Gate.apply(gate, up, silu)  # type: ignore[no-untyped-call]
-        note(gated, lambda up: silu.ahead() * up, up)
+        if silu is not None:
+            note(gated, lambda up: silu.ahead() * up, up)
         result: torch.Tensor = module.down_proj(gated)
         return result
 
@@ -200,7 +201,7 @@ class _Gate(torch.autograd.Function):
     """silu(gate) * up."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Any, up: Any, silu: Remade) -> Any:
+    def forward(ctx: Any, gate: Any, up: Any, silu: Remade | None) -> Any:
         ctx.save_for_backward(gate, up)
         ctx.silu = silu
         return functional.silu(gate).mul_(up)
@@ -210,4 +211,5 @@ class _Gate(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         gate, up = ctx.saved_tensors
         dy = gradients[0]
-        return torch.ops.aten.silu_backward(dy * up, gate), dy * ctx.silu.value(), None
+        silu = functional.silu(gate) if ctx.silu is None else ctx.silu.value()
+        return torch.ops.aten.silu_backward(dy * up, gate), dy * silu, None

@@ -12,7 +12,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-LOGITS = 1 << 22
+LOGITS = 1 << 21
 """At once; each takes some ten bytes."""
 PLAIN = "_sartor_plain_head"
 BOUNDED = "final_logit_softcapping"

@@ -51,6 +51,8 @@ def train(
             f"learning rate {rate:g}. Try smaller learning_rates."
         )
     run.values.become(run.values.best)
+    if run.lower is not None:
+        run.lower.forget()
     curve, halvings = tuple(state.curve), state.halvings
     return Trained(rate, state.best_step, state.best, state.tokens, curve, halvings)
 

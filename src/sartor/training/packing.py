@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
+from sartor.models.generation import common_prefix
 from sartor.models.prefix import Prefix
 from sartor.progress import say
+from sartor.training.order import alike
 from sartor.training.packed_attention import is_packed
-from sartor.training.sharing import Row, Sequenced, laid_out
+from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
 
 if TYPE_CHECKING:
     import torch
 
 Item = TypeVar("Item", bound=Sequenced)
+ENOUGH = 1024
+"""Tokens that a model of width `WIDE` and more works on at full speed (measured at 768)."""
+WIDE = 768
 SHORTEST_ANSWER = 8
 """Tokens of an answer that must fit behind a prompt for the example to be trained on."""
 
@@ -63,18 +68,38 @@ def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[En
     return encoded
 
 
-def packs(examples: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
-    """Neighbours together, as long as they have at most `tokens` tokens."""
+def packs(examples: Sequence[Item], tokens: int, *, shared: bool = False) -> Iterator[list[Item]]:
+    """Neighbours together, as long as they have at most `tokens` tokens; `shared` puts those that
+    begin alike next to each other, and counts what they share once."""
     pack: list[Item] = []
     size = 0
-    for example in examples:
-        if pack and size + len(example.tokens) > tokens:
+    for example in _kin_together(examples) if shared else examples:
+        more = len(example.tokens)
+        if shared and pack:
+            same = common_prefix([pack[-1].tokens, example.tokens])
+            more -= same if same >= WORTH_SHARING else 0
+        if pack and size + more > tokens:
             yield pack
-            pack, size = [], 0
+            pack, size, more = [], 0, len(example.tokens)
         pack.append(example)
-        size += len(example.tokens)
+        size += more
     if pack:
         yield pack
+
+
+def _kin_together(examples: Sequence[Item]) -> list[Item]:
+    """In their order, but those that share most of a prompt where the first of them stands."""
+    groups = sorted(sorted(group) for group in alike(examples))
+    return [examples[place] for group in groups for place in group]
+
+
+def at_once(network: Any, tokens: int) -> int:
+    """How many of so many tokens go through together: on a CPU a wide model gains nothing by more
+    than `ENOUGH`, and its memory grows by each."""
+    if network.device.type != "cpu" or not is_packed(network):
+        return tokens
+    width = network.get_input_embeddings().weight.shape[1]
+    return min(tokens, max(ENOUGH, ENOUGH * WIDE // int(width)))
 
 
 def answer_loss(
@@ -108,26 +133,20 @@ def before_loss(
     import torch
 
     from sartor.training import head
+    from sartor.training.answers_only import scoring
 
     if not is_packed(network):
         return *_padded(network, pack, virtual), False
     in_row = virtual is not None and not isinstance(virtual, Prefix)
     row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
     labels = torch.tensor(row.labels, device=network.device)
-    if not head.is_plain(network):
-        return _logits(network, row, virtual), labels, False
-    hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
     scored = torch.tensor(row.scored, device=network.device)
-    return hidden[scored], labels, True
-
-
-def _logits(network: Any, row: Row, virtual: torch.Tensor | Prefix | None) -> torch.Tensor:
-    """(answer tokens, vocabulary) of one row of all examples."""
-    import torch
-
-    kept = torch.tensor(row.scored, device=network.device)
-    logits: torch.Tensor = _run(network, network, row, virtual, logits_to_keep=kept).logits[0]
-    return logits
+    with scoring(network, scored):
+        if head.is_plain(network):
+            hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
+            return hidden[scored], labels, True
+        logits = _run(network, network, row, virtual, logits_to_keep=scored).logits[0]
+        return logits, labels, False
 
 
 def _run(
@@ -146,7 +165,13 @@ def _run(
     elif virtual is not None:
         embedded = network.get_input_embeddings()(tokens)
         given = {"inputs_embeds": torch.cat([virtual.to(embedded.dtype), embedded])[None]}
-    return module(**given, position_ids=positions, use_cache=False, spans=row.spans, **more)
+    lower = getattr(network, "_sartor_lower", None) if virtual is None else None
+    if lower is not None:
+        lower.begin(row)
+    made = module(**given, position_ids=positions, use_cache=False, spans=row.spans, **more)
+    if lower is not None:
+        lower.end(row)
+    return made
 
 
 def _padded(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
+from sartor.training.packed_attention import is_packed
+from sartor.training.packing import at_once
 from sartor.training.processes import Team
 from sartor.training.room import Room
 from sartor.training.settings import TrainingSettings
@@ -25,7 +27,8 @@ class Passes:
         self.reading = reading
         self.options = options
         self.team = team
-        self.room = Room(options.pack_tokens, what, team)
+        self.at_once = at_once(trainable.network, options.pack_tokens)
+        self.room = Room(self.at_once, what, team, shared=is_packed(trainable.network))
 
     def gradients(self, batch: Sequence[Item], state: State, values: Values) -> tuple[float, float]:
         """Leave the batch's gradient, clipped; (loss, norm before), the loss perhaps no number.
@@ -93,8 +96,8 @@ class Passes:
         again: Callable[[], object],
         state: State,
     ) -> float:
-        self.room.tokens = state.pack_tokens or self.options.pack_tokens
+        self.room.tokens = state.pack_tokens or self.at_once
         total = self.room.put(examples, through, again)
-        if self.room.tokens < self.options.pack_tokens:
+        if self.room.tokens < self.at_once:
             state.pack_tokens = self.room.tokens
         return total

@@ -7,11 +7,29 @@ their own gradients need.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
 NOTE = "_sartor_remade"
+_off: ContextVar[bool] = ContextVar("off", default=False)
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """While a block runs that will be run again as a whole: a note would keep what it drops."""
+    token = _off.set(True)
+    try:
+        yield
+    finally:
+        _off.reset(token)
+
+
+def is_off() -> bool:
+    """Whether nothing may be kept for making values again."""
+    return _off.get()
 
 
 class Remade:
@@ -44,6 +62,8 @@ class Remade:
 
 def note(value: torch.Tensor, make: Callable[..., torch.Tensor], *kept: torch.Tensor) -> None:
     """Note on the value how it is made from `kept`."""
+    if is_off():
+        return
     setattr(value, NOTE, Remade(make, *kept))
 
 

@@ -15,8 +15,9 @@ from sartor.training.processes import Team
 class Room:
     """Puts examples through in packs that fit; all of a team's processes use the same size."""
 
-    def __init__(self, tokens: int, what: str, team: Team) -> None:
+    def __init__(self, tokens: int, what: str, team: Team, *, shared: bool = False) -> None:
         self.tokens = tokens
+        self.shared = shared
         self.what = what
         self.team = team
 
@@ -49,7 +50,7 @@ class Room:
     ) -> tuple[float, list[Item]]:
         """The sum, and the pack that did not fit."""
         total = 0.0
-        for pack in packs(examples, self.tokens):
+        for pack in packs(examples, self.tokens, shared=self.shared):
             try:
                 total += through(pack)
             except (MemoryError, RuntimeError) as error:

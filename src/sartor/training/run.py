@@ -26,12 +26,12 @@ from sartor.training.divergence import Limits
 from sartor.training.meter import Meter
 from sartor.training.objective import Item
 from sartor.training.optimizer import adamw, schedule
-from sartor.training.packed_attention import use_packed_attention
 from sartor.training.passes import Passes
 from sartor.training.processes import team
 from sartor.training.settings import TrainingSettings
 from sartor.training.state import RECENT, STATE, State, Values
 from sartor.training.trainable import Trainable
+from sartor.training.tricks import keep_lower, use_tricks
 
 MOST_HALVINGS = 3
 """An eighth of a learning rate that was the best of those tried, and still no good: something else
@@ -50,12 +50,11 @@ class Run:
         self.directory = directory
         self.what = what
         self.team = team()
-        from sartor.training.fused import use_fused  # imports torch
-
         directory.mkdir(parents=True, exist_ok=True)
         virtual = trainable.virtual() if trainable.virtual else None
-        use_packed_attention(trainable.network, virtual if isinstance(virtual, Prefix) else None)
-        use_fused(trainable.network)
+        use_tricks(trainable.network, options, virtual if isinstance(virtual, Prefix) else None)
+        trained = [] if virtual is not None else list(trainable.parameters.values())
+        self.lower = keep_lower(trainable.network, options, trained, directory)
         reading = trainable.reading(options.pack_tokens)
         train, held = trainable.objective.read(reading, data)
         self.sources = {example.id: example.source for example in data.train}

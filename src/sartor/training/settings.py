@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic.dataclasses import dataclass as settings
 
@@ -25,8 +26,15 @@ class TrainingSettings:
     together: int = 8
     """At most so many examples that begin alike, such as questions about one document, stand
     together: what they share is computed once. 1 leaves the order to chance."""
-    pack_tokens: int = 4096
-    """Tokens put through the model at once; bounds memory, changes no result."""
+    pack_tokens: int = 2048
+    """At most so many tokens are put through the model at once, on a CPU fewer where it is wide;
+    bounds memory, changes no result."""
+    checkpointing: Literal["auto", "on", "off", "offload"] = "auto"
+    """Keep only what goes into each block, and run it again on the way back: a third slower, for a
+    fraction of the memory. `offload` keeps that in the machine's memory instead of the GPU's."""
+    plain: bool = False
+    """Train as transformers alone would, in float32 and without what makes training fast: for
+    comparison."""
     weight_decay: float = 0.0
     search_fraction: float = 0.15
     """Part of the steps that each learning rate is tried for."""

@@ -55,6 +55,8 @@ class Row:
     """Places whose next token is of an answer."""
     labels: tuple[int, ...]
     """Those next tokens."""
+    origins: tuple[tuple[Span, Sequenced, int], ...] = ()
+    """Of every span: an example that has its tokens, and where they begin in it."""
 
     @property
     def positions(self) -> list[int]:
@@ -66,7 +68,10 @@ def laid_out(pack: Sequence[Sequenced], virtual: int = 0) -> Row:
     """The row of a pack, with so many virtual tokens before all examples."""
     made = _Making(virtual)
     made.branch(sorted(pack, key=lambda e: e.tokens), 0, (), root=virtual > 0)
-    return Row(tuple(made.tokens), tuple(made.spans), tuple(made.scored), tuple(made.labels))
+    return Row(
+        tuple(made.tokens), tuple(made.spans), tuple(made.scored), tuple(made.labels),
+        tuple(made.origins),
+    )  # fmt: skip
 
 
 class _Making:
@@ -76,6 +81,7 @@ class _Making:
         self.spans: list[Span] = []
         self.scored: list[int] = []
         self.labels: list[int] = []
+        self.origins: list[tuple[Span, Sequenced, int]] = []
 
     def branch(
         self,
@@ -90,6 +96,7 @@ class _Making:
         same = common_prefix([example.tokens[: example.prompt] for example in group])
         if same - depth >= WORTH_SHARING or root:
             span = self._add(group[0].tokens[depth:same], before, self.virtual if root else 0)
+            self.origins.append((span, group[0], depth))
             depth, before = same, (*before, (span.start, span.end))
         for kin in _kin(group, same):
             if len(kin) == len(group):  # what they go on with is an answer
@@ -102,6 +109,7 @@ class _Making:
     def leaf(self, example: Sequenced, depth: int, before: tuple[tuple[int, int], ...]) -> None:
         """What is left of an example; the place before its answer is always its own."""
         span = self._add(example.tokens[depth:], before, 0)
+        self.origins.append((span, example, depth))
         first = span.end - (len(example.tokens) - example.prompt)
         self.scored += range(first - 1, span.end - 1)
         self.labels += example.tokens[example.prompt :]
