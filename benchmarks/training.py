@@ -39,22 +39,23 @@ def data(size: str, shared: bool, folder: Path) -> Path:
     return made
 
 
-def ours(folder: Path, method: str, batch: int, steps: int) -> dict[str, Any]:
+def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dict[str, Any]:
     """Train in this process; what it took."""
     from sartor.models import local
 
     local.require_transformers()  # before torch, as in a run
     import torch
 
-    torch.set_num_threads(1)
-    from sartor.training.fused import use_fused
-    from sartor.training.packed_attention import use_packed_attention
-    from sartor.training.packing import Encoded, packs
+    torch.set_num_threads(threads)
+    from sartor.training.packing import Encoded, at_once, packs
+    from sartor.training.settings import TrainingSettings
+    from sartor.training.tricks import use_tricks
 
     torch.manual_seed(0)
     trainable = _trainable(local.describe(str(folder / "model")), method)
-    use_packed_attention(trainable.network)
-    use_fused(trainable.network)
+    settings = TrainingSettings()
+    use_tricks(trainable.network, settings)
+    tokens = at_once(trainable.network, settings.pack_tokens)
     trainable.network.train()
     rows = json.loads((folder / "ids.json").read_text())
     examples = [Encoded(str(i), (*r["p"], *r["c"]), len(r["p"])) for i, r in enumerate(rows)]
@@ -63,26 +64,41 @@ def ours(folder: Path, method: str, batch: int, steps: int) -> dict[str, Any]:
         groups.setdefault(row["g"], []).append(example)
     if len(groups) < len(examples):  # those that share a document, one after another
         examples = [example for group in groups.values() for example in group]
-    optimizer = torch.optim.AdamW(trainable.parameters.values(), lr=2e-4, fused=True)
-    losses, rates = [], []
+    elif batch in BATCH.values():  # as many a step as the peer: the examples it has, in its order
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))
+        examples = [examples[place] for place in order.tolist()]
+    optimizer = torch.optim.AdamW(
+        trainable.parameters.values(), lr=2e-4, weight_decay=0.0, fused=True
+    )
+    losses, rates, walls = [], [], []
     for step in range(WARM + steps):
         part = examples[step * batch % len(examples) :][:batch]
-        began = time.process_time()
+        began, clock = time.process_time(), time.perf_counter()
         scored = sum(len(e.tokens) - e.prompt for e in part)
         total = 0.0
-        for pack in packs(sorted(part, key=lambda e: len(e.tokens)), 4096):
+        for pack in packs(sorted(part, key=lambda e: len(e.tokens)), tokens, shared=True):
             loss, _ = trainable.loss(pack)
             (loss / scored).backward()
             total += loss.item()
+        torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(total / scored)
-        rates.append(sum(len(e.tokens) for e in part) / (time.process_time() - began))
+        count = sum(len(e.tokens) for e in part)
+        rates.append((count, time.process_time() - began))
+        walls.append((count, time.perf_counter() - clock))
     return {
-        "tokens_per_cpu_second": sum(rates[WARM:]) / steps,
+        "tokens_per_cpu_second": _rate(rates),
+        "tokens_per_second": _rate(walls),
         "loss": losses[0],
+        "loss_after": losses[-1],
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     }
+
+
+def _rate(steps: list[tuple[int, float]]) -> float:
+    """Tokens a second over all steps after the first ones, as the peer counts it."""
+    return sum(tokens for tokens, _ in steps[WARM:]) / sum(seconds for _, seconds in steps[WARM:])
 
 
 def _trainable(card: Any, method: str) -> Any:
@@ -115,15 +131,17 @@ def peer(folder: Path, python: str, arguments: argparse.Namespace, patched: bool
     method = {"p-tuning": "ptuning"}.get(arguments.method, arguments.method)
     command = [
         python, str(BENCH / "peer_sft.py"), "--data", str(folder), "--size", arguments.size,
-        "--preset", "padfree" if method != "ptuning" else "best", "--threads", "1",
-        "--bs", str(BATCH[arguments.size]), "--steps", str(WARM + arguments.steps),
+        "--preset", "padfree" if method != "ptuning" else "best",
+        "--threads", str(arguments.threads), "--bs", str(BATCH[arguments.size]), "--steps", str(WARM + arguments.steps),
         "--method", method, *(["--patched"] if patched else []),
     ]  # fmt: skip
-    told = _run(command)
+    told = _run(command, arguments.threads)
     row: dict[str, Any] = json.loads(told.splitlines()[-1])
     return {
         "tokens_per_cpu_second": row["tok_per_cpu_s"],
+        "tokens_per_second": row["tok_s"],
         "loss": row["loss0"],
+        "loss_after": row["loss_final"],
         "peak_memory": row["peak_rss_mb"] << 20,
     }
 
@@ -132,12 +150,13 @@ def mine(folder: Path, arguments: argparse.Namespace, batch: int) -> dict[str, A
     """`ours` in a process of its own."""
     words = ["--side", str(folder), "--method", arguments.method, "--batch", str(batch)]
     command = [sys.executable, __file__, *words, "--steps", str(arguments.steps)]
-    found: dict[str, Any] = json.loads(_run(command).splitlines()[-1])
+    command += ["--threads", str(arguments.threads)]
+    found: dict[str, Any] = json.loads(_run(command, arguments.threads).splitlines()[-1])
     return found
 
 
-def _run(command: list[str]) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def _run(command: list[str], threads: int) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
@@ -156,7 +175,13 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         sides["sartor"].append(mine(folder, arguments, OURS))
         sides["trl_patched"].append(peer(folder, arguments.peer_python, arguments, True))
     speed = {name: median(r["tokens_per_cpu_second"] for r in rows) for name, rows in sides.items()}
+    wall = {name: median(r["tokens_per_second"] for r in rows) for name, rows in sides.items()}
     memory = {name: median(r["peak_memory"] for r in rows) for name, rows in sides.items()}
+    alone = {}
+    if arguments.shared:  # beside what sartor itself does where nothing is shared
+        other = data(arguments.size, False, arguments.data)
+        apart = [mine(other, arguments, OURS)["tokens_per_cpu_second"] for _ in sides["trl_stock"]]
+        alone = {"ratio_not_shared": round(speed["sartor"] / median(apart), 2)}
     return {
         "size": arguments.size,
         "method": arguments.method,
@@ -165,7 +190,14 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio_stock": round(speed["sartor"] / speed["trl_stock"], 2),
         "ratio_patched": round(speed["sartor"] / speed["trl_patched"], 2),
         "peak_memory_ratio": round(small["peak_memory"] / memory["trl_patched"], 2),
-        "loss_difference": abs(sides["sartor"][0]["loss"] - sides["trl_stock"][0]["loss"]),
+        "threads": arguments.threads,
+        "wall": {name: round(value, 1) for name, value in wall.items()},
+        "wall_ratio_stock": round(wall["sartor"] / wall["trl_stock"], 2),
+        "wall_ratio_patched": round(wall["sartor"] / wall["trl_patched"], 2),
+        **alone,
+        "peak_memory": small["peak_memory"],
+        "loss_difference": abs(small["loss"] - sides["trl_stock"][0]["loss"]),
+        "loss_difference_after": abs(small["loss_after"] - sides["trl_stock"][0]["loss_after"]),
     }
 
 
@@ -176,6 +208,7 @@ def main() -> None:
     parser.add_argument("--shared", action="store_true", help="eight examples share a document")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1, help="2: read the wall figures")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--data", type=Path, default=Path(".bench"))
     parser.add_argument("--json", action="store_true", help="it is always JSON")
@@ -183,7 +216,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=OURS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        print(json.dumps(ours(arguments.side, arguments.method, arguments.batch, arguments.steps)))
+        side = ours(
+            arguments.side, arguments.method, arguments.batch, arguments.steps, arguments.threads
+        )
+        print(json.dumps(side))
         return
     if not (BENCH / "peer_sft.py").is_file():
         sys.exit(f"skipped: there is no {BENCH}, with the peer's side of this benchmark")
