@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from benchmarks import calibration as benchmark
 from numpy.typing import NDArray
 from scipy import stats
 
 from sartor.evaluation.bootstrap import mean_interval
 from sartor.evaluation.paired import pair
 from sartor.evaluation.statistics import Interval, wilson
+
+ROOT = Path(__file__).resolve().parents[2]
+benchmark = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "calibration.py")))
 
 pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
