@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import grounding
+from tests import tiny_models
 from transformers import BertConfig, BertForSequenceClassification
 
-from benchmarks import grounding
 from sartor.errors import ModelError
 from sartor.evaluation.scorers import support
 from sartor.evaluation.scorers.entailment import entailment_by, read_verdict
 from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Place
-from tests import tiny_models
 
 
 def test_the_set_is_as_large_as_it_is_said_to_be_and_its_halves_share_no_document() -> None:
