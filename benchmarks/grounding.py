@@ -135,12 +135,13 @@ def main() -> None:
     """Print the figures; without a judge, write them where the check reads them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--judge", help="a classifier's folder, or a language model")
+    parser.add_argument("--limit", type=int, help="judge no more than so many claims")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     chosen = parser.parse_args()
     claims = read()
     held = [claim for claim in claims if claim.part == "held-out"]
     if chosen.judge:
-        print(json.dumps(judged(held, chosen.judge), indent=2))
+        print(json.dumps(judged(held[: chosen.limit], chosen.judge), indent=2))
         return
     told: dict[str, Any] = {
         "made by": "python benchmarks/grounding.py",
