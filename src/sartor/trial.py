@@ -96,9 +96,8 @@ class Trial:
             for name, given in self.defaults.items()
         }
         given = {key: value for key, value in self.candidate.settings.items() if key != "seed"}
-        one = self.candidate.model_copy(
-            update={"name": f"{self.name}.seed{seed}", "seeds": (), "__pydantic_extra__": given}
-        )
+        technique = self.candidate.technique
+        one = Candidate(name=f"{self.name}.seed{seed}", technique=technique, **given)
         made = Trial.of(one, defaults, seed)
         if not any("seed" in given for given in made.defaults.values()):
             raise SettingError(
