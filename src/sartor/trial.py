@@ -112,12 +112,9 @@ class Trial:
             for name, given in self.defaults.items()
         }
         given = {key: value for key, value in self.candidate.settings.items() if key != "seed"}
-        one = self.candidate.model_copy(
-            update={
-                "name": f"{self.candidate.name}.seed{seed}",
-                "seeds": (),
-                "__pydantic_extra__": given,
-            }
+        own = self.candidate
+        one = Candidate(
+            name=f"{own.name}.seed{seed}", technique=own.technique, base=own.base, **given
         )
         named = replace(self.crossed, candidate=one, name=f"{self.name}.seed{seed}")
         made = Trial.of(named, defaults, seed)
