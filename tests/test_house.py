@@ -68,7 +68,12 @@ def test_every_package_that_is_imported_is_declared() -> None:
         ([*shipped, *package["dependency-groups"]["dev"]], ["tests", "benchmarks", "pretraining"]),
     ):
         declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
-        ours = {"sartor", "tests", *(path.stem for path in files("*.py", "pretraining"))}
+        ours = {
+            "sartor",
+            "tests",
+            "benchmarks",
+            *(path.stem for path in files("*.py", "pretraining")),
+        }
         names = {name for path in files("*.py", *folders) for name in imported(path)}
         others = names - ours - sys.stdlib_module_names
         assert len(others) > 5
