@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sartor.crossing import crossed
 from sartor.errors import ProjectError, SettingError
 from sartor.project import ProjectFile, parse
 from sartor.trial import Trial
@@ -17,9 +18,10 @@ def of(candidate: dict[str, Any]) -> ProjectFile:
 
 
 def test_each_seed_is_the_same_candidate_but_for_its_seed() -> None:
-    [candidate] = of({"technique": "lora", "rank": 4, "seeds": [3, 7]}).customize.candidates
+    [one_base] = crossed(of({"technique": "lora", "rank": 4, "seeds": [3, 7]}))
+    candidate = one_base.candidate
     assert candidate.seeds == (3, 7)
-    trial = Trial.of(candidate, {"lora": {"seed": 5, "epochs": 2.0}}, 0)
+    trial = Trial.of(one_base, {"lora": {"seed": 5, "epochs": 2.0}}, 0)
     ones = [trial.seeded(seed) for seed in candidate.seeds]
     assert [one.name for one in ones] == ["lora.seed3", "lora.seed7"]
     assert [one.settings["seed"] for one in ones] == [3, 7]
@@ -30,7 +32,7 @@ def test_each_seed_is_the_same_candidate_but_for_its_seed() -> None:
 
 
 def test_a_technique_without_a_seed_takes_no_seeds() -> None:
-    [candidate] = of({"technique": "zero-shot", "seeds": [0, 1]}).customize.candidates
+    [candidate] = crossed(of({"technique": "zero-shot", "seeds": [0, 1]}))
     with pytest.raises(SettingError, match="zero-shot takes no seed"):
         Trial.of(candidate, {}, 0).seeded(0)
 
