@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def gradient(network: Any, loss: torch.Tensor) -> torch.Tensor:
     [*((name, "on") for name in ARCHITECTURES), ("llama", "offload"), ("gpt_neo", "offload")],
 )
 def test_with_every_trick_and_blocks_run_again_the_gradient_is_the_plain_one(
-    architecture: str, how: str
+    architecture: str, how: Literal["on", "offload"]
 ) -> None:
     network = tiny_models.network(architecture)
     pack = kin()
@@ -46,7 +46,7 @@ def test_with_every_trick_and_blocks_run_again_the_gradient_is_the_plain_one(
 
 
 def test_blocks_that_are_run_again_keep_less() -> None:
-    def kept(checkpointing: str) -> int:
+    def kept(checkpointing: Literal["on", "off"]) -> int:
         network = adapted("llama")
         use_tricks(network, TrainingSettings(checkpointing=checkpointing))
         network.train()
