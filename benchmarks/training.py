@@ -132,7 +132,8 @@ def peer(folder: Path, python: str, arguments: argparse.Namespace, patched: bool
     command = [
         python, str(BENCH / "peer_sft.py"), "--data", str(folder), "--size", arguments.size,
         "--preset", "padfree" if method != "ptuning" else "best",
-        "--threads", str(arguments.threads), "--bs", str(BATCH[arguments.size]), "--steps", str(WARM + arguments.steps),
+        "--threads", str(arguments.threads), "--bs", str(BATCH[arguments.size]),
+        "--steps", str(WARM + arguments.steps),
         "--method", method, *(["--patched"] if patched else []),
     ]  # fmt: skip
     told = _run(command, arguments.threads)

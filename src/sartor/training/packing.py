@@ -98,8 +98,8 @@ def at_once(network: Any, tokens: int) -> int:
     than `ENOUGH`, and its memory grows by each."""
     if network.device.type != "cpu" or not is_packed(network):
         return tokens
-    width = network.get_input_embeddings().weight.shape[1]
-    return min(tokens, max(ENOUGH, ENOUGH * WIDE // int(width)))
+    width = int(network.get_input_embeddings().weight.shape[1])
+    return min(tokens, max(ENOUGH, ENOUGH * WIDE // width))
 
 
 def answer_loss(
