@@ -131,7 +131,7 @@ def test_init_refuses_an_empty_part(shop: Path) -> None:
     ("name", "said"),
     [
         ("json:JSONDecoder", "scorer 'json:JSONDecoder' has no `name`"),
-        ("json:loads", "scorer 'json:loads' cannot be made without settings"),
+        ("json:codecs", "scorer 'json:codecs' cannot be made with the settings []"),
         (":x", "scorer ':x' cannot be imported: Empty module name"),
         (".x:y", "scorer '.x:y' cannot be imported"),
     ],

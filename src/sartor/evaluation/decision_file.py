@@ -86,7 +86,6 @@ def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
         "technique": measured.technique,
         "base": measured.base,
         "estimate": {"mean": found.mean, "low": found.low, "high": found.high} if found else None,
-        "note": report.notes.get(scorer, ""),
         "cost_per_answer": measured.cost_per_answer,
         "seconds_per_answer": measured.seconds_per_answer,
         "trainable_parameters": measured.trainable_parameters,
@@ -99,4 +98,5 @@ def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
         "p": row.p,
         "reason": row.reason,
         "label_more": row.label_more,
+        "note": report.notes.get(scorer, ""),
     }

@@ -53,7 +53,7 @@ def steps(
         if not must_go_alone(network, virtual):
             from sartor.models import packed_forward, packed_generation
 
-            if packed_forward.runs_rows(network):
+            if packed_forward.runs_rows(network, virtual):
                 yield from packed_generation.packed_steps(network, prompts, asked, batch_tokens)
                 return
         for rows in _batches(network, prompts, asked, batch_tokens):

@@ -15,6 +15,7 @@ import torch
 
 from sartor.models.packed_reading import Heads, Reading
 from sartor.models.packed_writing import Writing, blocks
+from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
 
 ATTENTION = "sartor_rows"
@@ -26,13 +27,16 @@ TRIED = ([9, 8, 7, 3, 5, 4, 6, 8, 3, 5, 4], [9, 8, 7, 3, 5, 4, 6, 8, 9, 3], [3, 
 """Prompts that a network is tried on: two that begin alike, and another."""
 NEXT = (5, 6, 3)
 """What each is made to go on with."""
-VERDICT = "_sartor_runs_rows"
+VERDICT, SHAPES = "_sartor_runs_rows", "_sartor_row_shapes"
 
 
-def runs_rows(network: Any) -> bool:
-    """Whether the network gives in rows what it gives alone; tried once."""
+def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
+    """Whether the network gives in rows what it gives alone (tried once), behind a prefix too."""
     if not hasattr(network, VERDICT):
         setattr(network, VERDICT, _may(network) and _same(network))
+    if getattr(network, VERDICT) and isinstance(virtual, Prefix):
+        kept = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in virtual.layers]
+        return bool(kept == getattr(network, SHAPES))  # some keep another thing than they attend to
     return bool(getattr(network, VERDICT))
 
 
@@ -135,6 +139,8 @@ def _tried(network: Any) -> torch.Tensor:
     first = logits(network, {"input_ids": _ids(network, reading.tokens)}, reading, reading.last)
     written = blocks(reading)
     order = [leaf.row for block in written for leaf in block.leaves]
+    pairs = zip(written[0].keys, written[0].values, strict=True)
+    setattr(network, SHAPES, [(k.shape[1], k.shape[3], v.shape[3]) for k, v in pairs])
     for block in written:
         block.advance()
     writing = Writing(written, [len(TRIED[row]) for row in order], network.device)

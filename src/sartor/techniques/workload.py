@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any, Literal
@@ -68,7 +69,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     few = random.Random(0).sample(data.train, min(SAMPLE, len(data.train)))
     prompts = [drawn.prompt(example) for example in few]
     answers = [len(chat.encode_answer(tokenizer, example.targets[0])) for example in few]
-    trains, trainable = _trained(technique, card, outline(card))
+    trains, trainable = _trained(technique, card, lambda: outline(card))
     work = Workload(
         prompt_tokens=fmean(map(len, prompts)) + drawn.virtual,
         longest_prompt=max(map(len, prompts)) + drawn.virtual,
@@ -99,7 +100,7 @@ def from_numbers(
     """The work on examples that are all as long as told; no tokenizer is needed."""
     core = innermost(technique)
     virtual = sum(getattr(layer, "virtual_tokens", 0) for layer in layers(technique))
-    trains, trainable = _trained(technique, card, shape)
+    trains, trainable = _trained(technique, card, lambda: shape)
     work = Workload(
         prompt_tokens=prompt_tokens + virtual,
         longest_prompt=prompt_tokens + virtual,
@@ -119,11 +120,15 @@ def from_numbers(
     )  # fmt: skip
 
 
-def _trained(technique: Any, card: ModelCard, shape: Outline) -> tuple[Trains, int]:
-    """What the innermost technique trains, and how many values that is."""
+def _trained(
+    technique: Any, card: ModelCard, outlined: Callable[[], Outline]
+) -> tuple[Trains, int]:
+    """What the innermost technique trains, and how many values that is; a remote base has no
+    outline, and is asked for none."""
     core = innermost(technique)
     if not isinstance(core, TrainingSettings):
         return "nothing", 0
+    shape = outlined()
     if hasattr(core, "trainable"):
         return "adapter", core.trainable(shape)
     if hasattr(core, "target_modules"):
