@@ -112,8 +112,8 @@ class ContinuedPretraining(TrainingSettings):
         stage = self._stage()
         made: Customization = stage.fit(base, data, directory / STAGE, course=course)
         keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
-        for own in Path(made.directory).glob("*.safetensors"):
-            own.unlink()
+        for trained in Path(made.directory).glob("*.safetensors"):
+            trained.unlink()
         write_text(made_of, key)
         write_json(record, made)
         return made
