@@ -35,7 +35,7 @@ BARE = frozenset(
     {
         "zero-shot", "few-shot", "prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora",
         "full", "dpo", "orpo", "kto", "search", "continued-pretraining", "distill",
-        "optimized-prompt",
+        "optimized-prompt", "merge", "stack",
     }
 )  # fmt: skip
 """Techniques that put no passages before the model."""

@@ -36,6 +36,7 @@ QUICK: dict[str, Any] = {
     "learning_rates": [1e-3, 4e-3], "epochs": 2, "batch_size": 6, "looks": 4, "rank": 2,
     "encoder_hidden": 16, "virtual_tokens": 4, "examples": 2, "top_k": 2, "trials": 3,
     "piece_tokens": 8, "max_new_tokens": 6, "keep_cut_off": True, "prompts": 3,
+    "by": "seed", "most": 2,
 }  # fmt: skip
 """Settings that make a technique quick; each takes those it has."""
 GREEDY = Sampling(max_new_tokens=12)

@@ -73,6 +73,11 @@ def card_named(name: str) -> ModelCard:
     return (_in_use.get() or Names()).card(name)
 
 
+def folder_named(name: str) -> Path:
+    """The folder by that path, which is relative to the project in use."""
+    return (_in_use.get() or Names()).project / Path(name).expanduser()
+
+
 def paid_so_far() -> float:
     """To providers of all remote models that the project in use names."""
     return (_in_use.get() or Names()).paid()

@@ -7,7 +7,6 @@ Gururangan et al. 2020, arXiv:2004.10964.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,10 +16,9 @@ from pydantic.dataclasses import dataclass
 from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import TrainingData
 from sartor.errors import DataError, SettingError
-from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT, settings_of
-from sartor.techniques.full import FullFineTuning, save_whole
+from sartor.techniques.full import FullFineTuning, keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, load_inner, save_inner
@@ -30,8 +28,6 @@ from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 
 STAGE, BASE, RECORD = "pretrained", "base", "customization.json"
 """Folders of the first stage and of the base it makes, and the record of it."""
-BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
-"""Files of a model beside its weights."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -73,7 +69,7 @@ class ContinuedPretraining(TrainingSettings):
         """Train on documents, keep the base that makes, and fit what is inside on it."""
         self.refuse_data(data)
         read = self._read(base, data, directory)
-        inner = save_inner(self.inner, self._card(base, directory), data, directory)
+        inner = save_inner(self.inner, kept_base(base, directory / BASE), data, directory)
         note = f"read {len(data.documents)} documents: {', '.join(read.notes)}"
         made = around(self, inner, directory, made_of=read.digest, seconds=read.seconds, note=note)
         return replace(
@@ -85,7 +81,7 @@ class ContinuedPretraining(TrainingSettings):
 
     def load(self, customization: Customization) -> LanguageModel:
         """What is inside, on the base that has read the documents."""
-        card = self._card(customization.base, Path(customization.directory))
+        card = kept_base(customization.base, Path(customization.directory) / BASE)
         return load_inner(self.inner, replace(customization, base=card))
 
     def _stage(self) -> Any:
@@ -115,29 +111,9 @@ class ContinuedPretraining(TrainingSettings):
 
         stage = self._stage()
         made: Customization = stage.fit(base, data, directory / STAGE, course=course)
-        _keep_whole(stage, made, directory / BASE)
+        keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
+        for trained in Path(made.directory).glob("*.safetensors"):
+            trained.unlink()
         write_text(made_of, key)
         write_json(record, made)
         return made
-
-    def _card(self, base: ModelCard, directory: Path) -> ModelCard:
-        """The base that has read the documents, by the name of the one it was made from."""
-        found = local.describe(str(directory / BASE), trust_remote_code=base.trust_remote_code)
-        return replace(found, name=base.name, license=base.license, context=base.context)
-
-
-def _keep_whole(stage: Any, made: Customization, folder: Path) -> None:
-    """Write the trained model as a base, whole or not at all; the stage's own weights go."""
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    for stale in (temporary, folder):
-        shutil.rmtree(stale, ignore_errors=True)
-    model: Any = stage.load(made)
-    save_whole(model.inner.network, made.base, temporary)
-    source = Path(made.base.path)
-    for path in (path for pattern in BESIDE for path in source.glob(pattern)):
-        there = temporary / path.name
-        if not there.exists() and not path.name.endswith(".safetensors.index.json"):
-            shutil.copyfile(path, there)
-    temporary.rename(folder)
-    for own in Path(made.directory).glob("*.safetensors"):
-        own.unlink()

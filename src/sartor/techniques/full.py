@@ -6,12 +6,15 @@ disk (a whole model); the yardstick that adapters are measured against.
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from sartor.data.records import TrainingData
+from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
@@ -19,6 +22,8 @@ from sartor.techniques.technique import Customization
 
 BEFORE = ("embed", "wte", "wpe", "word_embeddings")
 """How architectures begin the names of what stands before the blocks."""
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
+"""Files of a model beside its weights."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -52,10 +57,6 @@ class FullFineTuning(weights.TrainedTechnique):
 
     def load(self, customization: Customization) -> LanguageModel:
         """The trained model."""
-        from dataclasses import replace
-
-        from sartor.models import local
-
         trained = replace(customization.base, path=customization.directory)
         with weights.reading(customization):
             network = local.load_network(trained, local.inference_dtype(customization.base))
@@ -77,7 +78,25 @@ def _freeze_below(network: Any, count: int) -> None:
 
 def save_whole(network: Any, base: ModelCard, folder: Path) -> None:
     """Write the network as a model that transformers reads, in the precision of the base."""
-    from sartor.models import local
-
     network.config._attn_implementation = None  # how we trained is not how others must run it
     network.to(local.stored_dtype(base)).save_pretrained(folder)
+
+
+def keep_as_base(network: Any, base: ModelCard, folder: Path) -> None:
+    """Write the network, made of `base`, as a base of its own: whole or not at all."""
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    for stale in (temporary, folder):
+        shutil.rmtree(stale, ignore_errors=True)
+    save_whole(network, base, temporary)
+    source = Path(base.path)
+    for path in (path for pattern in BESIDE for path in source.glob(pattern)):
+        there = temporary / path.name
+        if not there.exists() and not path.name.endswith(".safetensors.index.json"):
+            shutil.copyfile(path, there)
+    temporary.rename(folder)
+
+
+def kept_base(base: ModelCard, folder: Path) -> ModelCard:
+    """The card of what was kept so, by the name of the base it was made from."""
+    found = local.describe(str(folder), trust_remote_code=base.trust_remote_code)
+    return replace(found, name=base.name, license=base.license, context=base.context)

@@ -28,6 +28,8 @@ TECHNIQUES: dict[str, str] = {
     "orpo": "sartor.techniques.orpo:ORPO",
     "kto": "sartor.techniques.kto:KTO",
     "continued-pretraining": "sartor.techniques.continued_pretraining:ContinuedPretraining",
+    "merge": "sartor.techniques.merge:Merge",
+    "stack": "sartor.techniques.stack:Stack",
     "distill": "sartor.techniques.distill:Distill",
     "optimized-prompt": "sartor.techniques.optimized_prompt:OptimizedPrompt",
     "search": "sartor.techniques.search:Search",
