@@ -2,7 +2,8 @@
 
 The network's modules see one row; whoever made the row says what sees what. Whether a network gives
 in a row what it gives alone is tried on a few tokens before it is believed: architectures differ in
-what they hand to their attention.
+what they hand to their attention. One of Llama's build is then run in fewer steps, if these give the
+same (lean_forward.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 
+from sartor.models import local
+from sartor.models.lean_forward import is_built_like_llama, lean_logits
 from sartor.models.packed_reading import Heads, Reading
 from sartor.models.packed_writing import Writing, blocks
 from sartor.models.prefix import Prefix
@@ -28,6 +31,9 @@ TRIED = ([9, 8, 7, 3, 5, 4, 6, 8, 3, 5, 4], [9, 8, 7, 3, 5, 4, 6, 8, 9, 3], [3, 
 NEXT = (5, 6, 3)
 """What each is made to go on with."""
 VERDICT, SHAPES = "_sartor_runs_rows", "_sartor_row_shapes"
+LEAN = "_sartor_lean_heads"
+UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, AssertionError, IndexError)
+"""What a network raises when it is run in a way that it takes no part in."""
 
 
 def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
@@ -50,6 +56,19 @@ def logits(
     positions = row.positions
     if not isinstance(positions, torch.Tensor):
         positions = torch.tensor(positions, device=network.device)
+    if heads := _lean_heads(network):
+        return lean_logits(network, inputs, positions, row, kept, heads).float()
+    return _whole_logits(network, inputs, positions, row, kept)
+
+
+def _whole_logits(
+    network: Any,
+    inputs: dict[str, torch.Tensor],
+    positions: torch.Tensor,
+    row: Any,
+    kept: Sequence[int] | None,
+) -> torch.Tensor:
+    """Through the network's own forward."""
     last = 0 if kept is None else torch.tensor(kept, device=network.device)
     with _attention(network):
         output = network(
@@ -87,7 +106,7 @@ def _attend(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
-    row: Reading | Writing | None = None,
+    row: Reading | Writing | _Noting | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """As transformers calls it: query (1, heads, places, width); (1, places, heads, width)."""
@@ -126,11 +145,14 @@ def _same(network: Any) -> bool:
             expected.append(network(input_ids=ids, use_cache=False).logits[0, -2:].float())
         try:
             found = _tried(network)
-        except (TypeError, ValueError, RuntimeError, AttributeError, AssertionError, IndexError):
-            return False  # it takes no such thing
-    alone = torch.stack(expected)  # (prompts, 2, vocabulary)
+        except UNFIT:
+            return False
+    return _close(found, torch.stack(expected), network)  # (prompts, 2, vocabulary)
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor, network: Any) -> bool:
     tolerance = TOLERANCE.get(str(network.dtype).removeprefix("torch."), 1e-4)
-    return bool((found - alone).abs().mean() <= tolerance * alone.abs().mean())
+    return bool((found - expected).abs().mean() <= tolerance * expected.abs().mean())
 
 
 def _tried(network: Any) -> torch.Tensor:
@@ -149,6 +171,47 @@ def _tried(network: Any) -> torch.Tensor:
     of_first = {leaf.row: first[i] for i, leaf in enumerate(made)}
     of_second = {row: second[i] for i, row in enumerate(order)}
     return torch.stack([torch.stack([of_first[r], of_second[r]]) for r in range(len(TRIED))])
+
+
+class _Noting:
+    """A row that keeps what each layer asks of its attention."""
+
+    def __init__(self, row: Reading) -> None:
+        self.row = row
+        self.heads: list[Heads] = []
+
+    def attend(self, layer: int, *states: Any) -> torch.Tensor:
+        self.heads.append(states[-1])
+        return self.row.attend(layer, *states)
+
+
+def _lean_heads(network: Any) -> tuple[Heads, ...]:
+    """What each layer asks of its attention, where a network that runs in rows gives the same by
+    lean_forward.py; tried once. Empty where it does not."""
+    if not getattr(network, VERDICT, False) or not is_built_like_llama(network):
+        return ()
+    if not hasattr(network, LEAN):
+        with torch.inference_mode():
+            setattr(network, LEAN, _tried_lean(network))
+    heads: tuple[Heads, ...] = getattr(network, LEAN)
+    return heads
+
+
+def _tried_lean(network: Any) -> tuple[Heads, ...]:
+    """Positions are spread over the context: some architectures do something else far out."""
+    noting, reading = _Noting(Reading(leaves(TRIED))), Reading(leaves(TRIED))
+    inputs = {"input_ids": _ids(network, reading.tokens)}
+    far = local.context(network.config) - 1
+    positions = torch.linspace(0, far, len(reading.tokens), device=network.device).long()
+    expected = _whole_logits(network, inputs, positions, noting, reading.last)
+    heads = tuple(noting.heads)
+    if any(asked.sinks is not None for asked in heads):
+        return ()
+    try:
+        found = lean_logits(network, inputs, positions, reading, reading.last, heads).float()
+    except UNFIT:
+        return ()
+    return heads if _close(found, expected, network) else ()
 
 
 def _ids(network: Any, tokens: Sequence[int]) -> torch.Tensor:

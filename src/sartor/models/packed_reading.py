@@ -95,6 +95,7 @@ class Reading:
                     self._place(node)
             self._place(leaf)
         self.blocks = list(_blocks(self.spans))
+        self._ends: list[_Block] | None = None
         self.keys: list[torch.Tensor] = []
         """By layer, of the whole row: (key heads, places, width)."""
         self.values: list[torch.Tensor] = []
@@ -123,6 +124,24 @@ class Reading:
     ) -> torch.Tensor:
         """Query (heads, places, width), key and value (key heads, places, width); layers come in
         their order. Returns (places, heads, width of values)."""
+        at = [(block.start, block.end) for block in self.blocks]
+        return self._attend(self.blocks, at, layer, query, key, value, heads)
+
+    def attend_last(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
+    ) -> torch.Tensor:
+        """The same for queries (heads, prompts, width) of the last place of every prompt."""
+        if self._ends is None:
+            spans = [span for span in self.spans if isinstance(span.of, Leaf)]
+            self._ends = [_part(span, span.end - 1, span.end) for span in spans]
+        at = [(i, i + 1) for i in range(len(self._ends))]
+        return self._attend(self._ends, at, layer, query, key, value, heads)
+
+    def _attend(
+        self, blocks: Sequence[_Block], at: Sequence[tuple[int, int]], layer: int,
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads,
+    ) -> torch.Tensor:  # fmt: skip
+        """`at`: where each block's queries are."""
         assert layer == len(self.keys), "layers are run in their order, each once"
         self.keys.append(key)
         self.values.append(value)
@@ -133,10 +152,9 @@ class Reading:
         kinds, (count, places, width) = len(key), query.shape
         grouped = query.reshape(kinds, count // kinds, places, width) * heads.scaling
         out = query.new_empty(places, kinds, count // kinds, value.shape[-1])
-        for block in self.blocks:
-            rows = grouped[:, :, block.start : block.end]
-            made = _attended(block, layer, rows, key, value, heads)
-            out[block.start : block.end] = made.permute(2, 0, 1, 3)
+        for block, (start, end) in zip(blocks, at, strict=True):
+            made = _attended(block, layer, grouped[:, :, start:end], key, value, heads)
+            out[start:end] = made.permute(2, 0, 1, 3)
         return out.view(places, count, -1)
 
 
@@ -153,9 +171,13 @@ def _blocks(spans: Sequence[Span]) -> Iterator[_Block]:
             continue
         for start in range(span.start, span.end, QUERIES):
             end = min(start + QUERIES, span.end)
-            yield _Block(start, end, span.of.before, ((start, end, span.start),))
+            yield _part(span, start, end)
     if kin:
         yield _whole(kin)
+
+
+def _part(span: Span, start: int, end: int) -> _Block:
+    return _Block(start, end, span.of.before, ((start, end, span.start),))
 
 
 def _whole(kin: Sequence[Span]) -> _Block:

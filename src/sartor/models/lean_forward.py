@@ -1,0 +1,118 @@
+"""A decoder of Llama's build run layer by layer: the same logits for less work around its products.
+
+The network's own modules are called where they hold weights; what goes on between them is done
+here, without masks, caches and output classes that a row has no use for. The last layer is put
+through at the places whose logits are asked for alone: of the others it gives keys and values. An
+architecture that does something else under the same names is found out on random tokens, spread
+over the whole context, and keeps its own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sartor.models.packed_reading import Heads, Reading
+from sartor.models.packed_writing import Writing
+
+OF_MODEL = {"embed_tokens", "layers", "norm", "rotary_emb"}
+OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+OF_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+PER_HEAD = {"q_norm", "k_norm"}
+"""Norms of every head's queries and keys, where an architecture has them."""
+
+
+def is_built_like_llama(network: Any) -> bool:
+    """Whether its modules are those that `lean_logits` calls, and nobody looks into the others."""
+    model = getattr(network, "model", None)
+    if not hasattr(network, "lm_head") or not isinstance(model, torch.nn.Module):
+        return False
+    if _parts(network) != {"model", "lm_head"} or _parts(model) != OF_MODEL:
+        return False
+    return all(
+        _parts(layer) == OF_LAYER
+        and _parts(layer.self_attn) in (OF_ATTENTION, OF_ATTENTION | PER_HEAD)
+        and not _is_watched(layer)
+        and not _is_watched(layer.self_attn)
+        for layer in model.layers
+    )
+
+
+def _parts(module: Any) -> set[str]:
+    return {name for name, _ in module.named_children()}
+
+
+def _is_watched(module: Any) -> bool:
+    """Whether something hangs on the module's forward, or has replaced it."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return any(map(bool, hooks)) or "forward" in vars(module)
+
+
+def lean_logits(
+    network: Any,
+    inputs: dict[str, torch.Tensor],
+    positions: torch.Tensor,
+    row: Reading | Writing,
+    kept: Sequence[int] | None,
+    heads: Sequence[Heads],
+) -> torch.Tensor:
+    """Of the places `kept`, or of all: (kept, vocabulary); `heads` by layer, `positions` (places,).
+
+    Raises TypeError, ValueError, RuntimeError or AttributeError where the build is another.
+    """
+    model = network.model
+    hidden = inputs.get("inputs_embeds")
+    if hidden is None:
+        hidden = model.embed_tokens(inputs["input_ids"])  # (1, places, hidden)
+    cosines, sines = model.rotary_emb(hidden, position_ids=positions[None])
+    turn = cosines[0], sines[0]  # (places, width)
+    places = None if kept is None else torch.tensor(kept, device=hidden.device)
+    *lower, last = model.layers
+    for number, layer in enumerate(lower):
+        hidden = _through(layer, hidden, turn, row, number, heads[number], None)
+    hidden = _through(last, hidden, turn, row, len(lower), heads[-1], places)
+    logits: torch.Tensor = network.lm_head(model.norm(hidden))[0]
+    return logits
+
+
+def _through(
+    layer: Any, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor],
+    row: Reading | Writing, number: int, heads: Heads, kept: torch.Tensor | None,
+) -> torch.Tensor:  # fmt: skip
+    """One layer, at all places or at those kept: (1, places, hidden)."""
+    attention = layer.self_attn
+    normed = layer.input_layernorm(hidden)
+    key = _turned(_split(attention, "k", normed), *turn)
+    value = attention.v_proj(normed)[0].unflatten(-1, (-1, attention.head_dim))
+    if kept is not None:
+        hidden, normed = hidden[:, kept], normed[:, kept]
+        turn = turn[0][kept], turn[1][kept]
+    query = _turned(_split(attention, "q", normed), *turn)
+    rows = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+    if kept is not None and isinstance(row, Reading):
+        seen = row.attend_last(number, *rows, heads)
+    else:
+        seen = row.attend(number, *rows, heads)  # (places, heads, width)
+    hidden = hidden + attention.o_proj(seen.flatten(1)[None])
+    added: torch.Tensor = layer.mlp(layer.post_attention_layernorm(hidden)).add_(hidden)
+    return added
+
+
+def _split(attention: Any, kind: str, normed: torch.Tensor) -> torch.Tensor:
+    """Queries or keys by head: (places, heads, width)."""
+    flat = getattr(attention, f"{kind}_proj")(normed)[0]
+    by_head: torch.Tensor = flat.unflatten(-1, (-1, attention.head_dim))
+    norm = getattr(attention, f"{kind}_norm", None)
+    return by_head if norm is None else norm(by_head)
+
+
+def _turned(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """By its position, first halves against second ones (Su et al. 2021, arXiv:2104.09864)."""
+    half = x.shape[-1] // 2
+    cosines, sines = cosines[:, None], sines[:, None]  # (places, 1, width)
+    turned = x * cosines
+    turned[..., :half].addcmul_(x[..., half:], sines[..., :half], value=-1)
+    turned[..., half:].addcmul_(x[..., :half], sines[..., half:])
+    return turned
