@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.errors import MissingExtraError, ModelError
 from sartor.models.language_model import ModelCard
+from sartor.models.memory import give_back
 
 if TYPE_CHECKING:
     import torch
@@ -258,6 +259,7 @@ def load_network(card: ModelCard, dtype: torch.dtype, *, quantized: bool = False
     require_transformers()
     from transformers import AutoModelForCausalLM
 
+    give_back()  # a network that was trained before it, and all that its steps took
     try:
         network, found = AutoModelForCausalLM.from_pretrained(
             card.path,

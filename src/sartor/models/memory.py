@@ -21,7 +21,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        _give_back()
+        give_back()
         if gpu := _gpu():
             gpu.reset_peak_memory_stats()
         self._sample()
@@ -54,18 +54,18 @@ def held() -> int:
     return _resident() + (gpu.memory_allocated() if gpu else 0)
 
 
-def _resident() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def _give_back() -> None:
+def give_back() -> None:
     """Let go of what earlier work no longer needs, so that the peak is not that work's."""
     gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a C library that has no such call
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _gpu() -> Any:

@@ -117,6 +117,8 @@ class Run:
             if state.phase == "train":
                 self.team.led(lambda: watching.tell(state.curve, state.tokens))
             self._save()
+            if state.phase == "train":
+                self.initial.clear()  # the way back leads to what was written now: memory for later
         else:
             self._save_now_and_then()
 
