@@ -2,8 +2,8 @@
 
 The network's modules see one row; whoever made the row says what sees what. Whether a network gives
 in a row what it gives alone is tried on a few tokens before it is believed: architectures differ in
-what they hand to their attention. One of Llama's build is then run in fewer steps, if these give the
-same (lean_forward.py).
+what they hand to their attention. One of Llama's build is then run in fewer steps, if these give
+the same (lean_forward.py).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> boo
     """Whether the network gives in rows what it gives alone (tried once), behind a prefix too."""
     if not hasattr(network, VERDICT):
         setattr(network, VERDICT, _may(network) and _same(network))
+        _lean_heads(network)
     if getattr(network, VERDICT) and isinstance(virtual, Prefix):
         kept = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in virtual.layers]
         return bool(kept == getattr(network, SHAPES))  # some keep another thing than they attend to

@@ -20,7 +20,7 @@ from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import Leaf, Node, leaves
 from sartor.models.sampling import Asked, Step, choose
 
-ROW_TOKENS = 2048
+ROW_TOKENS = 1024
 """Tokens that are read at once: enough for full products, little enough to stay in the cache."""
 REFILL = 0.75
 """Part of the answers that is left when others are let in."""

@@ -15,7 +15,7 @@ import torch
 
 from sartor.models.prefix_tree import Leaf, Node
 
-QUERIES = 96
+QUERIES = 48
 """At a time, of one prompt: more compute the half that is hidden, fewer make small products."""
 TOGETHER = 384
 """At a time, of several short prompts behind the same nodes."""

@@ -32,7 +32,10 @@ class Block:
         self.room = longest + ROOM
         self.keys = [self._placed(tensor, spans) for tensor in reading.keys]
         self.values = [self._placed(tensor, spans) for tensor in reading.values]
-        """By layer: (answers, key heads, room, width)."""
+        """By layer: (answers, key heads, room, width); values in float32 (..., width, room), as
+        products with one query then read them in the order of memory."""
+        if not self.whole:
+            self.values = [tensor.transpose(2, 3).contiguous() for tensor in self.values]
 
     def _placed(self, row: torch.Tensor, spans: Sequence[tuple[Leaf, int, int]]) -> torch.Tensor:
         made = row.new_zeros(len(spans), row.shape[0], self.room, row.shape[2])
@@ -44,10 +47,35 @@ class Block:
         return len(self.leaves)
 
     @property
+    def whole(self) -> bool:
+        """Whether products go over all places: bfloat16's are slow on parts of the memory."""
+        return self.keys[0].dtype == torch.bfloat16
+
+    @property
     def seen(self) -> int:
-        """Places that products go over: bfloat16's are slow on parts of the memory, so all."""
-        whole = self.keys[0].dtype == torch.bfloat16
-        return self.room if whole else self.used
+        """Places that products go over."""
+        return self.room if self.whole else self.used
+
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Of every answer's newest token: (answers, key heads, width)."""
+        count, at = len(self), self.used - 1
+        self.keys[layer][:count, :, at] = keys
+        kept = self.values[layer][:count]
+        (kept if self.whole else kept.transpose(2, 3))[:, :, at] = values
+
+    def scores(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """Queries (answers * key heads, groups, width) with the keys: (..., groups, seen)."""
+        keys = self.keys[layer][: len(self)].flatten(0, 1)[:, : self.seen]
+        if self.whole:
+            return torch.bmm(queries, keys.transpose(1, 2))
+        return torch.bmm(keys, queries.transpose(1, 2)).transpose(1, 2)
+
+    def weighed(self, layer: int, chances: torch.Tensor) -> torch.Tensor:
+        """Values by chances (answers * key heads, groups, seen): (..., groups, width)."""
+        values = self.values[layer][: len(self)].flatten(0, 1)
+        if self.whole:
+            return torch.bmm(chances, values[:, : self.seen])
+        return torch.bmm(values[..., : self.seen], chances.transpose(1, 2)).transpose(1, 2)
 
     def advance(self) -> None:
         """Make a place for every answer's next token."""
@@ -58,12 +86,16 @@ class Block:
             self.used -= spare
             self.room = self.used - 1 + ROOM
             self.keys = [self._grown(tensor, spare) for tensor in self.keys]
-            self.values = [self._grown(tensor, spare) for tensor in self.values]
+            last = not self.whole
+            self.values = [self._grown(tensor, spare, last=last) for tensor in self.values]
 
-    def _grown(self, tensor: torch.Tensor, spare: int) -> torch.Tensor:
-        _, kinds, _, width = tensor.shape
-        made = tensor.new_zeros(len(self), kinds, self.room, width)
-        made[:, :, : self.used - 1] = tensor[: len(self), :, spare : spare + self.used - 1]
+    def _grown(self, tensor: torch.Tensor, spare: int, *, last: bool = False) -> torch.Tensor:
+        """With more room; `last` where places are the last dimension."""
+        axis = 3 if last else 2
+        shape = [len(self), *tensor.shape[1:]]
+        shape[axis] = self.room
+        made, kept = tensor.new_zeros(shape), self.used - 1
+        made.narrow(axis, 0, kept).copy_(tensor[: len(self)].narrow(axis, spare, kept))
         return made
 
     def drop(self, place: int) -> None:
@@ -157,20 +189,17 @@ class Writing:
         for block, mask in zip(self.blocks, self._masks(heads.window), strict=True):
             at = slice(start, start + len(block))
             start = at.stop
-            kept = [tensor[layer][: len(block)] for tensor in (block.keys, block.values)]
-            kept[0][:, :, block.used - 1] = keys[at]
-            kept[1][:, :, block.used - 1] = values[at]
-            flat = [t.flatten(0, 1)[:, : block.seen] for t in kept]
-            scores = torch.bmm(rows[at].reshape(-1, groups, width), flat[0].transpose(1, 2))
-            scores = scores.view(len(block), kinds, groups, -1)
+            block.write(layer, keys[at], values[at])
+            scores = block.scores(layer, rows[at].reshape(-1, groups, width))
+            scores = scores.unflatten(0, (len(block), kinds))
             if shared is not None:
                 scores = torch.cat([shared[at], scores], -1)
             given = softmax(scores, mask, heads, sinks)
             if chances is not None:
                 chances[at] = given[..., :before]
                 given = given[..., before:]
-            own = given.reshape(-1, groups, block.seen)
-            out[at] = torch.bmm(own, flat[1]).view(len(block), kinds, groups, -1)
+            made = block.weighed(layer, given.reshape(-1, groups, block.seen))
+            out[at] = made.unflatten(0, (len(block), kinds))
         for node, which, depth in self.nodes:
             assert chances is not None
             first = self.levels[depth]
