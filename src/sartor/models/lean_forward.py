@@ -31,12 +31,13 @@ def is_built_like_llama(network: Any) -> bool:
         return False
     if _parts(network) != {"model", "lm_head"} or _parts(model) != OF_MODEL:
         return False
+    layers: Any = model.layers
     return all(
         _parts(layer) == OF_LAYER
         and _parts(layer.self_attn) in (OF_ATTENTION, OF_ATTENTION | PER_HEAD)
         and not _is_watched(layer)
         and not _is_watched(layer.self_attn)
-        for layer in model.layers
+        for layer in layers
     )
 
 
