@@ -26,7 +26,7 @@ PER_HEAD = {"q_norm", "k_norm"}
 
 def is_built_like_llama(network: Any) -> bool:
     """Whether its modules are those that `lean_logits` calls, and nobody looks into the others."""
-    model = getattr(network, "model", None)
+    model: Any = getattr(network, "model", None)
     if not hasattr(network, "lm_head") or not isinstance(model, torch.nn.Module):
         return False
     if _parts(network) != {"model", "lm_head"} or _parts(model) != OF_MODEL:
