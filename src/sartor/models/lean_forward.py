@@ -26,17 +26,18 @@ PER_HEAD = {"q_norm", "k_norm"}
 
 def is_built_like_llama(network: Any) -> bool:
     """Whether its modules are those that `lean_logits` calls, and nobody looks into the others."""
-    model: Any = getattr(network, "model", None)
+    model = getattr(network, "model", None)
     if not hasattr(network, "lm_head") or not isinstance(model, torch.nn.Module):
         return False
     if _parts(network) != {"model", "lm_head"} or _parts(model) != OF_MODEL:
         return False
+    layers: Any = model.layers
     return all(
         _parts(layer) == OF_LAYER
         and _parts(layer.self_attn) in (OF_ATTENTION, OF_ATTENTION | PER_HEAD)
         and not _is_watched(layer)
         and not _is_watched(layer.self_attn)
-        for layer in model.layers
+        for layer in layers
     )
 
 
