@@ -191,7 +191,7 @@ class Writing:
             start = at.stop
             block.write(layer, keys[at], values[at])
             scores = block.scores(layer, rows[at].reshape(-1, groups, width))
-            scores = scores.reshape(len(block), kinds, *scores.shape[1:])
+            scores = scores.reshape(len(block), kinds, groups, -1)
             if shared is not None:
                 scores = torch.cat([shared[at], scores], -1)
             given = softmax(scores, mask, heads, sinks)
@@ -199,7 +199,7 @@ class Writing:
                 chances[at] = given[..., :before]
                 given = given[..., before:]
             made = block.weighed(layer, given.reshape(-1, groups, block.seen))
-            out[at] = made.reshape(len(block), kinds, *made.shape[1:])
+            out[at] = made.reshape(len(block), kinds, groups, -1)
         for node, which, depth in self.nodes:
             assert chances is not None
             first = self.levels[depth]
