@@ -43,7 +43,7 @@ EXPERTS_AS_ONE = {"qwen3_moe", "mixtral", "deepseek_v3"}
 """PEFT adapts experts that are kept as one tensor, but not by DoRA, and says so."""
 
 
-class Compared(Exception):
+class Compared(Exception):  # noqa: N818  (nothing went wrong)
     """Ends the technique's work: what it would train has been looked at."""
 
 
