@@ -35,15 +35,15 @@ TRAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "lora, rank_stabilized": ("lora", {"rank_stabilized": True}),
     "full": ("full", {}),
 }
-FUSED_EXPERTS = {"qwen3_moe", "mixtral", "deepseek_v3"}
-"""Whose experts are one tensor, which DoRA has no norm for: refused by name before training."""
 SHAPES = ((24, 3, 2), (40, 20, 5), (24, 8, 4), (40, 30, 6), (0, 7, 3))
 """Tokens that are shared, of the rest of the prompt, and of the answer: more than a window."""
 TOLERANCE = 5e-5
 """Length of the difference of the gradients, in parts of the plain one's: rounding in float32."""
+EXPERTS_AS_ONE = {"qwen3_moe", "mixtral", "deepseek_v3"}
+"""PEFT adapts experts that are kept as one tensor, but not by DoRA, and says so."""
 
 
-class Compared(Exception):  # noqa: N818 - no error
+class Compared(Exception):  # noqa: N818  (nothing went wrong)
     """Ends the technique's work: what it would train has been looked at."""
 
 
@@ -87,7 +87,7 @@ def moved(parameters: dict[str, torch.nn.Parameter]) -> None:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in parameters.values():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 def gradient(trainable: Trainable, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -140,7 +140,7 @@ def test_with_every_trick_the_gradient_of_what_is_trained_is_the_plain_one(
 
     architecture = Path(base.path).name
     refused = REFUSED.get((architecture, name))
-    if what == "lora, dora" and architecture in FUSED_EXPERTS:
+    if what == "lora, dora" and architecture in EXPERTS_AS_ONE:
         refused = (TrainingError, "does not work with use_dora")
     kind, words = refused or (Compared, None)
     with pytest.raises(kind, match=words):
