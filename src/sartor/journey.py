@@ -241,7 +241,7 @@ def run(one: Project, customize: bool = True) -> Outcome:
         prepared = _prepared(one, data_key)
         project.refuse_impossible(one.file, prepared.counts["documents"])
         for trial in trials:
-            trial.refuse_data(prepared.split.training)
+            trial.refuse_data(prepared.split.training, cards[trial.base])
         if not customize:
             _refuse_uncustomized(one, trials, cards, prepared)
         found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate)

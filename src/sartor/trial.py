@@ -40,7 +40,7 @@ from sartor.models.remote import folder_of
 from sartor.progress import say
 from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
-from sartor.techniques.fitting import refuse_too_large
+from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.wrapping import innermost
@@ -180,11 +180,14 @@ class Trial:
         named = (name for layer in self._layers() for name in getattr(layer, "asks", ()))
         return [card_named(name).revision for name in named]
 
-    def refuse_data(self, data: TrainingData) -> None:
-        """DataError where the technique, or one inside it, says that it needs other examples."""
+    def refuse_data(self, data: TrainingData, base: ModelCard | None = None) -> None:
+        """DataError where the technique, or one inside it, says that it needs other examples;
+        ModelError where training `base` on these would clearly not fit this machine."""
         for layer in self._layers():
             if hasattr(layer, "refuse_data"):
                 layer.refuse_data(data)
+        if base is not None and base.remote is None:
+            refuse_data_too_large(self.technique, base, data)
 
     def customize(self, base: ModelCard, training: Training, workspace: Workspace) -> Customization:
         """Fit, unless that was done; its folder is named relative to the project."""

@@ -17,8 +17,8 @@ TRAINING, READING, MOVING = 0.4, 0.45, 0.6
 answers reach; assumed."""
 HALF, WHOLE, QUANTIZED = 2.0, 4.0, 0.6
 """Bytes of a parameter: bfloat16, float32, and 4 bits with their scales and what stays as it is."""
-STATE = 4.0 + 4.0 + 4.0 + 8.0
-"""For each value that is trained: gradient, what it was first, the best so far, Adam's moments."""
+STATE = 4.0 + 4.0 + 8.0
+"""For each value that is trained: gradient, the best so far, Adam's moments."""
 KEPT, KEPT_OF_OTHERS = 1.5, 3.0
 """Bytes for each input and output of a linear map that training holds for the way back: of gated
 architectures, whose layers are derived by hand (training/fused.py), and of others. The first is
@@ -60,7 +60,10 @@ def at_once(work: Workload, shape: Outline) -> float:
     kept = KEPT if gated else KEPT_OF_OTHERS
     scored = work.tokens_at_once * work.answer_tokens / (work.answer_tokens + work.prompt_tokens)
     logits = min(LOGITS, scored * shape.vocabulary) * LOGIT
-    return work.tokens_at_once * shape.widths * kept + logits
+    each = shape.widths * kept
+    if work.runs_blocks_again:  # of every block what goes into it, and one block whole
+        each = shape.layers * shape.hidden * HALF + each / shape.layers
+    return work.tokens_at_once * each + logits
 
 
 def seconds(

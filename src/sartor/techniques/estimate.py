@@ -160,11 +160,8 @@ def estimate(
     more = longer * _rows(work, new_tokens) * _cached(card)
     beside = resident + seen.set_aside_bytes + _shapes(work, card)
     beside += RETRIEVAL if work.passages else 0
-    # what training held is given back before answering; what its packs took is too scattered
-    scattered = 0.0
-    if work.trains != "nothing":
-        scattered = max(0.0, seen.customizing_bytes - held_bytes(work, card.parameters))
-    peak = max(seen.customizing_bytes, seen.answering_bytes + more + scattered)
+    # what training held is given back before a network is loaded to answer (local.py)
+    peak = max(seen.customizing_bytes, seen.answering_bytes + more)
     return Estimated(
         seconds_to_customize=_customize_seconds(work, seen),
         seconds_an_epoch=work.epoch_tokens * seen.seconds_a_token,

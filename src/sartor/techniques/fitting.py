@@ -11,19 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sartor.data.records import TrainingData
 from sartor.errors import ModelError
-from sartor.models import devices
+from sartor.models import devices, local
 from sartor.models.catalogue import catalogue, catalogued
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, of_shape, outline
 from sartor.techniques.arithmetic import held_bytes, peak_bytes
-from sartor.techniques.workload import Workload, from_numbers
+from sartor.techniques.workload import Workload, from_numbers, workload
 from sartor.techniques.wrapping import innermost
+from sartor.training.settings import TrainingSettings
 
 LEAST = 256
 """Tokens; smaller packs save little and are slow."""
 ADAPTED = 0.01
 """Part of a base that a LoRA adapter trains, about."""
+CLEARLY = 0.9
+"""A run is refused where so much of what arithmetic says is still too much."""
 
 
 def nearest(
@@ -58,6 +62,14 @@ def _changes(
             quantized,
         )
     small = replace(work, tokens_at_once=pack)
+    again = replace(small, runs_blocks_again=True)
+    if not work.runs_blocks_again:
+        yield (
+            f'It fits with `pack_tokens = {pack}` and `checkpointing = "on"` under '
+            f"[techniques.{core.name}], about a third slower.",
+            again,
+            quantized,
+        )
     adapter = replace(
         small, trains="adapter", trainable_parameters=round(ADAPTED * card.parameters)
     )
@@ -116,4 +128,28 @@ def refuse_too_large(technique: Any, card: ModelCard) -> None:
         raise ModelError(
             f"{technique.name}: {card.name} needs at least {held / 1e9:.1f} GB of memory, and this "
             f"machine has {limit / 1e9:.1f} GB. {near}"
+        )
+
+
+def refuse_data_too_large(
+    technique: Any, card: ModelCard, data: TrainingData, limit: float | None = None
+) -> None:
+    """ModelError where training on these data is clearly too much for `limit` bytes, else for what
+    this machine has: by arithmetic, after preparing and before training. Nothing is tried."""
+    if not isinstance(innermost(technique), TrainingSettings) or not data.train:
+        return
+    try:
+        shape = outline(card)
+    except ModelError:
+        return
+    work = workload(technique, card, data, local.load_tokenizer(card))
+    quantized = getattr(innermost(technique), "quantize", "none") == "4bit"
+    written = max(1, round(work.answer_tokens))
+    peak = peak_bytes(work, shape, card.parameters, written, quantized=quantized)
+    limit = float(devices.memory()) if limit is None else limit
+    if CLEARLY * peak > limit:
+        near = nearest(technique, work, card, shape, peak, limit, written)
+        raise ModelError(
+            f"{technique.name}: {card.name} needs about {peak / 1e9:.1f} GB of memory to train on "
+            f"these examples, and this machine has {limit / 1e9:.1f} GB. {near}"
         )

@@ -61,6 +61,8 @@ class Workload:
     """Of the largest pack of validation."""
     searches: int = 0
     """Requests that passages are searched for before training."""
+    runs_blocks_again: bool = False
+    """Whether activations are made anew on the way back (training/checkpointing.py)."""
 
 
 def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any) -> Workload:
@@ -171,4 +173,5 @@ def _with_training(
         tokens_at_once=round(max(longest, min(largest, options.pack_tokens + virtual))),
         watched_at_once=virtual + max([*held, min(sum(held), options.pack_tokens)]),
         searches=many + validated if work.passages else 0,
+        runs_blocks_again=options.checkpointing in {"on", "offload"},
     )
