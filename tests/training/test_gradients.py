@@ -87,7 +87,7 @@ def moved(parameters: dict[str, torch.nn.Parameter]) -> None:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in parameters.values():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
 def gradient(trainable: Trainable, loss: torch.Tensor) -> dict[str, torch.Tensor]:
