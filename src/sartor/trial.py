@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,7 @@ from sartor.models.remote import folder_of
 from sartor.progress import say
 from sartor.project import Candidate, Cost, Model
 from sartor.settings import settings_of
+from sartor.techniques.drawn import layers
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
@@ -151,7 +152,7 @@ class Trial:
 
     def needs_weights(self) -> str:
         """The technique in it that cannot work on a remote model; empty where there is none."""
-        needy = (one.name for one in self._layers() if getattr(one, "needs_weights", False))
+        needy = (one.name for one in layers(self.technique) if getattr(one, "needs_weights", False))
         return next(needy, "")
 
     def refuse(self, base: ModelCard) -> None:
@@ -162,28 +163,21 @@ class Trial:
                 "whose weights are not here. Try zero-shot, few-shot or rag on it, or give this "
                 'candidate another base: { technique = "...", base = "..." }'
             )
-        for layer in self._layers():
+        for layer in layers(self.technique):
             if hasattr(layer, "refuse"):
                 layer.refuse(base)
         if base.remote is None:
             refuse_too_large(self.technique, base)
 
-    def _layers(self) -> Iterator[Any]:
-        """The technique, what is inside it, what is inside that."""
-        layer: Any = self.technique
-        while layer is not None:
-            yield layer
-            layer = getattr(layer, "inner", None)
-
     def _asks(self) -> list[str]:
         """Revisions of the other models whose answers the technique learns from."""
-        named = (name for layer in self._layers() for name in getattr(layer, "asks", ()))
+        named = (name for layer in layers(self.technique) for name in getattr(layer, "asks", ()))
         return [card_named(name).revision for name in named]
 
     def refuse_data(self, data: TrainingData, base: ModelCard | None = None) -> None:
         """DataError where the technique, or one inside it, says that it needs other examples;
         ModelError where training `base` on these would clearly not fit this machine."""
-        for layer in self._layers():
+        for layer in layers(self.technique):
             if hasattr(layer, "refuse_data"):
                 layer.refuse_data(data)
         if base is not None and base.remote is None:

@@ -25,8 +25,9 @@ from sartor.errors import MissingExtraError, SettingError, TrainingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.progress import say
 from sartor.settings import STRICT, settings_of
+from sartor.techniques.drawn import layers
 from sartor.techniques.lora import LoRA
-from sartor.techniques.search_space import defaults, distributions, layers, values, varied
+from sartor.techniques.search_space import defaults, distributions, values, varied
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, innermost, load_inner

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from sartor.errors import SettingError
+from sartor.techniques.drawn import layers
 from sartor.techniques.technique import Technique
 
 WIDER = 4.0
@@ -20,13 +21,6 @@ OTHER_LOSS = frozenset({"beta", "smoothing", "answers"})
 """Settings that change what the loss is, so that two losses cannot be compared."""
 SEVERAL_TIMES = 10
 """A range whose end is so many times its beginning is searched by its logarithm."""
-
-
-def layers(technique: Any) -> Iterator[Any]:
-    """The technique, what is inside it, what is inside that."""
-    while technique is not None:
-        yield technique
-        technique = getattr(technique, "inner", None)
 
 
 def defaults(technique: Any) -> dict[str, list[float]]:
