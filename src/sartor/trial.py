@@ -28,6 +28,7 @@ from sartor.data.records import Conversation, Example, Split, TrainingData
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.forgetting import Gate, Results, told
+from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
@@ -251,12 +252,13 @@ class Trial:
         return stop(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
-        self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
+        self, model: _Later, examples: Sequence[Example], asked: Asked, path: Path,
         made: Customization,
     ) -> list[Prediction]:  # fmt: skip
         what = f"{self.name}: answer {path.stem}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        answers = predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        return with_likeliest(answers, asked.scorers, lambda: model.model, path.parent, what)
 
 
 def joined_over_seeds(

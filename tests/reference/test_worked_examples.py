@@ -174,8 +174,8 @@ def test_rouge_l_of_lins_gunman(said: str, expected: float) -> None:
 
 
 def test_of_a_published_table_the_decision_takes_the_wider_ends() -> None:
-    """McNemar's p, and the further of Newcombe's and Tango's limits, of the complete responses above
-    (Fagerland, Lydersen, Laake 2017, chapter 8: -0.1186 to -0.0046, and -0.124 to -0.005)."""
+    """McNemar's p, and the further of Newcombe's and Tango's limits. Of the complete responses
+    above: -0.1186 to -0.0046, and -0.124 to -0.005 (Fagerland, Lydersen, Laake 2017, chapter 8)."""
     first, second = map(np.array, rated([[59, 6], [16, 80]]))
     found = pair(list(1.0 - first), list(1.0 - second), list(range(161)), 0)
     assert found.p == pytest.approx(0.0525, abs=5e-4)

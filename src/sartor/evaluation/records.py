@@ -15,6 +15,9 @@ class Prediction:
 
     example: Example
     completion: Completion
+    likeliest: int | None = None
+    """Which of the example's options the model itself finds likeliest, from 0; None where it was
+    not asked (likeliest.py)."""
 
 
 @dataclass(frozen=True, slots=True)
