@@ -7,6 +7,7 @@ the margin behind; and a ladder (equal, equal, the margin behind twice, twice th
 Each world goes through `decide`, as a run does. `false`: the share of worlds with any false
 statement (one called worse that is not, or near enough that is not), which should be 5 % at most.
 `planted`: what `compare` calls one that is truly worse, equal, or better, by share of worlds.
+`stopping`: what `stop_hopeless` stops, and how often final intervals of the others hold the truth.
 Nothing here is of a model.
 """
 
@@ -34,6 +35,7 @@ from sartor.evaluation.records import (
     Report,
     Score,
 )
+from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import Completion
 
 MARGIN = 0.1
@@ -144,12 +146,31 @@ def planted(kind: str, n: int, worlds: int, seed: int = 0) -> dict[str, dict[str
     }
 
 
+def stopping(kind: str, worlds: int, seed: int = 0) -> dict[str, float]:
+    """Validation of 100 examples may stop candidates that are equal, or 0.05 or 0.4 behind, and 200
+    others test the rest. How often the final interval of one that went on holds the truth, and how
+    often each was stopped (0.05 behind is within the margin)."""
+    random, gaps = np.random.default_rng(seed), (0.0, 0.0, -0.05, -0.4)
+    held, went_on, stopped = 0, 0, Counter[float]()
+    for _ in range(worlds):
+        validation, test = world(random, kind, 100, gaps), world(random, kind, 200, gaps)
+        for at in range(1, len(gaps)):
+            if hopeless(validation[at], validation[:at], "simulated", MARGIN, 0):
+                stopped[gaps[at]] += 1
+                continue
+            found = compare(test[at], test[0], "simulated", MARGIN, 0)
+            went_on += 1
+            held += found.low <= gaps[at] <= found.high
+    told = {f"stopped, {abs(gap):g} behind": stopped[gap] / worlds for gap in gaps[1:]}
+    return {"coverage": held / went_on, **told}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worlds", type=int, default=300)
-    parser.add_argument("--largest", type=int, default=SIZES[-1])
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     asked = parser.parse_args()
-    sizes, began = [n for n in SIZES if n <= asked.largest], process_time()
+    sizes, began = asked.sizes, process_time()
     false: dict[str, dict[int, float]] = {}
     for kind in KINDS:
         for name in WORLDS:
@@ -160,7 +181,10 @@ def main() -> None:
     for kind in KINDS:
         verdicts[kind] = {n: planted(kind, n, asked.worlds) for n in sizes if 100 <= n <= 1000}
         print(kind, verdicts[kind], file=sys.stderr, flush=True)
+    stops = {kind: stopping(kind, asked.worlds) for kind in KINDS}
+    print(stops, file=sys.stderr, flush=True)
     found = {"worlds": asked.worlds, "margin": MARGIN, "false": false, "planted": verdicts}
+    found |= {"stopping": stops}
     print(json.dumps(found | {"cpu_seconds": round(process_time() - began, 1)}, indent=2))
 
 

@@ -34,6 +34,7 @@ from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.seeds import joined
+from sartor.evaluation.timing import serving_reach
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.memory import PeakMemory
 from sartor.models.named import Names, card_named, paid_so_far
@@ -422,6 +423,7 @@ def _measured(
         peak_memory_bytes=max(made.peak_memory, peak),
         training_cost=training_cost(made.seconds, prices) + made.paid,
         expected_requests=prices.expected_requests,
+        serving_reach=serving_reach(answers, made.base.remote, prices),
     )
 
 

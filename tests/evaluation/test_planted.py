@@ -47,6 +47,14 @@ def test_a_whole_decision_hardly_ever_says_anything_false(name: str) -> None:
     assert benchmark.false_statements("right or wrong", name, 100, 80, seed=2) <= 8 / 80
 
 
+def test_stopping_the_hopeless_leaves_the_final_intervals_right() -> None:
+    found = benchmark.stopping("right or wrong", 60, seed=4)
+    assert 0.90 <= found["coverage"] <= 1.0  # 93 to 97 %, give or take what 120 of them can show
+    assert found["stopped, 0.4 behind"] >= 0.9
+    assert found["stopped, 0.05 behind"] == 0
+    assert found["stopped, 0 behind"] == 0
+
+
 WORDS = [a + b for a in ("ba", "lo", "mi", "ku", "te", "so") for b in ("ran", "vel", "dok", "pim")]
 
 

@@ -37,7 +37,8 @@ class Given:
     def measured(self) -> Measured:
         """What little is known around them."""
         seconds, cost = self.seconds_per_answer, self.cost_per_answer
-        return Measured(TECHNIQUE, "elsewhere", seconds, cost, 0, 0.0, 0)
+        told = None if cost is None else 0.0  # it is what was said, not what was timed
+        return Measured(TECHNIQUE, "elsewhere", seconds, cost, 0, 0.0, 0, serving_reach=told)
 
     def missing(self, test: Sequence[Example]) -> list[str]:
         """Ids of test examples that have no answer."""
