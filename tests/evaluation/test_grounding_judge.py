@@ -1,4 +1,4 @@
-"""The accuracy of a judge on the labelled claims: by an endpoint, as a user would measure theirs."""
+"""The accuracy of a served judge on the labelled claims, as users would measure theirs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ def careless(got: Got) -> Say:
     found = re.search(r"<<<(claim \w+)\n(.*)\n\1>>>", asked, re.DOTALL)
     assert found
     label = dict(HELD)[found[2]]
-    said = {
-        "supported": '{"verdict": "supported"}',
-        "contradicted": '{"verdict": "not in passage"}',
-    }
-    return Say(body=completion(said.get(label, "It is not in the passage.")))
+    if label == "not in passage":
+        return Say(body=completion("It is not in the passage."))
+    verdict = "supported" if label == "supported" else "not in passage"
+    return Say(body=completion(json.dumps({"verdict": verdict})))
 
 
 def measure(monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -> Any:

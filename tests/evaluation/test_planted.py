@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from benchmarks import decisions
 
 from sartor.data.records import Conversation, Document, Example, Message, Split, TrainingData
 from sartor.evaluation.decide import decide
@@ -25,14 +24,11 @@ from sartor.evaluation.scorers.token_f1 import TokenF1
 from sartor.models.language_model import Completion
 from sartor.models.scripted import ScriptedModel
 
-ROOT = Path(__file__).resolve().parents[2]
-benchmark = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "decisions.py")))
-
 
 @pytest.mark.parametrize("kind", ["right or wrong", "groups of five"])
 def test_worse_equal_and_better_are_called_so(kind: str) -> None:
     """Of 20 worlds of 1,000 examples; the true distances are 0.15, 0 and 0.15, the margin 0.1."""
-    found = benchmark.planted(kind, 1000, 20, seed=3)
+    found = decisions.planted(kind, 1000, 20, seed=3)
     assert found["worse"].get("worse", 0) >= 0.9
     assert found["better"].get("better", 0) >= 0.9
     assert found["equal"].get("non-inferior", 0) >= 0.8
@@ -41,14 +37,14 @@ def test_worse_equal_and_better_are_called_so(kind: str) -> None:
     assert "worse" not in found["better"]
 
 
-@pytest.mark.parametrize("name", sorted(benchmark.WORLDS))
+@pytest.mark.parametrize("name", sorted(decisions.WORLDS))
 def test_a_whole_decision_hardly_ever_says_anything_false(name: str) -> None:
     """5 % of worlds at most; 9 of 80 would be seen twice in a hundred such tests."""
-    assert benchmark.false_statements("right or wrong", name, 100, 80, seed=2) <= 8 / 80
+    assert decisions.false_statements("right or wrong", name, 100, 80, seed=2) <= 8 / 80
 
 
 def test_stopping_the_hopeless_leaves_the_final_intervals_right() -> None:
-    found = benchmark.stopping("right or wrong", 60, seed=4)
+    found = decisions.stopping("right or wrong", 60, seed=4)
     assert 0.90 <= found["coverage"] <= 1.0  # 93 to 97 %, give or take what 120 of them can show
     assert found["stopped, 0.4 behind"] >= 0.9
     assert found["stopped, 0.05 behind"] == 0
