@@ -6,6 +6,7 @@ candidates/<candidate>.json  releases/  ../report.html
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +33,7 @@ from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
 from sartor.studio.curves import Curve
 from sartor.studio.export import Told, exported
-from sartor.studio.page import Counts, ReportPage, render
+from sartor.studio.page import Counts, ReportPage, Trace, render
 from sartor.trial import Tried
 from sartor.workspace import Workspace
 
@@ -364,6 +365,7 @@ def _page(
         config_text=run.config,
         currency=run.currency,
         curves=tuple(_curves(workspace, reports)),
+        traces=tuple(_traces(workspace, reports)),
         summary=summary,
     )
     write_text(folder / PAGE, render(page))
@@ -385,6 +387,14 @@ def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:
                 one.candidate, came_to.learning_rate, came_to.steps, came_to.tokens,
                 came_to.halvings, came_to.curve,
             )  # fmt: skip
+
+
+def _traces(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Trace]:
+    """The files that hold each candidate's answers and scores."""
+    for one in reports:
+        path = workspace.reports / f"{one.candidate}.json"
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield Trace(one.candidate, path.relative_to(workspace.project).as_posix(), sha256)
 
 
 def _on_given(reports: Sequence[Report]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from statistics import fmean
 
 from tests.journey.small_shop import Sartor, set_config
 
@@ -32,6 +34,11 @@ def test_a_hopeless_candidate_is_stopped_and_shown_as_stopped(shop: Path, sartor
     assert list(shop.glob(".sartor/answers/clerk-*/test.jsonl"))
     assert list(shop.glob(".sartor/answers/zero-shot-*/validation.jsonl"))
     assert not list(shop.glob(".sartor/answers/zero-shot-*/test.jsonl"))
+
+    kept = (shop / ".sartor/reports/clerk.json").read_bytes()
+    assert hashlib.sha256(kept).hexdigest()[:16] in page
+    scores = [row["scores"]["token_f1"] for row in json.loads(kept)["predictions"]]
+    assert fmean(scores) == rows["clerk"]["estimate"]["mean"]  # the number, made again
 
     again = sartor("run", str(shop))
     assert "nothing has changed since the last run" in again.stderr
