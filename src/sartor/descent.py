@@ -18,9 +18,9 @@ from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
-from sartor.outcome import NotTried
 from sartor.progress import say
 from sartor.project import ProjectFile
+from sartor.run_record import NotTried
 from sartor.tracking import tracker
 from sartor.trial import Asked, Stop, Training, Trial, Tried, joined_over_seeds
 from sartor.workspace import Workspace

@@ -16,6 +16,7 @@ from typing import Any
 
 from sartor import __version__, outcome, project, tested
 from sartor.crossing import bases_of, crossed
+from sartor.customized import RECORD, rebuild, refuse_broken, source_digest
 from sartor.data import prepared_files
 from sartor.data.collect import collect
 from sartor.data.files import digest, read_json
@@ -34,13 +35,14 @@ from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.named import Names, open_model
-from sartor.outcome import Made, NotTried, Outcome, write_export
+from sartor.outcome import Outcome, write_export
 from sartor.progress import say
 from sartor.project import ProjectFile
+from sartor.run_record import Made, NotTried
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
 from sartor.tracking import tracker
-from sartor.trial import RECORD, Training, Trial, rebuild, refuse_broken, source_digest
+from sartor.trial import Training, Trial
 from sartor.workspace import Workspace, complete, is_current, reopen
 
 PRICES = {"input_price", "output_price"}

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,7 @@ def own_evens(summary: Summary | None) -> list[BreakEven]:
     return sorted(found, key=lambda one: subject not in (one.few, one.many))
 
 
+@cache
 def _environment(currency: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
