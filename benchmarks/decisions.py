@@ -17,8 +17,10 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import process_time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,23 +171,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worlds", type=int, default=300)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--only", choices=("false", "planted", "stopping"))
     asked = parser.parse_args()
-    sizes, began = asked.sizes, process_time()
-    false: dict[str, dict[int, float]] = {}
-    for kind in KINDS:
-        for name in WORLDS:
-            row = {n: false_statements(kind, name, n, asked.worlds) for n in sizes}
-            false[f"{kind}, {name}"] = row
-            print(kind, name, row, file=sys.stderr, flush=True)
-    verdicts = {}
-    for kind in KINDS:
-        verdicts[kind] = {n: planted(kind, n, asked.worlds) for n in sizes if 100 <= n <= 1000}
-        print(kind, verdicts[kind], file=sys.stderr, flush=True)
-    stops = {kind: stopping(kind, asked.worlds) for kind in KINDS}
-    print(stops, file=sys.stderr, flush=True)
-    found = {"worlds": asked.worlds, "margin": MARGIN, "false": false, "planted": verdicts}
-    found |= {"stopping": stops}
+    began = process_time()
+    found: dict[str, Any] = {"worlds": asked.worlds, "margin": MARGIN}
+    measures: dict[str, Callable[..., Any]] = {
+        "false": _false,
+        "planted": _planted,
+        "stopping": stopping,
+    }
+    for what, measure in measures.items():
+        for kind in asked.kinds if asked.only in (None, what) else ():
+            sizes = () if measure is stopping else (asked.sizes,)
+            made = measure(kind, *sizes, asked.worlds)
+            found.setdefault(what, {})[kind] = made
+            print(what, kind, made, file=sys.stderr, flush=True)
     print(json.dumps(found | {"cpu_seconds": round(process_time() - began, 1)}, indent=2))
+
+
+def _false(kind: str, sizes: Sequence[int], worlds: int) -> dict[str, dict[int, float]]:
+    return {name: {n: false_statements(kind, name, n, worlds) for n in sizes} for name in WORLDS}
+
+
+def _planted(kind: str, sizes: Sequence[int], worlds: int) -> dict[int, Any]:
+    return {n: planted(kind, n, worlds) for n in sizes}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
 
+NEXT_TO_NOTHING = 0.001
+"""Of a cost: a share that is not worth a number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -150,8 +153,10 @@ def _costs(
         return
     total = _money(measured.cost_per_answer * 1000)
     yield f"1,000 answers of {name} cost {currency} {total}"
-    if measured.training_cost:
-        spread = measured.cost_per_answer - measured.serving_cost
+    spread = measured.cost_per_answer - measured.serving_cost
+    if measured.training_cost and spread < NEXT_TO_NOTHING * measured.cost_per_answer:
+        yield "to serve; making it adds less than a thousandth of that."
+    elif measured.training_cost:
         yield (
             f"({_money(measured.serving_cost * 1000)} to serve, {_money(spread * 1000)} of "
             f"training spread over {measured.expected_requests:,} requests)."
