@@ -1,9 +1,10 @@
-"""`stop_hopeless`: what validation shows to be far behind is not asked the test part."""
+"""Candidates that a run does not let win: hopeless on validation, or shown the test part."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
 from pathlib import Path
 from statistics import fmean
 
@@ -47,3 +48,30 @@ def test_a_hopeless_candidate_is_stopped_and_shown_as_stopped(shop: Path, sartor
     asked = {row["name"]: row for row in whole["candidates"]}
     assert asked["zero-shot"]["verdict"] == "worse"
     assert asked["clerk"]["estimate"] == rows["clerk"]["estimate"]  # the same, stopped or not
+
+
+def test_answers_that_have_seen_the_test_part_are_refused(shop: Path, sartor: Sartor) -> None:
+    set_config(shop, '"zero-shot", "rag", "lora"', CLERK)
+    set_config(shop, "[techniques.lora]\nlearning_rates = [0.002]\nepochs = 1.0\nrank = 4\n", "")
+    draw = random.Random(0)
+    words = [a + b for a in ("ba", "lo", "mi", "ku") for b in ("ran", "dok")]
+    rows = [
+        {"id": f"q{i}", "input": f"What of the {draw.choice(words)} {i}?",
+         "output": " ".join(draw.choice(words) for _ in range(12))}
+        for i in range(60)
+    ]  # fmt: skip
+    (shop / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert sartor("run", str(shop)).returncode == 0
+    held = (shop / ".sartor/data/test.jsonl").read_text().split("\n")[:-1]
+    shown = [{"id": row["id"], "output": row["targets"][0]} for row in map(json.loads, held)]
+    (shop / "leaky.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown))
+    words_said = ("--predictions", str(shop / "leaky.jsonl"), "--name", "leaky", "--json")
+    judged = sartor("evaluate", str(shop), *words_said)
+    assert judged.returncode == 0, judged.stderr
+    decision = json.loads(judged.stdout)
+    leaky = next(row for row in decision["candidates"] if row["name"] == "leaky")
+    assert leaky["estimate"]["mean"] == 1
+    assert leaky["verdict"] == "refused"
+    assert f"{len(held)} of its {len(held)} longer answers repeat a right answer" in leaky["reason"]
+    assert decision["winner"] != "leaky"
+    assert "it has seen the test part" in (shop / "report.html").read_text()
