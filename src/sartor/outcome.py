@@ -22,6 +22,7 @@ from sartor.errors import ModelError, ProjectError
 from sartor.evaluation import history, report
 from sartor.evaluation.decision_file import summary_of
 from sartor.evaluation.label_next import Unlabelled, to_fill
+from sartor.evaluation.leaked import marked
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.evaluation.summary import Summary, summarize
 from sartor.project import ProjectFile
@@ -68,7 +69,7 @@ def leave(
     at = datetime.now(UTC).isoformat(timespec="seconds")
     test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
     looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
-    reports = (*(one.test for one in tried if one.test), *given)
+    reports = marked((*(one.test for one in tried if one.test), *given), prepared.split)
     kept_at = _save_reports(workspace, reports)
     too_many = _too_many(looks, file.criteria.max_looks)
     criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from sartor.evaluation.summary import Summary
 from sartor.project import ProjectFile
 from sartor.serving.release import Release
 from sartor.studio.curves import Curve
-from sartor.studio.page import Counts, ReportPage, render
+from sartor.studio.page import Counts, ReportPage, Trace, render
 from sartor.workspace import Workspace
 
 PAGE = "report.html"
@@ -59,6 +60,7 @@ def write_page(
         config_text=run.config,
         currency=run.currency,
         curves=tuple(_curves(workspace, reports)),
+        traces=tuple(_traces(workspace, reports)),
         summary=summary,
     )
     write_text(folder / PAGE, render(page))
@@ -80,6 +82,14 @@ def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:
                 one.candidate, came_to.learning_rate, came_to.steps, came_to.tokens,
                 came_to.halvings, came_to.curve,
             )  # fmt: skip
+
+
+def _traces(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Trace]:
+    """The files that hold each candidate's answers and scores."""
+    for one in reports:
+        path = workspace.reports / f"{one.candidate}.json"
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield Trace(one.candidate, path.relative_to(workspace.project).as_posix(), sha256)
 
 
 def _on_given(reports: Sequence[Report]) -> list[str]:

@@ -28,13 +28,22 @@ from sartor.data.records import Example, Split, TrainingData
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.forgetting import Gate, Results, told
+from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.seeds import joined
+<<<<<<< HEAD
 from sartor.models.language_model import LanguageModel, ModelCard, Sampling
 from sartor.models.named import card_named, paid_so_far
+=======
+from sartor.evaluation.timing import serving_reach
+from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
+from sartor.models.memory import PeakMemory
+from sartor.models.named import Names, card_named, paid_so_far
+from sartor.models.remote import folder_of
+>>>>>>> stats
 from sartor.progress import say
 from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
@@ -242,12 +251,13 @@ class Trial:
         return stop(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
-        self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
+        self, model: _Later, examples: Sequence[Example], asked: Asked, path: Path,
         made: Customization,
     ) -> list[Prediction]:  # fmt: skip
         what = f"{self.name}: answer {path.stem}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        answers = predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        return with_likeliest(answers, asked.scorers, lambda: model.model, path.parent, what)
 
 
 def joined_over_seeds(
@@ -346,4 +356,5 @@ def _measured(
         peak_memory_bytes=max(made.peak_memory, peak),
         training_cost=training_cost(made.seconds, prices) + made.paid,
         expected_requests=prices.expected_requests,
+        serving_reach=serving_reach(answers, made.base.remote, prices),
     )

@@ -10,6 +10,7 @@ degrees of freedom: three seeds are few, and no resample of three lies as far ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -224,5 +225,13 @@ def _measured(all_of: Sequence[Measured]) -> Measured:
         cost_per_answer=mean("cost_per_answer"),
         training_seconds=mean("training_seconds"),
         training_cost=mean("training_cost"),
+        serving_reach=_reach_of(all_of),
         peak_memory_bytes=max(one.peak_memory_bytes for one in all_of),
     )
+
+
+def _reach_of(all_of: Sequence[Measured]) -> float | None:
+    """Of the mean of what was timed apart."""
+    parts = [one.serving_reach for one in all_of]
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) / len(known) if len(known) == len(parts) else None

@@ -162,7 +162,7 @@ def _costs(
         yield f"An answer takes {measured.seconds_per_answer:.2g} s."
     for one in evens:
         if one.requests is not None and name in (one.few, one.many):
-            yield (f"{one.few} is cheaper up to {one.requests:,} requests, {one.many} beyond.")
+            yield one.says
 
 
 def _still_wrong(subject: Report | None, scorer: str, slices: Sequence[SliceFinding]) -> str:

@@ -139,11 +139,7 @@ def _evidence(told: Told) -> Iterator[str]:
     evens = [one for one in summary.break_even if one.requests is not None]
     if evens:
         yield "## Break-even"
-        yield "\n".join(
-            f"- {_plain(one.few)} is cheaper up to {one.requests:,} requests, {_plain(one.many)} "
-            "beyond."
-            for one in evens
-        )
+        yield "\n".join(f"- {_plain(one.says)}" for one in evens)
     yield f"Made by sartor {__version__}."
 
 

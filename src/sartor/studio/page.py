@@ -43,6 +43,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Where a candidate's answers and scores are, so that each number can be made again."""
+
+    candidate: str
+    path: str
+    """Relative to the project."""
+    sha256: str
+    """Of the file, as `sha256sum` prints it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportPage:
     """All that the report tells."""
 
@@ -70,6 +81,7 @@ class ReportPage:
     currency: str = "$"
     curves: tuple[Curve, ...] = ()
     """Of the candidates that were trained."""
+    traces: tuple[Trace, ...] = ()
     summary: Summary | None = None
     """What would change the answer, what to label next, and what stands behind that."""
 
