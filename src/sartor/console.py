@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.progress import (
     BarColumn,
     Progress,
@@ -27,6 +27,7 @@ from rich.text import Text
 
 from sartor.checkup import Checkup
 from sartor.costing import Costs
+from sartor.data.cleaning import harmless
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
 from sartor.models.catalogue import Memory, Shortlist
@@ -38,6 +39,11 @@ WIDTH = 150
 """Columns of a table where there is no terminal."""
 EVERY_SECONDS = 30.0
 """How often long work tells of itself where there is no terminal."""
+
+
+def escape(text: str) -> str:
+    """As it stands: neither rich's marks nor control characters in it do anything."""
+    return without_markup(harmless(text))
 
 
 def console() -> Console:
@@ -137,7 +143,8 @@ class _Line:
         parts = [f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit}".rstrip()]
         parts.append(f"{rate:,.1f}/s")
         parts.append(f"{spent:,.0f} s" + (f", {left:,.0f} s left" if left >= 1 else ""))
-        print(" · ".join([*parts, *([self.note] if self.note else [])]), file=sys.stderr)
+        told = " · ".join([*parts, *([self.note] if self.note else [])])
+        print(harmless(told), file=sys.stderr)
 
 
 class Lines:
@@ -157,7 +164,7 @@ class Lines:
             task.tell()
 
     def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        print(harmless(message), file=sys.stderr, flush=True)
 
 
 def reporter() -> Bars | Lines:

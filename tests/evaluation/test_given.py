@@ -71,3 +71,11 @@ def test_a_candidate_of_unknown_cost_is_never_called_the_cheapest() -> None:
     limited = decide(reports[:1], Criteria("exact_match", 0.05, max_cost=1.0), seed=0)
     assert limited.winner is None
     assert "cost an answer: not known, and the limit is 1" in limited.reason
+
+
+def test_lone_surrogates_are_replaced_for_files_cannot_hold_them(tmp_path: Path) -> None:
+    rows = ['{"id": "e0", "output": "a\\ud800b"}', '{"id": "e1", "output": "\\ud83d\\ude00"}']
+    outputs, _ = read_outputs(written(tmp_path, *rows, GOOD[2]), TEST, set())
+    assert outputs == {"e0": "a\ufffdb", "e1": "\U0001f600", "e2": "2"}
+    keep(tmp_path, one := Given("gpt", outputs))
+    assert kept(tmp_path) == [one]

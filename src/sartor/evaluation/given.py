@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sartor.data.cleaning import writable
 from sartor.data.files import read_json, write_json
 from sartor.data.records import Example
 from sartor.errors import DataError
@@ -127,7 +128,7 @@ def _row(line: str, where: str) -> tuple[str, str]:
         raise DataError(f"{where}: its id is {id!r}; expected a text. {ROWS.capitalize()}.")
     if not isinstance(output, str):
         raise DataError(f"{where}: its output is {output!r}; expected a text. {ROWS.capitalize()}.")
-    return str(id), output
+    return str(id), writable(output)
 
 
 def keep(folder: Path, given: Given) -> None:

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sartor import __version__
+from sartor.data.cleaning import harmless
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.summary import Summary
 from sartor.studio import figures
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell may begin with that a spreadsheet runs; the last four are full-width."""
 SHOWN = 160
 """Characters of a request or an answer."""
 
@@ -173,12 +176,13 @@ def _row(cells: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """On one line, none of its characters a mark of Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", harmless(" ".join(text.split())))
 
 
 def _cell(text: str) -> str:
     """Spreadsheets run what begins like a formula; an apostrophe makes it text."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    plain = harmless(text)
+    return f"'{plain}" if text.startswith(FORMULA) else plain
 
 
 def _metadata(told: Told, report: Report | None) -> str:
