@@ -14,7 +14,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from sartor.data.records import Conversation, Example, Message, Passage
-from sartor.errors import SettingError
+from sartor.errors import ModelError, PromptTooLongError, RefusedError, SettingError
 from sartor.evaluation.records import Measured, Prediction
 from sartor.evaluation.report import load, report, save
 from sartor.evaluation.scorers.agreement import kappa, weighted_kappa
@@ -257,3 +257,34 @@ def test_groundedness_may_ask_a_language_model(tmp_path: Path) -> None:
     assert [score.value for score in scores] == [0.5, 0.0]  # a wrong number is not even asked
     note = scorer.note(made, scores)  # type: ignore[attr-defined]
     assert "1 answers it could not be read" in note
+
+
+@pytest.mark.parametrize("refusal", [PromptTooLongError("too long"), RefusedError("not that one")])
+def test_an_answer_that_the_judge_does_not_take_keeps_no_other_from_it(
+    tmp_path: Path, refusal: ModelError
+) -> None:
+    """One that is too long for it, or that its provider refuses, is counted, and has no score."""
+
+    def answer(conversation: Conversation) -> str:
+        if "endless" in part(conversation, "answer"):
+            raise refusal
+        return '{"grade": 5}'
+
+    made = [prediction("endless" if n == 3 else f"{n} days", id=f"e{n}") for n in range(7)]
+    for _ in range(2):  # again, when only that one is not known
+        scorer = judge(place(tmp_path, answer), repeats=2)
+        scores = scorer.score(made)
+        assert [score.example_id for score in scores] == ["e0", "e1", "e2", "e4", "e5", "e6"]
+        assert "2 of 14 replies could not be read; 1 answers have no score" in scorer.note(
+            made, scores
+        )
+
+
+def test_a_judge_that_takes_nothing_is_an_error_that_names_the_scorer(tmp_path: Path) -> None:
+    def answer(_: Conversation) -> str:
+        raise RefusedError("no such parameter")
+
+    scorer = judge(place(tmp_path, answer))
+    measured = Measured("given", "m", None, None, 0, 0.0, 0)
+    with pytest.raises(ModelError, match="scorer judge: no such parameter"):
+        report("a", measured, [prediction("28 days")], [scorer])

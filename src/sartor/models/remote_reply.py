@@ -15,7 +15,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from sartor.data.cleaning import writable
-from sartor.errors import PromptTooLongError, RemoteError
+from sartor.errors import PromptTooLongError, RefusedError, RemoteError
 from sartor.models.language_model import Finish
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -221,7 +221,7 @@ def refused(
             after=_wait(headers),
         )
     return Failure(
-        RemoteError(
+        RefusedError(
             f"{who} refuses a request (status {status}{told}). If it names a parameter, leave that "
             f"out with omit in [{table}], or set token_limit or parameters there."
         )
