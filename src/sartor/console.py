@@ -30,6 +30,7 @@ from sartor.costing import Costs
 from sartor.data.cleaning import harmless
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
+from sartor.evaluation.trust import said_of
 from sartor.models.catalogue import Memory, Shortlist
 from sartor.outcome import TO_LABEL, Outcome
 from sartor.progress import Task
@@ -206,9 +207,9 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for said in outcome.not_tried:
         shown.print(escape(said))
     _print_words(shown, outcome)
-    for report in outcome.reports:
-        if note := report.notes.get(scorer):
-            shown.print(escape(f"{report.candidate}, {scorer}: {note}"))
+    for noted, names, note in said_of(outcome.reports):
+        if noted == scorer:
+            shown.print(escape(f"{scorer} of {names}: {note}"))
     shown.print(f"report: {escape(str(outcome.page))}")
 
 
@@ -258,6 +259,8 @@ def print_difference(found: Difference) -> None:
             f"{found.scorer}: {gap} on {found.n:,} examples that both answered, p = {found.p:.2g}"
         )
     )
+    for _, names, note in found.notes:
+        shown.print(escape(f"{found.scorer} of {names}: {note}"))
 
 
 def print_history(runs: Sequence[Run]) -> None:
@@ -268,9 +271,11 @@ def print_history(runs: Sequence[Run]) -> None:
         title = f"run {run.number} · {run.at} · base {run.base} · {winner}"
         shown.print(f"[bold]{escape(title)}[/bold]")
         shown.print(f"data {run.data[:12]}; looks at this test part so far: {run.looks}")
+        noted: list[str] = []
         table = _table("candidate", "changed", f"validation {run.scorer}", "effect", "cost/1,000")
         for entry in run.entries:
             value, effect = entry.validation, entry.effect
+            noted += [entry.note] if entry.note else []
             table.add_row(
                 escape(entry.candidate),
                 escape("; ".join(entry.changed)) or "-",
@@ -282,6 +287,8 @@ def print_history(runs: Sequence[Run]) -> None:
                 _per_thousand(entry.cost_per_answer),
             )
         shown.print(table)
+        for note in dict.fromkeys(noted):
+            shown.print(escape(f"{run.scorer}: {note}"))
 
 
 def _per_thousand(cost: float | None) -> str:

@@ -26,6 +26,7 @@ from sartor.evaluation.given import is_given
 from sartor.evaluation.label_next import Unlabelled, to_fill
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.evaluation.summary import Summary, summarize
+from sartor.evaluation.trust import doubt
 from sartor.project import FILE, ProjectFile
 from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
@@ -307,6 +308,7 @@ def _entry(
         changed=changed,
         effect=effect,
         base=base,
+        note=one.validation.notes.get(criteria.scorer, ""),
     )
 
 
@@ -350,7 +352,13 @@ def _page(
         counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
         looks=run.looks,
         dropped=prepared.dropped,
-        warnings=(*run.failures, *run.not_tried, *_on_given(reports), *prepared.warnings),
+        warnings=(
+            *filter(None, [doubt(reports, run.scorer)]),
+            *run.failures,
+            *run.not_tried,
+            *_on_given(reports),
+            *prepared.warnings,
+        ),
         personal_data=prepared.personal_data,
         commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
         digests={
