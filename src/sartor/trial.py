@@ -34,16 +34,9 @@ from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.seeds import joined
-<<<<<<< HEAD
-from sartor.models.language_model import LanguageModel, ModelCard, Sampling
-from sartor.models.named import card_named, paid_so_far
-=======
 from sartor.evaluation.timing import serving_reach
-from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.models.memory import PeakMemory
-from sartor.models.named import Names, card_named, paid_so_far
-from sartor.models.remote import folder_of
->>>>>>> stats
+from sartor.models.language_model import ModelCard, Sampling
+from sartor.models.named import card_named, paid_so_far
 from sartor.progress import say
 from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
@@ -251,7 +244,7 @@ class Trial:
         return stop(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
-        self, model: _Later, examples: Sequence[Example], asked: Asked, path: Path,
+        self, model: Later, examples: Sequence[Example], asked: Asked, path: Path,
         made: Customization,
     ) -> list[Prediction]:  # fmt: skip
         what = f"{self.name}: answer {path.stem}"
