@@ -174,7 +174,8 @@ def restore(
 
         for name, parameter in values.now.items():
             back(f"now.{name}", parameter.detach())
-            back(f"best.{name}", values.best[name])
+            # anew: the best at the beginning is kept for later phases
+            values.best[name] = back(f"best.{name}", values.best[name].clone())
             kept = values.optimizer.state[parameter] = {}
             for key in MOMENTS:
                 if (named := f"{key}.{name}") in names:
