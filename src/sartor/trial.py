@@ -169,6 +169,10 @@ class Trial:
         if base.remote is None:
             refuse_too_large(self.technique, base)
 
+    def sources(self) -> str:
+        """Of what the technique, and those inside it, are made of beside settings and data."""
+        return "".join(source_digest(layer) for layer in layers(self.technique))
+
     def _asks(self) -> list[str]:
         """Revisions of the other models whose answers the technique learns from."""
         named = (name for layer in layers(self.technique) for name in getattr(layer, "asks", ()))
@@ -210,7 +214,7 @@ class Trial:
 
     def folder(self, base: ModelCard, training: Training, workspace: Workspace) -> Path:
         """Where its customization is, or would be, kept."""
-        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        made_of = (self.recipe["technique"], self.settings, self.sources())
         others = self._asks()
         key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
         return workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
@@ -349,7 +353,7 @@ def refuse_broken(made: Customization, project: Path) -> None:
 
 def source_digest(own: object) -> str:
     """Of the file that a class of the user's was written in; empty for sartor's own."""
-    if hasattr(own, "made_of"):  # a scorer that reads files or the user's code
+    if hasattr(own, "made_of"):  # it reads files or the user's code
         return str(own.made_of())
     kind = type(own)
     if kind.__module__.partition(".")[0] == "sartor":
