@@ -316,7 +316,7 @@ def _key(
     file = one.file.model_dump(exclude={"data", "project", "remote", "tracking"})
     own: list[Any] = [source_digest(scorer) for scorer in scorers]
     own += one.given()
-    own += [source_digest(trial.technique) for trial in trials]
+    own += [trial.sources() for trial in trials]
     revisions = [card.revision for card in cards.values()]
     revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
     prices = [each.model_dump(include=PRICES) for each in one.file.remote.values()]

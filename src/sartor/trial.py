@@ -163,6 +163,10 @@ class Trial:
         if base.remote is None:
             refuse_too_large(self.technique, base)
 
+    def sources(self) -> str:
+        """Of what the technique, and those inside it, are made of beside settings and data."""
+        return "".join(source_digest(layer) for layer in layers(self.technique))
+
     def _asks(self) -> list[str]:
         """Revisions of the other models whose answers the technique learns from."""
         named = (name for layer in layers(self.technique) for name in getattr(layer, "asks", ()))
@@ -203,7 +207,7 @@ class Trial:
 
     def folder(self, base: ModelCard, training: Training, workspace: Workspace) -> Path:
         """Where its customization is, or would be, kept."""
-        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        made_of = (self.recipe["technique"], self.settings, self.sources())
         others = self._asks()
         key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
         return workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")

@@ -46,6 +46,13 @@ def adapter_in(folder: Path) -> Path:
     return folder
 
 
+def contents(*names: str) -> str:
+    """Digest of the adapters in these folders, as they are now: one trained anew in its place is
+    another. Files that are not there count as empty."""
+    files = [adapter_in(folder_named(name)) / file for name in names for file in (CONFIG, WEIGHTS)]
+    return digest(*(file.read_bytes() if file.is_file() else b"" for file in files))
+
+
 def earlier(what: str, name: str, base: ModelCard) -> Earlier:
     """The adapter in the folder `name`, relative to the project; ModelError where there is none, it
     is pickled, of another kind, or of another base."""

@@ -20,6 +20,7 @@ from sartor.models.outline import Outline, of_shape, outline
 from sartor.techniques.arithmetic import held_bytes, peak_bytes
 from sartor.techniques.workload import Workload, from_numbers, workload
 from sartor.techniques.wrapping import innermost
+from sartor.training.processes import launched
 from sartor.training.settings import TrainingSettings
 
 LEAST = 256
@@ -113,6 +114,8 @@ def refuse_too_large(technique: Any, card: ModelCard) -> None:
     """ModelError where what it holds throughout, however short the examples, is more than this
     machine has: told before anything is spent, without trying. Bases of which no shape can be told
     are left to the run."""
+    if _divided(technique):
+        return
     if not (Path(card.path) / "config.json").is_file():
         return
     try:
@@ -131,12 +134,20 @@ def refuse_too_large(technique: Any, card: ModelCard) -> None:
         )
 
 
+def _divided(technique: Any) -> bool:
+    """Whether several processes share the weights, which arithmetic.py knows nothing of."""
+    sharding = getattr(innermost(technique), "sharding", "none")
+    return sharding != "none" and launched()[1] > 1
+
+
 def refuse_data_too_large(
     technique: Any, card: ModelCard, data: TrainingData, limit: float | None = None
 ) -> None:
     """ModelError where training on these data is clearly too much for `limit` bytes, else for what
     this machine has: by arithmetic, after preparing and before training. Nothing is tried."""
     if not isinstance(innermost(technique), TrainingSettings) or not data.train:
+        return
+    if _divided(technique):
         return
     try:
         shape = outline(card)

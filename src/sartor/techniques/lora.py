@@ -88,6 +88,11 @@ class LoRA(weights.TrainedTechnique):
                 f"{self.name}: initialization is 'pissa', which is kept as a plain adapter and so "
                 "goes with none of dora, ranks and rank_stabilized. Leave those out, or it."
             )
+        if self.quantize != "none" and self.sharding != "none":
+            raise SettingError(
+                f"{self.name}: quantize and sharding are both given; weights in 4 bits are not "
+                "divided among processes. Leave one of the two out."
+            )
         if self.quantize != "none" and self.initialization != "zero":
             raise SettingError(
                 f"{self.name}: initialization is {self.initialization!r}, which changes or reads "

@@ -22,7 +22,7 @@ from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.memory import PeakMemory
 from sartor.settings import STRICT, settings_of
 from sartor.techniques import weights
-from sartor.techniques.earlier import WEIGHTS, adapter_in, earlier
+from sartor.techniques.earlier import WEIGHTS, adapter_in, contents, earlier
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
@@ -79,6 +79,10 @@ class Merge:
                 f"merge: {len(self.weights)} weights for {len(self.adapters)} adapters. Give one "
                 "each, or none, which chooses them on validation."
             )
+
+    def made_of(self) -> str:
+        """Of the adapters that were trained before: what is made of others is made again."""
+        return contents(*self.adapters) if self.adapters else ""
 
     def refuse(self, base: ModelCard) -> None:
         """ModelError where an adapter is gone, pickled, no LoRA, or of another base."""

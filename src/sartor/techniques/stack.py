@@ -20,7 +20,7 @@ from sartor.errors import SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT
 from sartor.techniques import weights
-from sartor.techniques.earlier import earlier
+from sartor.techniques.earlier import contents, earlier
 from sartor.techniques.full import keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
@@ -56,6 +56,10 @@ class Stack:
                 f"stack: {inside} cannot be folded into a base, so nothing can be trained on top "
                 "of it. Name an earlier adapter with `on`, or write 'stack+lora'."
             )
+
+    def made_of(self) -> str:
+        """Of the adapter that was trained before: what is on top of another is made again."""
+        return contents(self.on) if self.on else ""
 
     def refuse(self, base: ModelCard) -> None:
         """ModelError where the earlier adapter is gone, broken, or of another base."""
