@@ -258,7 +258,7 @@ class Trial:
 
 
 def joined_over_seeds(
-    trial: Trial, ones: Sequence[Tried], workspace: Workspace, seed: int
+    trial: Trial, ones: Sequence[Tried], workspace: Workspace, asked: Asked
 ) -> Tried:
     """One candidate of those that differ in their seed; the first one's model is what is served."""
     first = ones[0]
@@ -268,11 +268,11 @@ def joined_over_seeds(
         stopped = replace(first.stopped, candidate=trial.name)
         held = replace(first.validation, candidate=trial.name)
         return replace(first, trial=named, validation=held, stopped=stopped)
-    held = joined(trial.name, [one.validation for one in ones], seed)
+    held = joined(trial.name, [one.validation for one in ones], asked.seed, asked.scorers)
     tests = [one.test for one in ones if one.test]
     file = f"validation/{trial.name}-{digest(held)[:12]}.json"
     save(held, workspace.root / file)
-    test = joined(trial.name, tests, seed)
+    test = joined(trial.name, tests, asked.seed, asked.scorers)
     return Tried(named, first.customization, test, held, file, first.sampling)
 
 

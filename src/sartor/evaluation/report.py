@@ -41,7 +41,7 @@ def report(
             for name, scored in values.items()
             if scored
         }
-        | corpus_estimates(scorers, predictions, seed),
+        | corpus_estimates(scorers, [predictions], seed),
         slices=slice_estimates(examples, values, binary, seed),
         notes={
             scorer.name: note
