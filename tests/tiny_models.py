@@ -80,6 +80,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek_v3": ("deepseek_v3", LATENT),
 }
 """Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
+OPT: dict[str, Any] = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "opt": ("opt", OPT),
+    "phimoe": ("phimoe", {"num_local_experts": 2, "num_experts_per_tok": 2}),
+}
+"""Others, which only tests of what is odd about them use."""
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -107,7 +113,7 @@ def network(architecture: str = "llama") -> Any:
     local.require_transformers()
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kind, differing = ARCHITECTURES[architecture]
+    kind, differing = (ARCHITECTURES | MORE)[architecture]
     config = AutoConfig.for_model(kind, **{**SHAPE, "vocab_size": len(tokenizer()), **differing})
     made = AutoModelForCausalLM.from_config(config).float().eval()
     generator = torch.Generator().manual_seed(1)
