@@ -81,7 +81,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
 OPT: dict[str, Any] = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
+HYBRID: dict[str, Any] = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16}
+HYBRID |= {"mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 16}
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon_h1": ("falcon_h1", HYBRID),
+    "megatron-bert": ("megatron-bert", {"is_decoder": True}),
+    "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),
     "opt": ("opt", OPT),
     "phimoe": ("phimoe", {"num_local_experts": 2, "num_experts_per_tok": 2}),
 }

@@ -168,6 +168,12 @@ def test_routers_that_give_more_than_one_tensor_get_no_adapter(tmp_path: Path) -
     assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
 
 
+def test_layers_whose_weight_kernels_read_themselves_get_no_adapter() -> None:
+    found = adapted("falcon_h1")
+    assert found["mamba.in_proj"] == found["self_attn.o_proj"] == found["feed_forward.up_proj"] == 2
+    assert "mamba.out_proj" not in found
+
+
 def test_experts_get_adapters_where_peft_knows_them() -> None:
     mixtral, deepseek, gpt_oss = map(adapted, ("mixtral", "deepseek_v3", "gpt_oss"))
     assert mixtral["mlp.experts"] == 4  # two tensors in each of two layers
@@ -229,6 +235,20 @@ def test_peft_reads_a_prefix_and_says_the_same(architecture: str, tmp_path: Path
     said = tiny_models.tokenizer().decode([int(logits[0, -1].argmax())])
     assert completion.text.startswith(said.strip())
     assert completion.text
+
+
+def test_a_prefix_is_refused_where_the_cache_is_another_thing(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "megatron-bert")
+    said = "prefix-tuning: a MegatronBertForCausalLM keeps something else than keys and values"
+    with pytest.raises(TrainingError, match=said):
+        PrefixTuning(virtual_tokens=5, **QUICK).fit(base, ALIKE, tmp_path / "made")
+
+
+def test_a_base_that_calls_its_head_the_decoder_is_trained(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "modernbert-decoder")
+    technique = LoRA(rank=2, **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "bloom", "mpt", "falcon", "deepseek_v3"])

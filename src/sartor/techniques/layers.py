@@ -7,7 +7,7 @@ from typing import Any
 from sartor.errors import SettingError, TrainingError
 from sartor.training.blocks import blocks
 
-__all__ = ["answering_more", "blocks", "ia3_layers", "linear_layers", "refuse_none", "upper"]
+__all__ = ["blocks", "ia3_layers", "linear_layers", "not_to_adapt", "refuse_none", "upper"]
 
 KEYS_AND_VALUES = {
     "k_proj", "v_proj", "key", "value", "kv_b_proj", "c_attn", "qkv_proj", "query_key_value",
@@ -16,6 +16,10 @@ KEYS_AND_VALUES = {
 """What architectures call the layers that make keys and values, alone or with the queries."""
 FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
 """What they call the last layer of a feed-forward block."""
+
+READ, READ_BY_KERNELS = "out_proj", frozenset({"falcon_h1", "nemotron_h"})
+"""A layer whose weight kernels for state spaces read without calling it, and networks with such
+(PEFT, `_check_lora_target_modules_mamba`)."""
 
 
 def upper(network: Any, count: int, what: str) -> list[tuple[str, Any]]:
@@ -65,9 +69,16 @@ def ia3_layers(network: Any) -> tuple[list[str], list[str]]:
     return attention, feed_forward
 
 
-def answering_more(network: Any) -> list[str]:
-    """Full names of linear layers that give more than one tensor, such as some mixtures' routers:
-    nothing can be added to what they give. Tried on a few tokens where a layer has its own ways."""
+def not_to_adapt(network: Any) -> list[str]:
+    """Full names of linear layers that no adapter goes with."""
+    kernels = network.config.model_type in READ_BY_KERNELS
+    read = [n for n, _ in _linear(network) if kernels and n.endswith(f".{READ}")]
+    return [*read, *_answering_more(network)]
+
+
+def _answering_more(network: Any) -> list[str]:
+    """Layers that give more than one tensor, such as some mixtures' routers: nothing can be added
+    to what they give. Tried on a few tokens where a layer has its own ways."""
     import torch
 
     own = [(n, m) for n, m in _linear(network) if _has_its_own_ways(m)]

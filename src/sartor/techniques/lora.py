@@ -165,7 +165,7 @@ class LoRA(weights.TrainedTechnique):
         if self.upper_layers is not None:
             among = layers.upper(network, self.upper_layers, self.name)
             chosen = layers.linear_layers(among)
-        left = layers.answering_more(network)
+        left = layers.not_to_adapt(network)
         with weights.peft_errors(self.name):
             import peft
 
