@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.errors import MissingExtraError, ModelError
 from sartor.models.language_model import ModelCard
 from sartor.models.memory import give_back
+from sartor.models.token_by_token import refuse_unable
 
 if TYPE_CHECKING:
     import torch
@@ -281,7 +282,9 @@ def load_network(
             f"{card.path}: {_reason(error)}"
         ) from error
     _refuse_unfit(card, network, sorted(found["missing_keys"]))
-    return (network if quantized else network.to(place or device())).eval()
+    network = (network if quantized else network.to(place or device())).eval()
+    refuse_unable(card, network)
+    return network
 
 
 def _in_four_bits(dtype: torch.dtype) -> dict[str, Any]:

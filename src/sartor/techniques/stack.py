@@ -64,7 +64,7 @@ class Stack:
     def refuse(self, base: ModelCard) -> None:
         """ModelError where the earlier adapter is gone, broken, or of another base."""
         if self.on:
-            earlier("stack", self.on, base)
+            earlier("stack", self.on, base, experts=True)
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Fold the earlier adapter in, and fit what is inside on what that makes."""
@@ -107,5 +107,5 @@ class Stack:
         """The record of the earlier adapter, found or trained."""
         if not self.on:
             return save_inner(self.inner, base, data, directory / FIRST)
-        found = earlier("stack", self.on, base)
+        found = earlier("stack", self.on, base, experts=True)
         return Customization("stack", base, str(found.folder), found.digest, 0, 0.0, 0)

@@ -250,7 +250,7 @@ def peft_errors(what: str) -> Iterator[None]:
         raise MissingExtraError(what, "peft", "local") from error
     except (ValueError, RuntimeError, AttributeError) as error:
         raise TrainingError(
-            f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0]} "
+            f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0].rstrip('.')}. "
             "Name its linear layers in target_modules, or choose another technique."
         ) from error
 
