@@ -17,11 +17,12 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
 from sartor.techniques import workload as counting
 from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
+from sartor.techniques.drawn import Drawn
 from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
-from sartor.techniques.probe import Probed
+from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload
 from sartor.techniques.zero_shot import ZeroShot
 
@@ -139,6 +140,41 @@ def test_a_base_at_hand_is_tried_by_the_technique_itself(technique: Any, tmp_pat
     assert found.seconds_per_answer > 0
     assert found.peak_memory_bytes > 100 << 20  # torch alone takes more
     assert (found.seconds_an_epoch > 0) is (technique.name != "zero-shot")
+
+
+def small_data() -> TrainingData:
+    held = tuple(dataclasses.replace(e, id=f"v{e.id}") for e in examples(4))
+    return TrainingData((), examples(16), held)
+
+
+def tried(technique: Any, card: ModelCard, kept: Path | None, *, also: Any = None) -> list[Probed]:
+    data, tokenizer, found = small_data(), tiny_models.tokenizer(), []
+    with Probe(card, kept) as probe:
+        for one in (technique, *([also] if also else [])):
+            drawn = Drawn(one, card, data, tokenizer)
+            prompts = [drawn.put(example).input for example in data.train]
+            found.append(probe.of(one, data, drawn, tokenizer, prompts))
+    return found
+
+
+def test_what_was_tried_on_this_machine_is_not_tried_again(tmp_path: Path) -> None:
+    card, kept = tiny_models.save(tmp_path / "base"), tmp_path / "kept"
+    [first] = tried(ZeroShot(), card, kept)
+    assert tried(ZeroShot(), card, kept) == [first]  # no second measurement gives the same digits
+    other = dataclasses.replace(card, revision="trained further")
+    assert tried(ZeroShot(), other, kept) != [first]
+    for file in kept.iterdir():
+        file.write_text("broken")
+    assert tried(ZeroShot(), card, kept) != [first]
+
+
+def test_candidates_that_answer_alike_are_asked_once(tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path)
+    prompted, adapted = tried(ZeroShot(), card, None, also=LoRA(rank=2, system=ZeroShot().system))
+    assert adapted.seconds_a_token > 0
+    assert prompted.seconds_a_new_token == adapted.seconds_a_new_token
+    [longer] = tried(ZeroShot(system="Answer at length. " * 4), card, None)
+    assert longer.seconds_a_new_token != prompted.seconds_a_new_token
 
 
 @pytest.mark.parametrize(

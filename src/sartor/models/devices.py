@@ -102,6 +102,23 @@ def watts() -> float:
     return found[-1] if found else WATTS_OF_A_GPU
 
 
+def signature() -> tuple[str, ...]:
+    """What a measurement on this machine depends on, beside what is measured."""
+    import platform
+
+    import torch
+    import transformers
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (
+        platform.machine(), *names[:1], str(os.cpu_count()), str(torch.get_num_threads()), gpu,
+        str(memory()), torch.__version__, transformers.__version__,
+    )  # fmt: skip
+
+
 def this_machine() -> Device:
     """This machine, its matrix products timed."""
     import torch

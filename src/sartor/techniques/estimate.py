@@ -18,11 +18,13 @@ from sartor.models import local
 from sartor.models.devices import Device, memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
+from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import BESIDE, held_bytes, peak_bytes, seconds
+from sartor.techniques.copies import ASKED, COUNTED
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.fitting import nearest
-from sartor.techniques.probe import ASKED, COUNTED, Probed, probe
+from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, workload
 from sartor.techniques.wrapping import innermost
 
@@ -64,12 +66,16 @@ class Estimated:
 
 def estimated(
     technique: Any, card: ModelCard, data: TrainingData, answers: int, new_tokens: int,
-    written: float | None = None,
+    written: float | None = None, probe: Probe | None = None,
 ) -> Estimated:  # fmt: skip
     """What a technique would take on this machine, on these data: tried, or else counted.
 
     Gives `answers` of at most `new_tokens`, in the mean of `written`, else as long as right ones.
+    `probe` is that of the base, which spares other candidates what this one tries.
     """
+    if probe is None:
+        with Probe(card) as own:
+            return estimated(technique, card, data, answers, new_tokens, written, own)
     import psutil
 
     tokenizer = local.load_tokenizer(card)
@@ -77,6 +83,7 @@ def estimated(
         import peft  # noqa: F401  (a run imports it too, and its memory counts)
     except ModuleNotFoundError as error:
         raise MissingExtraError("an estimate", "peft", "local") from error
+    give_back()  # what other candidates were tried with
     resident = psutil.Process().memory_info().rss
     drawn = Drawn(technique, card, data, tokenizer)
     work = workload(technique, card, data, tokenizer)
@@ -89,7 +96,7 @@ def estimated(
     try:
         if quick > memory():
             raise ValueError("its weights alone do not fit")
-        seen = probe(technique, card, data, drawn, tokenizer, prompts)
+        seen = probe.of(technique, data, drawn, tokenizer, prompts)
     except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
         told = str(error).split("\n")[0]
         found = counted(
