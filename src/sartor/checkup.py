@@ -17,6 +17,7 @@ from sartor.data.files import to_json
 from sartor.data.prepare import Prepared
 from sartor.evaluation.sampling import sampling_for
 from sartor.journey import Project, bases, collected_and_prepared
+from sartor.models.devices import at_most
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
@@ -118,7 +119,7 @@ def _plain(card: ModelCard) -> dict[str, Any]:
 
 def check(one: Project) -> Checkup:
     """Look at the project file, the data, the bases and every candidate."""
-    with one.names.in_use():
+    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb):
         return _check(one)
 
 

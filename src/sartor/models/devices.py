@@ -10,7 +10,9 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,6 +91,37 @@ def memory() -> int:
     said = [path.read_text().strip() for path in map(Path, LIMITS) if path.is_file()]
     limits = [int(limit) for limit in said if limit.isdigit()]  # else `max`
     return min([psutil.virtual_memory().total, *limits])
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most memory that a candidate may take, and why."""
+
+    bytes: float
+    why: str
+    """Such as "this machine has 16.0 GB"."""
+
+
+_most: ContextVar[float | None] = ContextVar("most", default=None)
+
+
+@contextmanager
+def at_most(gigabytes: float | None) -> Iterator[None]:
+    """Inside the block a candidate may take no more than that: what a project's `max_memory_gb`
+    allows. None: all that there is."""
+    token = _most.set(gigabytes)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def limit() -> Limit:
+    """What a candidate may take of this machine."""
+    there, allowed = memory(), _most.get()
+    if allowed is not None and allowed * 1e9 < there:
+        return Limit(allowed * 1e9, f"max_memory_gb in [criteria] allows {allowed:g} GB")
+    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB")
 
 
 def watts() -> float:

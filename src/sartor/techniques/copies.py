@@ -20,7 +20,7 @@ from sartor.models.language_model import Completion, ModelCard, Sampling
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory, give_back, held
 from sartor.models.outline import outline
-from sartor.models.packed_writing import ROOM
+from sartor.models.packed_writing import ROOM, WASTE
 from sartor.models.prefix_tree import leaves
 from sartor.progress import Task, shown_by
 from sartor.techniques.rehearsal import Rehearsal
@@ -137,7 +137,8 @@ class Copy:
         self, model: Any, prompts: Sequence[Conversation]
     ) -> tuple[list[Conversation], float]:
         """The longest prompts that are counted with, and the bytes of keys and values that all
-        others would add; where rows are padded, those follow from no length, and all are asked."""
+        others would add at most; where rows are padded, those follow from no length, and all are
+        asked."""
         order = sorted(prompts, key=_characters, reverse=True)[:ASKED]
         if not runs_rows(model):
             return order, 0.0
@@ -149,7 +150,7 @@ class Copy:
         room = generation.BATCH_TOKENS - computed(tokens[:count])
         more = computed(tokens) - computed(tokens[:count]) + ROOM * (len(order) - count)
         cached = outline(self.card).cached * innermost(model).network.dtype.itemsize
-        return order[:count], float(cached * max(0, min(room, more)))
+        return order[:count], cached * max(0, min(room, more)) * (1 + WASTE)
 
 
 @dataclass(frozen=True, slots=True)

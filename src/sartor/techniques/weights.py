@@ -92,9 +92,12 @@ def fit(
     local.require_transformers()
     import torch
 
+    from sartor.techniques.fitting import settled
+
+    told = with_instruction(data, technique.system)
+    technique, made_by = settled(technique, base, told), technique
     if course is None:
         following.call(technique, base, data)
-    told = with_instruction(data, technique.system)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
@@ -127,7 +130,7 @@ def fit(
         technique=technique.name,
         base=base,
         directory=str(directory),
-        digest=digest(base.revision, settings_of(technique), weights),
+        digest=digest(base.revision, settings_of(made_by), weights),
         trainable_parameters=sum(p.numel() for p in ready.parameters.values()),
         seconds=clock.total,
         peak_memory=memory.peak,
