@@ -33,6 +33,7 @@ from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
+from sartor.models.devices import at_most
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.named import Names, open_model
 from sartor.outcome import Outcome, write_export
@@ -229,7 +230,8 @@ def run(one: Project, customize: bool = True) -> Outcome:
     if following.follows():
         following.follow()
         return one.outcome()
-    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one):
+    allowed = at_most(one.file.criteria.max_memory_gb)
+    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one), allowed:
         trials = one.trials()
         scorers, gate = one.scorers(), one.gate()
         data_key, cards = _data_key(one), bases(one)

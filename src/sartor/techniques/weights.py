@@ -99,8 +99,11 @@ def fit(
     local.require_transformers()
     import torch
 
-    following.call(technique, base, data, course)
+    from sartor.techniques.fitting import settled
+
     told = with_instruction(data, technique.system)
+    technique, made_by = settled(technique, base, told), technique
+    following.call(technique, base, data, course)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
@@ -135,7 +138,7 @@ def fit(
         technique=technique.name,
         base=base,
         directory=str(directory),
-        digest=digest(base.revision, settings_of(technique), weights),
+        digest=digest(base.revision, settings_of(made_by), weights),
         trainable_parameters=sum(p.numel() for p in ready.parameters.values()),
         seconds=clock.total,
         peak_memory=memory.peak,

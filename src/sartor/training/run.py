@@ -67,8 +67,10 @@ class Run:
         self.passes = Passes(trainable, reading, options, what, self.team)
         self.values = Values(trainable.parameters, {}, self._new_optimizer())
         self.values.keep_best()
+        told = asdict(options)
+        told.pop("checkpointing")  # may be chosen anew, by the memory there is, and changes nothing
         made_of = (
-            trainable.base, asdict(options), dict(trainable.rates), train, self.validation,
+            trainable.base, told, dict(trainable.rates), train, self.validation,
         )  # fmt: skip
         self.state = State(made_of=digest(*made_of))
         self.values.spread(self.team)
