@@ -55,7 +55,7 @@ class ContinuedPretraining(TrainingSettings):
                 f"{self.name}: piece_tokens is {self.piece_tokens}; it must be 8 or more (256 to "
                 "2048 is usual)"
             )
-        self._stage()  # refuses a wrong rank
+        self.stage()  # refuses a wrong rank
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there is nothing to read."""
@@ -84,7 +84,7 @@ class ContinuedPretraining(TrainingSettings):
         card = kept_base(customization.base, Path(customization.directory) / BASE)
         return load_inner(self.inner, replace(customization, base=card))
 
-    def _stage(self) -> Any:
+    def stage(self) -> Any:
         """The technique whose weights take up the text."""
         options = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
         if self.trained == "full":
@@ -109,7 +109,7 @@ class ContinuedPretraining(TrainingSettings):
             )
             return train(reading, told, options, folder, self.name)
 
-        stage = self._stage()
+        stage = self.stage()
         made: Customization = stage.fit(base, data, directory / STAGE, course=course)
         keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
         for trained in Path(made.directory).glob("*.safetensors"):
