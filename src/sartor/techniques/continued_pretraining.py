@@ -55,7 +55,7 @@ class ContinuedPretraining(TrainingSettings):
                 f"{self.name}: piece_tokens is {self.piece_tokens}; it must be 8 or more (256 to "
                 "2048 is usual)"
             )
-        self._stage()  # refuses a wrong rank
+        self.stage()  # refuses a wrong rank
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there is nothing to read."""
@@ -98,7 +98,7 @@ class ContinuedPretraining(TrainingSettings):
         """Settings but what is inside."""
         return {key: value for key, value in settings_of(self).items() if key != "inner"}
 
-    def _stage(self) -> Any:
+    def stage(self) -> Any:
         """The technique whose weights take up the text."""
         options = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
         if self.trained == "full":
@@ -112,7 +112,7 @@ class ContinuedPretraining(TrainingSettings):
         if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
             return read_json(record, Customization)
         record.unlink(missing_ok=True)
-        stage = self._stage()
+        stage = self.stage()
         made: Customization = stage.fit(base, data, directory / STAGE, course=self)
         keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
         for trained in Path(made.directory).glob("*.safetensors"):
