@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
 @pytest.fixture(scope="module")
 def adapter(base: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
-    settings = {"rank": 2, "learning_rates": (1e-2,), "epochs": 1.0, "looks": 1}
+    settings: dict[str, Any] = {"rank": 2, "learning_rates": (1e-2,), "epochs": 1.0, "looks": 1}
     LoRA(**settings).fit(base, ALIKE, folder)
     return folder
 
