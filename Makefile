@@ -17,7 +17,7 @@ demo: $(VENV)/.ready  ## customize the embedded model on a shop's questions; lea
 	$(BIN)/sartor demo demo
 
 test: $(VENV)/.ready-dev  ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.ready-dev  ## style, types, the direction of imports, and the docs, strictly
 	$(BIN)/ruff check .

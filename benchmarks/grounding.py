@@ -2,12 +2,14 @@
 
     python benchmarks/grounding.py                   fit on one half, measure on the other, write
     python benchmarks/grounding.py --judge NAME      measure a model of yours instead
+    python benchmarks/grounding.py --judge NAME --endpoint https://host/v1 --key-env API_KEY
 
 `data/grounding.jsonl` holds passages, each with claims that it supports, that it contradicts, and
 that it does not speak of; its two halves share no document. The check is a logistic regression
 over eight features (sartor.evaluation.scorers.support), fitted to the development half; what is
 printed, and kept in support.json to be shown beside scores, is of the held-out half. NAME is a
-folder with a classifier of entailment, or a language model: thimble, a folder, a hub id.
+folder with a classifier of entailment, or a language model: thimble, a folder, a hub id, or with
+an endpoint what a server with an OpenAI-compatible interface calls it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,8 @@ from sartor.evaluation.scorers.entailment import entailment_by
 from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.statistics import wilson
+from sartor.models.remote import RemoteModel, described, refuse_unready
+from sartor.project import Remote
 
 SET = Path(__file__).parent / "data" / "grounding.jsonl"
 LABELS = ("supported", "contradicted", "not in passage")
@@ -108,9 +113,17 @@ def rates(claims: list[Claim], supported: list[bool]) -> dict[str, dict[str, flo
     return found
 
 
-def judged(claims: list[Claim], name: str) -> dict[str, Any]:
+def served(endpoint: str, name: str, key_env: str, folder: Path) -> Place:
+    """Where the judge is what that endpoint calls `name`; its answers are kept in the folder."""
+    remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env)
+    card = described("judge", remote, folder)
+    refuse_unready(card)
+    return Place(models=lambda _: RemoteModel(card), kept=folder)
+
+
+def judged(claims: list[Claim], name: str, place: Place) -> dict[str, Any]:
     """A model's verdicts on the held-out half; what cannot be read counts as wrong, and is told."""
-    model = entailment_by("groundedness", name, Place())
+    model = entailment_by("groundedness", name, place)
     verdicts = model.verdicts([(claim.passage, claim.text) for claim in claims])
     read_ = [(c, v) for c, v in zip(claims, verdicts, strict=True) if isinstance(v, str)]
     named = {
@@ -135,13 +148,20 @@ def main() -> None:
     """Print the figures; without a judge, write them where the check reads them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--judge", help="a classifier's folder, or a language model")
+    parser.add_argument("--endpoint", help="where the judge is served, such as https://host/v1")
+    parser.add_argument("--key-env", default="", help="the environment variable of its key")
+    parser.add_argument("--kept", type=Path, help="keep its answers here, and go on from them")
     parser.add_argument("--limit", type=int, help="judge no more than so many claims")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     chosen = parser.parse_args()
     claims = read()
     held = [claim for claim in claims if claim.part == "held-out"]
     if chosen.judge:
-        print(json.dumps(judged(held[: chosen.limit], chosen.judge), indent=2))
+        with TemporaryDirectory() as temporary:
+            place, folder = Place(kept=chosen.kept), chosen.kept or Path(temporary)
+            if chosen.endpoint:
+                place = served(chosen.endpoint, chosen.judge, chosen.key_env, folder)
+            print(json.dumps(judged(held[: chosen.limit], chosen.judge, place), indent=2))
         return
     told: dict[str, Any] = {
         "made by": "python benchmarks/grounding.py",

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sartor.evaluation.scorers.registry import NEED_SETTINGS, SCORERS
-from sartor.project import ProjectFile, Section
+from sartor.project import ProjectFile
+from sartor.project.section import Section
 from sartor.techniques.registry import TECHNIQUES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +81,9 @@ def test_every_package_that_is_imported_is_declared() -> None:
         missing = {
             name
             for name in others
-            if declared.isdisjoint(home.lower().replace("_", "-") for home in homes.get(name, []))
+            if declared.isdisjoint(
+                home.lower().replace("_", "-") for home in homes.get(name, [name])
+            )
         }
         assert missing == set(), folders
 

@@ -18,9 +18,9 @@ from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
-from sartor.outcome import NotTried
 from sartor.progress import say
 from sartor.project import ProjectFile
+from sartor.run_record import NotTried
 from sartor.tracking import tracker
 from sartor.trial import Asked, Stop, Training, Trial, Tried, joined_over_seeds
 from sartor.workspace import Workspace
@@ -117,7 +117,7 @@ class _Trying:
         ones = [self.once(trial.seeded(seeds[0]), self.stop)]
         if not ones[0].stopped:
             ones += [self.once(trial.seeded(other), None) for other in seeds[1:]]
-        return joined_over_seeds(trial, ones, self.workspace, self.asked.seed)
+        return joined_over_seeds(trial, ones, self.workspace, self.asked)
 
 
 def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequence[Tried]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from sartor import __version__, outcome, project, tested
 from sartor.crossing import bases_of, crossed
+from sartor.customized import RECORD, rebuild, refuse_broken, source_digest
 from sartor.data import prepared_files
 from sartor.data.collect import collect
 from sartor.data.files import digest, read_json
@@ -32,15 +33,17 @@ from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
+from sartor.models.devices import at_most
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.named import Names, open_model
-from sartor.outcome import Made, NotTried, Outcome, write_export
+from sartor.outcome import Outcome, write_export
 from sartor.progress import say
 from sartor.project import ProjectFile
+from sartor.run_record import Made, NotTried
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
 from sartor.tracking import tracker
-from sartor.trial import RECORD, Training, Trial, rebuild, refuse_broken, source_digest
+from sartor.trial import Training, Trial
 from sartor.workspace import Workspace, complete, is_current, reopen
 
 PRICES = {"input_price", "output_price"}
@@ -227,7 +230,8 @@ def run(one: Project, customize: bool = True) -> Outcome:
     if following.follows():
         following.follow()
         return one.outcome()
-    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one):
+    allowed = at_most(one.file.criteria.max_memory_gb)
+    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one), allowed:
         trials = one.trials()
         scorers, gate = one.scorers(), one.gate()
         data_key, cards = _data_key(one), bases(one)
@@ -314,7 +318,7 @@ def _key(
     file = one.file.model_dump(exclude={"data", "project", "remote", "tracking"})
     own: list[Any] = [source_digest(scorer) for scorer in scorers]
     own += one.given()
-    own += [source_digest(trial.technique) for trial in trials]
+    own += [trial.sources() for trial in trials]
     revisions = [card.revision for card in cards.values()]
     revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
     prices = [each.model_dump(include=PRICES) for each in one.file.remote.values()]

@@ -12,33 +12,33 @@ customization is made from what its technique reads: documents only where it rea
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from sartor import __version__
+from sartor.asked_later import Later, Memory
 from sartor.crossing import Crossed
-from sartor.data.files import digest, read_json, write_json, write_text
-from sartor.data.records import Conversation, Example, Split, TrainingData
+from sartor.customized import RECORD, keep, located, paid_before, refuse_broken, source_digest
+from sartor.data.files import digest, read_json
+from sartor.data.records import Example, Split, TrainingData
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.forgetting import Gate, Results, told
+from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.seeds import joined
-from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
-from sartor.models.memory import PeakMemory
-from sartor.models.named import Names, card_named, paid_so_far
-from sartor.models.remote import folder_of
+from sartor.evaluation.timing import serving_reach
+from sartor.models.language_model import ModelCard, Sampling
+from sartor.models.named import card_named, paid_so_far
 from sartor.progress import say
-from sartor.project import Candidate, Cost, Model
+from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
 from sartor.techniques.drawn import layers
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
@@ -46,12 +46,6 @@ from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.wrapping import innermost
 from sartor.workspace import Workspace
-
-RECORD = "customization.json"
-FILES = "files.json"
-"""Sizes of all that `fit` wrote."""
-PAID = "paid"
-"""What providers of remote models had been paid before."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +163,10 @@ class Trial:
         if base.remote is None:
             refuse_too_large(self.technique, base)
 
+    def sources(self) -> str:
+        """Of what the technique, and those inside it, are made of beside settings and data."""
+        return "".join(source_digest(layer) for layer in layers(self.technique))
+
     def _asks(self) -> list[str]:
         """Revisions of the other models whose answers the technique learns from."""
         named = (name for layer in layers(self.technique) for name in getattr(layer, "asks", ()))
@@ -197,20 +195,19 @@ class Trial:
             else:
                 return replace(made, base=base)
         folder.mkdir(parents=True, exist_ok=True)
-        before = _paid_before(folder)
+        before = paid_before(folder)
         made = self.technique.fit(base, training.data, folder)
         made = replace(
             made,
             directory=str(folder.relative_to(workspace.project)),
             paid=paid_so_far() - before,
         )
-        write_json(folder / FILES, _sizes(folder))
-        write_json(record, made)
+        keep(made, folder)
         return made
 
     def folder(self, base: ModelCard, training: Training, workspace: Workspace) -> Path:
         """Where its customization is, or would be, kept."""
-        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        made_of = (self.recipe["technique"], self.settings, self.sources())
         others = self._asks()
         key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
         return workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
@@ -224,8 +221,8 @@ class Trial:
         key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
         name = f"{self.candidate.name}-{key[:12]}"
         folder = workspace.folder("answers", name)
-        model = _Later(self.technique, made, workspace.project)
-        with _Memory(folder / "measured.json", model) as memory:
+        model = Later(self.technique, made, workspace.project)
+        with Memory(folder / "measured.json", model) as memory:
             validation, test = split.training.validation, split.test
             held = self._ask(model, validation, asked, folder / "validation.jsonl", made)
             stopped = self._stopped(stop, made, held, asked)
@@ -251,16 +248,17 @@ class Trial:
         return stop(report(self.name, measured, held, asked.scorers, asked.seed))
 
     def _ask(
-        self, model: LanguageModel, examples: Sequence[Example], asked: Asked, path: Path,
+        self, model: Later, examples: Sequence[Example], asked: Asked, path: Path,
         made: Customization,
     ) -> list[Prediction]:  # fmt: skip
         what = f"{self.name}: answer {path.stem}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        answers = predict(model, examples, asked.sampling, path, what, asked.batch, made.digest)
+        return with_likeliest(answers, asked.scorers, lambda: model.model, path.parent, what)
 
 
 def joined_over_seeds(
-    trial: Trial, ones: Sequence[Tried], workspace: Workspace, seed: int
+    trial: Trial, ones: Sequence[Tried], workspace: Workspace, asked: Asked
 ) -> Tried:
     """One candidate of those that differ in their seed; the first one's model is what is served."""
     first = ones[0]
@@ -270,11 +268,11 @@ def joined_over_seeds(
         stopped = replace(first.stopped, candidate=trial.name)
         held = replace(first.validation, candidate=trial.name)
         return replace(first, trial=named, validation=held, stopped=stopped)
-    held = joined(trial.name, [one.validation for one in ones], seed)
+    held = joined(trial.name, [one.validation for one in ones], asked.seed, asked.scorers)
     tests = [one.test for one in ones if one.test]
     file = f"validation/{trial.name}-{digest(held)[:12]}.json"
     save(held, workspace.root / file)
-    test = joined(trial.name, tests, seed)
+    test = joined(trial.name, tests, asked.seed, asked.scorers)
     return Tried(named, first.customization, test, held, file, first.sampling)
 
 
@@ -300,16 +298,8 @@ class Training:
         return self.examples, ""
 
 
-def _paid_before(folder: Path) -> float:
-    """What providers had been paid before `fit` began, in its first sitting."""
-    path = folder / PAID
-    if not path.is_file():
-        write_text(path, str(paid_so_far()))
-    return float(path.read_text("utf-8"))
-
-
 def _with_forgotten(
-    found: Report, gate: Gate, made: Customization, model: _Later, workspace: Workspace
+    found: Report, gate: Gate, made: Customization, model: Later, workspace: Workspace
 ) -> Report:
     """The report, with what the candidate's weights have lost of the base's ability."""
     from sartor.models.local_model import LocalModel
@@ -327,63 +317,6 @@ def _with_forgotten(
         after = results(made.digest, lambda: innermost(model.model))
     forgotten = gate.forgotten(before, after)
     return replace(found, forgotten=forgotten, notes={**found.notes, "forgetting": told(forgotten)})
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file, by its path inside."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def refuse_broken(made: Customization, project: Path) -> None:
-    """DataError where files that `fit` wrote are gone or have changed in size."""
-    folder = project / made.directory
-    if not (folder / FILES).is_file():
-        raise DataError(f"{folder} is gone, or not whole")
-    found = _sizes(folder)
-    for name, size in read_json(folder / FILES, dict[str, int]).items():
-        if found.get(name) != size:
-            now = f"has {found[name]} bytes, not {size}" if name in found else "is gone"
-            raise DataError(f"{folder / name} {now}")
-
-
-def source_digest(own: object) -> str:
-    """Of the file that a class of the user's was written in; empty for sartor's own."""
-    if hasattr(own, "made_of"):  # a scorer that reads files or the user's code
-        return str(own.made_of())
-    kind = type(own)
-    if kind.__module__.partition(".")[0] == "sartor":
-        return ""
-    try:
-        return digest(Path(inspect.getfile(kind)).read_bytes())
-    except (TypeError, OSError):  # made in a session, not in a file
-        return ""
-
-
-def rebuild(recipe: dict[str, Any], made: Customization, project: Path) -> LanguageModel:
-    """The model of a recipe and what was made by it."""
-    technique = build(recipe["technique"], recipe["settings"], recipe["defaults"])
-    return technique.load(located(made, project))
-
-
-def located(made: Customization, project: Path) -> Customization:
-    """The customization with its folder and its base as they lie on this machine.
-
-    Raises ModelError where the base is gone, or is another than it was made from.
-    """
-    made = replace(made, directory=str(project / made.directory))
-    if made.base.remote is not None:
-        return replace(made, base=replace(made.base, path=str(folder_of(made.base.name, project))))
-    if Path(made.base.path).exists():
-        return made
-    trusts = Model(trust_remote_code=made.base.trust_remote_code)
-    base = Names(project, model=trusts).card(made.base.name)
-    if base.revision != made.base.revision:
-        raise ModelError(
-            f"base {base.name!r} at {base.path} is not the one that this was made from: its "
-            f"weights have digest {base.revision[:12]}, not {made.base.revision[:12]}. Run again."
-        )
-    return replace(made, base=base)
 
 
 def _seeded(
@@ -420,52 +353,5 @@ def _measured(
         peak_memory_bytes=max(made.peak_memory, peak),
         training_cost=training_cost(made.seconds, prices) + made.paid,
         expected_requests=prices.expected_requests,
+        serving_reach=serving_reach(answers, made.base.remote, prices),
     )
-
-
-class _Later:
-    """A customized model that is loaded when it is first asked: kept answers need no weights."""
-
-    def __init__(self, technique: Technique, made: Customization, project: Path) -> None:
-        self._technique = technique
-        self._made = located(made, project)
-
-    @cached_property
-    def model(self) -> LanguageModel:
-        return self._technique.load(self._made)
-
-    def generate(
-        self, conversations: Sequence[Conversation], sampling: Sampling
-    ) -> list[Completion]:
-        return self.model.generate(conversations, sampling)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answering:
-    """measured.json."""
-
-    peak_memory: int
-
-
-class _Memory:
-    """The most memory that answering took, over all sittings."""
-
-    def __init__(self, path: Path, model: _Later) -> None:
-        self.path = path
-        self.model = model
-        self.peak = 0
-        self._watch = PeakMemory()
-
-    def __enter__(self) -> _Memory:
-        self._watch.__enter__()
-        if self.path.is_file():
-            self.peak = read_json(self.path, _Answering).peak_memory
-        else:
-            _ = self.model.model  # a sitting that was killed left no figure: measure at least this
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        self._watch.__exit__(*failure)
-        if "model" in vars(self.model):
-            self.peak = max(self.peak, self._watch.peak)
-            write_json(self.path, _Answering(self.peak))

@@ -24,7 +24,10 @@ TEXTS = (
     "🏳️‍🌈", "e\u0301",
     "-", "$",
 )  # fmt: skip
-SELECTIVE = {"numeric", "choice", "fields", "language", "citation_precision"}
+OPTION = 1 + TARGETS.index("A")
+SELECTIVE = {
+    "numeric", "choice", "choice_likelihood", "fields", "language", "citation_precision",
+}  # fmt: skip
 """Scorers that apply to some targets or answers only: numbers, options, JSON, long texts."""
 
 
@@ -44,9 +47,11 @@ def predictions() -> list[Prediction]:
                 targets=(target,) if number else (),
                 answerable=bool((place + number) % 3),
                 evidence=("d",),
+                choices=("A", "28 days") if number == OPTION else (),
             )
             given = (Passage("d", 0, 9, "It costs $12.99 in Boston."),) * (number % 2)
-            made.append(Prediction(example, Completion(text, "stop", 1, 1, 0.1, given)))
+            likeliest = number % 2 if example.choices else None
+            made.append(Prediction(example, Completion(text, "stop", 1, 1, 0.1, given), likeliest))
     return made
 
 

@@ -41,7 +41,9 @@ def test_answers_are_read_by_id_and_those_to_other_parts_are_passed_over(tmp_pat
         (["[1]"], r"jsonl:1: not an object"),
         (['{"id": "e0"}'], r"jsonl:1: it has no 'output'"),
         (['{"id": "e0", "output": 3}'], r"jsonl:1: its output is 3; expected a text"),
-        (['{"id": true, "output": ""}'], r"jsonl:1: its id is True; expected a text"),
+        (['{"id": true, "output": ""}'], r"jsonl:1: its id is true; expected a text"),
+        (['{"id": "e0", "output": null}'], r"jsonl:1: its output is null; expected a text, empty"),
+        ([r'{"id": "e0", "output": "\ud83d"}'], r"jsonl:1: it has half of a character"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_line(
@@ -71,3 +73,9 @@ def test_a_candidate_of_unknown_cost_is_never_called_the_cheapest() -> None:
     limited = decide(reports[:1], Criteria("exact_match", 0.05, max_cost=1.0), seed=0)
     assert limited.winner is None
     assert "cost an answer: not known, and the limit is 1" in limited.reason
+
+
+def test_a_name_in_another_case_is_the_same_candidate(tmp_path: Path) -> None:
+    keep(tmp_path, Given("Clerk", {"e0": "0"}))
+    keep(tmp_path, Given("clerk", {"e0": "1"}))
+    assert [(one.name, one.outputs) for one in kept(tmp_path)] == [("clerk", {"e0": "1"})]

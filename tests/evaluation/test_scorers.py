@@ -141,6 +141,28 @@ def test_corpus_bleu_is_sacrebleus_and_not_the_mean_of_sentences(n: int) -> None
     assert found.low <= found.mean <= found.high
 
 
+@pytest.mark.reference
+@pytest.mark.parametrize("word_order", [0, 2])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_corpus_chrf_is_sacrebleus_however_often_each_counts(n: int, word_order: int) -> None:
+    import sacrebleu
+
+    made = [
+        prediction(a, *t, id=str(i))
+        for i, (a, t) in enumerate(zip(ANSWERS[:n], REFERENCES[:n], strict=True))
+    ]
+    [figure] = load_scorer("chrf", {"word_order": word_order}).corpus(made)  # type: ignore[attr-defined]
+    for times in (np.ones(n), np.arange(1.0, n + 1)):
+        rows = [i for i in range(n) for _ in range(int(times[i]))]
+        columns = [[REFERENCES[i][c] for i in rows] for c in range(2)]
+        said = [ANSWERS[i] for i in rows]
+        expected = sacrebleu.corpus_chrf(said, columns, word_order=word_order).score / 100
+        assert figure.value(times) == pytest.approx(expected)
+    found = corpus_estimate(figure)
+    assert found.low <= found.mean <= found.high
+    assert figure.name == "chrf (corpus)"
+
+
 def test_macro_f1_counts_a_rare_class_as_much_as_a_common_one() -> None:
     """By hand: spam 2pr/(p+r) = 2 * 8 / (8 + 10) = 0.889, ham 0 of 2."""
     made = [prediction("spam", "spam", id=f"s{i}") for i in range(8)]
@@ -209,6 +231,7 @@ SCHEMA = {
     [
         ('{"age": 5}', 1),
         ('```json\n{"age": 5}\n```', 1),
+        ('{"age": ' + "9" * 5_000 + "}", 0),
         ('{"age": "5"}', 0),
         ("{}", 0),
         ('{"age": NaN}', 0),

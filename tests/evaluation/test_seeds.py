@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sacrebleu
+from numpy.typing import NDArray
 from scipy import stats
 
+from sartor.data.records import Example, Message
 from sartor.evaluation.compare import compare
+from sartor.evaluation.corpus import corpus_estimate
 from sartor.evaluation.decide import decide
-from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.records import Criteria, Prediction, Report
 from sartor.evaluation.report import load, save
+from sartor.evaluation.scorer import Corpus
+from sartor.evaluation.scorers.bleu import Bleu
 from sartor.evaluation.seeds import Seeded, joined
+from sartor.models.language_model import Completion
 
 Planted = Callable[..., Report]
 
@@ -89,3 +96,47 @@ def test_seeds_that_agree_cost_no_certainty(planted: Planted) -> None:
     ones = [planted(f"s{s}", values + 0.05) for s in range(3)]
     same = replace(joined("lora", ones, seed=0))
     assert compare(same, planted("plain", values), "planted", 0.01, 0).verdict == "better"
+
+
+def _examples(n: int) -> tuple[Example, ...]:
+    asked = (Message("user", "Which?"),)
+    return tuple(Example(f"e{i}", asked, ("a black cat sat on the mat",)) for i in range(n))
+
+
+def _mean_as_corpus_figure(values: NDArray[np.float64]) -> Corpus:
+    """A figure of all answers together that is a mean, so that means' own intervals must be its."""
+    return Corpus("mean", _examples(len(values)), lambda times: float(times @ values / times.sum()))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_a_corpus_figure_over_seeds_has_the_interval_that_a_mean_would_have(spread: float) -> None:
+    random = np.random.default_rng(6)
+    hard = random.uniform(0.2, 0.8, size=200)
+    values = hard + random.normal(0, 0.05, size=(3, 200)) + spread * np.array([[-1], [0], [1]])
+    found = corpus_estimate(*map(_mean_as_corpus_figure, values))
+    mean = Seeded(values, bounds=(0, 1)).interval()
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(mean.low, abs=0.006)
+    assert found.high == pytest.approx(mean.high, abs=0.006)
+    alone = corpus_estimate(_mean_as_corpus_figure(values[1]))
+    assert (found.high - found.low > 1.5 * (alone.high - alone.low)) == (spread > 0)
+
+
+def test_a_candidate_with_several_seeds_has_corpus_bleu_on_average_over_them(
+    planted: Planted,
+) -> None:
+    texts = ["a black cat sat on the mat", "a cat sat on a black mat", "the dog sat on the mat"]
+    examples = _examples(30)
+    ones = [
+        replace(
+            planted(f"lora.seed{s}", np.full(30, 0.5)),
+            predictions=tuple(Prediction(e, Completion(text, "stop", 3, 6, 0.1)) for e in examples),
+        )
+        for s, text in enumerate(texts)
+    ]
+    found = joined("lora", ones, 0, [Bleu()]).estimates["bleu (corpus)"]
+    targets = [[example.targets[0] for example in examples]]
+    theirs = [sacrebleu.corpus_bleu([text] * 30, targets).score / 100 for text in texts]
+    assert found.mean == pytest.approx(np.mean(theirs))
+    assert found.low < min(theirs)  # three seeds are few: Student's t with two degrees of freedom
+    assert found.high == 1.0

@@ -28,7 +28,7 @@ from sartor.evaluation.records import (
 from sartor.evaluation.slice_findings import SliceFinding
 from sartor.evaluation.summary import Summary, Words
 from sartor.models.language_model import Completion
-from sartor.studio.page import Counts, ReportPage, render
+from sartor.studio.page import Counts, ReportPage, Trace, render
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 NAN = float("nan")
@@ -191,6 +191,15 @@ def test_what_would_change_the_answer_and_what_to_label_are_told() -> None:
     assert "rag is cheaper up to 1,234 requests, lora beyond." in told
     assert "weak, p 0.002" in told
     assert "Answer &lt;b&gt;How much?&lt;/b&gt; expected disagreement 50 of 100" in told
+
+
+def test_each_number_is_traced_to_the_file_that_holds_its_answers() -> None:
+    traces = (Trace("rag", ".sartor/reports/rag.json", "0123456789abcdef" * 4),)
+    told = text_of(render(replace(plain_page(), traces=traces)))
+    assert "Where each number comes from" in told
+    assert "rag .sartor/reports/rag.json sha256 0123456789abcdef…" in told
+    assert "scored 70.0 · e0" in told  # a mistake, by the id that its row in that file has
+    assert "Where each number comes from" not in text_of(render(plain_page()))
 
 
 def test_a_lone_candidate_gets_a_whole_page() -> None:

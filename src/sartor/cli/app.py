@@ -101,7 +101,9 @@ def shown() -> Any:
 
 
 def tell(message: str) -> None:
-    print(message, file=sys.stderr)
+    from sartor.data.cleaning import harmless
+
+    print(harmless(message), file=sys.stderr)
 
 
 def quoted(folder: Path) -> str:

@@ -3,6 +3,7 @@
     {"input" | "question" | "prompt" | "instruction", "context"?, "output" | "answer" | ...}
     {"instruction", "input", "output"}          the input is what the instruction is about
     {"messages": [{"role", "content"}, ...]}    the last one, the assistant's, is the answer
+    {..., "choices": ["...", "..."]}            a multiple choice: one of them is the answer
 
 Judgements of answers (thumbs, corrections, rejected answers) are read by judged_rows.py.
 Whatever does not fit is a `BadRow`, which says the field and what was expected.
@@ -22,6 +23,8 @@ from sartor.data.records import Conversation, Example, Message, Role
 
 QUESTIONS = ("input", "question", "prompt", "instruction")
 FURTHER_ANSWERS = ("answers", "references")
+MOST_CHOICES = 26
+"""They are called A to Z."""
 _YES = frozenset({"true", "yes", "1"})
 _NO = frozenset({"false", "no", "0"})
 
@@ -55,6 +58,7 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         answerable=_truth(row, "answerable"),
         tags=tuple(dict.fromkeys(_names(row, "label") + _names(row, "tags"))),
         rejected=_rejected(found, targets),
+        choices=_choices(row),
     )
 
 
@@ -158,6 +162,21 @@ def _checked(value: Any, name: str) -> str:
     if not text:
         raise BadRow(f"{name}: is empty; write it, or delete the line")
     return text
+
+
+def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options of a multiple choice: a list, or a CSV cell that holds one as JSON."""
+    value = row.get("choices")
+    if value in (None, "", []):
+        return ()
+    if isinstance(value, str):
+        value = _from_cell(value, "choices")
+    if not isinstance(value, list) or not 2 <= len(value) <= MOST_CHOICES:
+        raise BadRow(f"choices: expected a list of 2 to {MOST_CHOICES} texts")
+    texts = tuple(_checked(one, f"choices[{n}]") for n, one in enumerate(value))
+    if len(set(texts)) < len(texts):
+        raise BadRow("choices: two are the same; leave one out")
+    return texts
 
 
 def _id(row: Mapping[str, Any], default: str) -> str:

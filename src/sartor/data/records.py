@@ -67,6 +67,8 @@ class Example:
     """Names of the slices it belongs to."""
     rejected: tuple[str, ...] = ()
     """Answers that were judged wrong, for training on preferences."""
+    choices: tuple[str, ...] = ()
+    """The options of a multiple choice, where the row lists them; at most 26."""
 
 
 @dataclass(frozen=True, slots=True)

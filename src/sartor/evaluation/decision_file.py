@@ -21,7 +21,7 @@ subject               whose mistakes and slices follow: the winner, else the bes
 mistakes              its ten worst answers: id, input, target, output, score, explanation
 slices                worst first: slice, n, mean, rest, difference, p, finding
 changes               what would change the answer: what, candidate, at, now, winner, says
-break_even            of any two: few, many, requests
+break_even            of any two: few, many, requests, low, high
 label_next            what to label: kind, id, text, disagreement, like
 """
 

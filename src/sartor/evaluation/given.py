@@ -37,7 +37,8 @@ class Given:
     def measured(self) -> Measured:
         """What little is known around them."""
         seconds, cost = self.seconds_per_answer, self.cost_per_answer
-        return Measured(TECHNIQUE, "elsewhere", seconds, cost, 0, 0.0, 0)
+        told = None if cost is None else 0.0  # it is what was said, not what was timed
+        return Measured(TECHNIQUE, "elsewhere", seconds, cost, 0, 0.0, 0, serving_reach=told)
 
     def missing(self, test: Sequence[Example]) -> list[str]:
         """Ids of test examples that have no answer."""
@@ -124,14 +125,29 @@ def _row(line: str, where: str) -> tuple[str, str]:
             raise DataError(f"{where}: it has no {key!r}; {ROWS}.")
     id, output = row["id"], row["output"]
     if not isinstance(id, str) and (isinstance(id, bool) or not isinstance(id, int)):
-        raise DataError(f"{where}: its id is {id!r}; expected a text. {ROWS.capitalize()}.")
+        raise DataError(f"{where}: its id is {_shown(id)}; expected a text. {ROWS.capitalize()}.")
     if not isinstance(output, str):
-        raise DataError(f"{where}: its output is {output!r}; expected a text. {ROWS.capitalize()}.")
+        raise DataError(
+            f"{where}: its output is {_shown(output)}; expected a text, empty where there is no "
+            f"answer. {ROWS.capitalize()}."
+        )
+    if any("\ud800" <= character <= "\udfff" for character in f"{id}{output}"):
+        raise DataError(
+            f"{where}: it has half of a character (such as \\ud83d without its other half), which "
+            "cannot be written as UTF-8. Take it out, or write the character whole."
+        )
     return str(id), output
 
 
+def _shown(value: object) -> str:
+    return json.dumps(value)[:60]  # as the file has it: null, not None
+
+
 def keep(folder: Path, given: Given) -> None:
-    """Keep it among the project's candidates; one of that name is replaced."""
+    """Keep it among the project's candidates; one of that name, in any case, is replaced."""
+    for path in folder.glob("*.json"):
+        if path.stem.lower() == given.name.lower():
+            path.unlink()
     write_json(folder / f"{given.name}.json", given)
 
 

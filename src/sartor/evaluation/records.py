@@ -15,6 +15,9 @@ class Prediction:
 
     example: Example
     completion: Completion
+    likeliest: int | None = None
+    """Which of the example's options the model itself finds likeliest, from 0; None where it was
+    not asked (likeliest.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,9 @@ class Measured:
     """All of it, in the project's currency."""
     expected_requests: int = 1
     """That training is spread over in `cost_per_answer`."""
+    serving_reach: float | None = None
+    """Half the 95 % interval of `serving_cost`, by the noise of what was timed (timing.py); None
+    where that is not known."""
 
     @property
     def serving_cost(self) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sartor.errors import DataError, SettingError
+from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import estimate_of, slice_estimates
 from sartor.evaluation.records import Measured, Prediction, Report, Score
@@ -41,7 +41,7 @@ def report(
             for name, scored in values.items()
             if scored
         }
-        | corpus_estimates(scorers, predictions, seed),
+        | corpus_estimates(scorers, [predictions], seed),
         slices=slice_estimates(examples, values, binary, seed),
         notes={
             scorer.name: note
@@ -53,7 +53,10 @@ def report(
 
 def _scored(scorer: Scorer, predictions: Sequence[Prediction]) -> list[Score]:
     """The scorer's scores, once they are known to be what scores must be."""
-    scores = scorer.score(predictions)
+    try:
+        scores = scorer.score(predictions)
+    except ModelError as error:  # of the judge's, and not of the candidate's model
+        raise ModelError(f"scorer {scorer.name}: {error}") from error
     known = {prediction.example.id for prediction in predictions}
     for score in scores:
         if not 0 <= score.value <= 1 or (scorer.binary and score.value not in (0, 1)):

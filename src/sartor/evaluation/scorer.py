@@ -2,7 +2,7 @@
 
 A scorer judges; estimate.py sums up, decide.py compares. Adding a scorer is one file in `scorers/`
 and one line in its registry; the contract tests pick it up. What a scorer may have beside `score`
-is in `Noted`, `CorpusScorer` and `MadeOf`.
+is in `Noted`, `CorpusScorer`, `Choosing` and `MadeOf`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,17 @@ class CorpusScorer(Protocol):
 
     def corpus(self, predictions: Sequence[Prediction]) -> list[Corpus]:
         """The figures that there are; those of no example are left out."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A scorer that asks which option the candidate's model finds likeliest (likeliest.py)."""
+
+    name: str
+
+    def options(self, example: Example) -> tuple[str, ...]:
+        """The options, as the model would write them; none where that is not asked."""
         ...
 
 

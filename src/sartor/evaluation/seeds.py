@@ -10,6 +10,7 @@ degrees of freedom: three seeds are few, and no resample of three lies as far ou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartor.evaluation.bootstrap import RESAMPLES, alike, chunks, group_index
+from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import group_of, slice_estimates
 from sartor.evaluation.records import Estimate, Measured, Report, Score
+from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.statistics import Interval, unseen_share
 
 Numbers = NDArray[np.float64]
@@ -158,8 +161,11 @@ def _between(rows: Numbers) -> float:
     return float(max(0.0, varies - by_chance) / len(rows))
 
 
-def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
-    """One report of a candidate trained with several seeds, in the order of the seeds."""
+def joined(
+    name: str, reports: Sequence[Report], seed: int, scorers: Sequence[Scorer] = ()
+) -> Report:
+    """One report of a candidate trained with several seeds, in the order of the seeds; `scorers`
+    are those that it was scored by, for their figures of all answers together."""
     first = reports[0]
     by_seed = _by_seed(reports)
     scores = tuple(
@@ -181,7 +187,8 @@ def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
             scorer: _estimate(rows, [groups[id] for id in rows], seed)
             for scorer, rows in by_seed.items()
             if rows
-        },
+        }
+        | corpus_estimates(scorers, [report.predictions for report in reports], seed),
         slices=slice_estimates(examples, values, dict.fromkeys(values, False), seed),
         by_seed=by_seed,
         notes=first.notes,
@@ -224,5 +231,13 @@ def _measured(all_of: Sequence[Measured]) -> Measured:
         cost_per_answer=mean("cost_per_answer"),
         training_seconds=mean("training_seconds"),
         training_cost=mean("training_cost"),
+        serving_reach=_reach_of(all_of),
         peak_memory_bytes=max(one.peak_memory_bytes for one in all_of),
     )
+
+
+def _reach_of(all_of: Sequence[Measured]) -> float | None:
+    """Of the mean of what was timed apart."""
+    parts = [one.serving_reach for one in all_of]
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) / len(known) if len(known) == len(parts) else None

@@ -17,6 +17,7 @@ from sartor.evaluation.mistakes import Mistake, mistakes, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
+from sartor.evaluation.trust import doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def summarize(
     words = Words(
         ship=headline(decision),
         why=decision.reason,
-        how_sure=_how_sure(decision, subject),
+        how_sure=" ".join(filter(None, (_how_sure(decision, subject), doubt(reports, scorer)))),
         costs=" ".join(_costs(decision, subject, currency, evens)),
         still_wrong=_still_wrong(subject, scorer, slices),
         would_change=tuple(change.says for change in found),
@@ -162,7 +163,7 @@ def _costs(
         yield f"An answer takes {measured.seconds_per_answer:.2g} s."
     for one in evens:
         if one.requests is not None and name in (one.few, one.many):
-            yield (f"{one.few} is cheaper up to {one.requests:,} requests, {one.many} beyond.")
+            yield one.says
 
 
 def _still_wrong(subject: Report | None, scorer: str, slices: Sequence[SliceFinding]) -> str:

@@ -54,9 +54,15 @@ def outline(card: ModelCard) -> Outline:
         hidden=config.hidden_size,
         heads=heads,
         vocabulary=config.vocab_size,
-        cached=2 * config.num_hidden_layers * shared * dimension,
+        cached=config.num_hidden_layers * shared * _cached(config, dimension),
         linears=tuple(_linears(network, getattr(config, "num_experts_per_tok", None) or 1)),
     )
+
+
+def _cached(config: Any, dimension: int) -> int:
+    """Values of a head's key and of its value; latent attention makes both wider than it says."""
+    keys = getattr(config, "qk_head_dim", None) or dimension
+    return int(keys + (getattr(config, "v_head_dim", None) or dimension))
 
 
 def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outline, float]:
@@ -106,7 +112,7 @@ def of_shape(shape: Shape) -> Outline:
         hidden=shape.hidden,
         heads=shape.heads,
         vocabulary=shape.vocabulary,
-        cached=2 * shape.layers * shape.key_heads * shape.head_width,
+        cached=shape.cached,
         linears=shape.linears(),
     )
 

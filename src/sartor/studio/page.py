@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Where a candidate's answers and scores are, so that each number can be made again."""
+
+    candidate: str
+    path: str
+    """Relative to the project."""
+    sha256: str
+    """Of the file, as `sha256sum` prints it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportPage:
     """All that the report tells."""
 
@@ -69,6 +81,7 @@ class ReportPage:
     currency: str = "$"
     curves: tuple[Curve, ...] = ()
     """Of the candidates that were trained."""
+    traces: tuple[Trace, ...] = ()
     summary: Summary | None = None
     """What would change the answer, what to label next, and what stands behind that."""
 
@@ -126,6 +139,7 @@ def own_evens(summary: Summary | None) -> list[BreakEven]:
     return sorted(found, key=lambda one: subject not in (one.few, one.many))
 
 
+@cache
 def _environment(currency: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -84,6 +84,20 @@ class ContinuedPretraining(TrainingSettings):
         card = kept_base(customization.base, Path(customization.directory) / BASE)
         return load_inner(self.inner, replace(customization, base=card))
 
+    def course(
+        self, trainable: Trainable, data: TrainingData, options: TrainingSettings,
+        directory: Path, what: str,
+    ) -> Trained:  # fmt: skip
+        """The documents' text."""
+        objective, base = Corpus(self.piece_tokens), digest(trainable.base, self._own)
+        reading = replace(trainable, objective=objective, base=base)
+        return train(reading, data, options, directory, self.name)
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """Settings but what is inside."""
+        return {key: value for key, value in settings_of(self).items() if key != "inner"}
+
     def _stage(self) -> Any:
         """The technique whose weights take up the text."""
         options = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
@@ -93,24 +107,13 @@ class ContinuedPretraining(TrainingSettings):
 
     def _read(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train on the documents, unless that was done."""
-        own = {key: value for key, value in settings_of(self).items() if key != "inner"}
-        key = digest(base, own, data.documents)
+        key = digest(base, self._own, data.documents)
         record, made_of = directory / STAGE / RECORD, directory / STAGE / "made_of"
         if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
             return read_json(record, Customization)
         record.unlink(missing_ok=True)
-
-        def course(
-            trainable: Trainable, told: TrainingData, options: TrainingSettings, folder: Path,
-            what: str,
-        ) -> Trained:  # fmt: skip
-            reading = replace(
-                trainable, objective=Corpus(self.piece_tokens), base=digest(trainable.base, own)
-            )
-            return train(reading, told, options, folder, self.name)
-
         stage = self._stage()
-        made: Customization = stage.fit(base, data, directory / STAGE, course=course)
+        made: Customization = stage.fit(base, data, directory / STAGE, course=self)
         keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
         for trained in Path(made.directory).glob("*.safetensors"):
             trained.unlink()

@@ -15,14 +15,16 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SartorError
 from sartor.models import local
-from sartor.models.devices import Device, memory, this_machine
+from sartor.models.devices import Device, Limit, limit, memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
+from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import BESIDE, held_bytes, peak_bytes, seconds
+from sartor.techniques.copies import ASKED, COUNTED
 from sartor.techniques.drawn import Drawn
-from sartor.techniques.fitting import nearest
-from sartor.techniques.probe import ASKED, COUNTED, Probed, probe
+from sartor.techniques.fitting import AGAIN, checkpointed, is_quantized, nearest
+from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, workload
 from sartor.techniques.wrapping import innermost
 
@@ -64,12 +66,16 @@ class Estimated:
 
 def estimated(
     technique: Any, card: ModelCard, data: TrainingData, answers: int, new_tokens: int,
-    written: float | None = None,
+    written: float | None = None, probe: Probe | None = None,
 ) -> Estimated:  # fmt: skip
     """What a technique would take on this machine, on these data: tried, or else counted.
 
     Gives `answers` of at most `new_tokens`, in the mean of `written`, else as long as right ones.
+    `probe` is that of the base, which spares other candidates what this one tries.
     """
+    if probe is None:
+        with Probe(card) as own:
+            return estimated(technique, card, data, answers, new_tokens, written, own)
     import psutil
 
     tokenizer = local.load_tokenizer(card)
@@ -77,6 +83,7 @@ def estimated(
         import peft  # noqa: F401  (a run imports it too, and its memory counts)
     except ModuleNotFoundError as error:
         raise MissingExtraError("an estimate", "peft", "local") from error
+    give_back()  # what other candidates were tried with
     resident = psutil.Process().memory_info().rss
     drawn = Drawn(technique, card, data, tokenizer)
     work = workload(technique, card, data, tokenizer)
@@ -85,11 +92,11 @@ def estimated(
     few = random.Random(0).sample(data.train, min(ASKED, len(data.train)))
     prompts = [drawn.put(example).input for example in few]
     new_tokens = max(1, min(new_tokens, card.context - work.longest_prompt))
-    quick = held_bytes(work, card.parameters, _quantized(technique))
+    quick = held_bytes(work, card.parameters, is_quantized(innermost(technique)))
     try:
         if quick > memory():
             raise ValueError("its weights alone do not fit")
-        seen = probe(technique, card, data, drawn, tokenizer, prompts)
+        seen = probe.of(technique, data, drawn, tokenizer, prompts)
     except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
         told = str(error).split("\n")[0]
         found = counted(
@@ -99,7 +106,7 @@ def estimated(
         found = replace(found, how=f"{COUNTED_HOW}; not tried: {told}")
     else:
         found = estimate(work, card, seen, resident, answers, new_tokens)
-    return judged(found, technique, work, card, outline(card), memory(), "this machine", new_tokens)
+    return judged(found, technique, work, card, outline(card), limit(), new_tokens)
 
 
 def counted(
@@ -108,9 +115,8 @@ def counted(
 ) -> Estimated:  # fmt: skip
     """By arithmetic, for a device; memory is of each where there are several."""
     customize, epoch, each = seconds(work, shape, active, device, new_tokens, gpus)
-    peak = peak_bytes(
-        work, shape, card.parameters, new_tokens, quantized=_quantized(technique), gpus=gpus
-    )
+    quantized = is_quantized(innermost(technique))
+    peak = peak_bytes(work, shape, card.parameters, new_tokens, quantized=quantized, gpus=gpus)
     return Estimated(
         seconds_to_customize=customize,
         seconds_an_epoch=epoch,
@@ -124,28 +130,31 @@ def counted(
 
 def judged(
     found: Estimated, technique: Any, work: Workload, card: ModelCard, shape: Outline,
-    limit: float, where: str, new_tokens: int, gpus: int = 1,
+    allowed: Limit, new_tokens: int, gpus: int = 1,
 ) -> Estimated:  # fmt: skip
-    """With whether it fits in `limit` bytes and in the base's context, and if not what would."""
-    why = ""
+    """With whether it fits in what it may take and in the base's context, with checkpointing where
+    that is left to us and makes it fit; and if not, what would."""
+    peak, most = found.peak_memory_bytes, allowed.bytes
     if work.longest_prompt >= card.context:
         why = (
             f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
             f"{card.context:,}, the answer included. Shorten them, or choose another base."
         )
-    elif found.peak_memory_bytes > limit:
-        near = nearest(
-            technique, work, card, shape, found.peak_memory_bytes, limit, new_tokens, gpus
+        return replace(found, fits=False, why=why)
+    if peak <= most:
+        return found
+    given = (technique, work, card, shape, peak, most, new_tokens, gpus)
+    if (after := checkpointed(*given)) is not None:
+        told = f"; checkpointing is turned on, as without it {peak / 1e9:.1f} GB were needed"
+        return replace(
+            found,
+            seconds_to_customize=found.seconds_to_customize * AGAIN,
+            seconds_an_epoch=found.seconds_an_epoch * AGAIN,
+            peak_memory_bytes=round(after),
+            how=found.how + told,
         )
-        why = (
-            f"it needs about {found.peak_memory_bytes / 1e9:.1f} GB of memory, and {where} has "
-            f"{limit / 1e9:.1f} GB. {near}"
-        )
-    return replace(found, fits=not why, why=why)
-
-
-def _quantized(technique: Any) -> bool:
-    return getattr(innermost(technique), "quantize", "none") == "4bit"
+    needs = f"it needs about {peak / 1e9:.1f} GB of memory, and {allowed.why}"
+    return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")
 
 
 def estimate(

@@ -8,26 +8,25 @@ came after it is a setting each.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.records import Example, TrainingData
+from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
-from sartor.models import chat, local
+from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.outline import Outline
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
+from sartor.techniques.eva import begin_with_activations
 from sartor.techniques.technique import Customization
 
 INITIAL = "initial"
 """Folder of adapters as they began, where they began in the base's own weights."""
-LOOKED_AT = 64
-"""Training examples whose activations choose how EVA's adapters begin."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -88,6 +87,11 @@ class LoRA(weights.TrainedTechnique):
                 f"{self.name}: initialization is 'pissa', which is kept as a plain adapter and so "
                 "goes with none of dora, ranks and rank_stabilized. Leave those out, or it."
             )
+        if self.quantize != "none" and self.sharding != "none":
+            raise SettingError(
+                f"{self.name}: quantize and sharding are both given; weights in 4 bits are not "
+                "divided among processes. Leave one of the two out."
+            )
         if self.quantize != "none" and self.initialization != "zero":
             raise SettingError(
                 f"{self.name}: initialization is {self.initialization!r}, which changes or reads "
@@ -127,13 +131,14 @@ class LoRA(weights.TrainedTechnique):
         self.refuse(base)
 
         def prepare(network: Any) -> weights.Prepared:
-            prepared = weights.adapted(self.name, network, self._config(network))
+            prepared = weights.adapted(self.name, network, self.configured(network))
             self._refuse_unmatched(prepared.parameters)
             if self.initialization == "pissa":
                 prepared = _kept_as_plain(prepared, directory)
             elif self.initialization == "eva":
                 told = weights.with_instruction(data, self.system)
-                _begin_with_activations(prepared.model, base, told.train[:LOOKED_AT])
+                ranks = (self.rank, *self.ranks.values())
+                begin_with_activations(prepared.model, base, told.train, ranks)
                 prepared = weights.prepared(network, prepared.model)
             second = {n: self.plus_ratio for n in prepared.parameters if ".lora_B." in n}
             return replace(prepared, rates=second if self.plus_ratio != 1 else {})
@@ -159,11 +164,13 @@ class LoRA(weights.TrainedTechnique):
                     f"{', '.join(known)}."
                 )
 
-    def _config(self, network: Any) -> Any:
+    def configured(self, network: Any) -> Any:
+        """PEFT's configuration of the adapters on that network."""
         chosen: Any = self.target_modules
         if self.upper_layers is not None:
             among = layers.upper(network, self.upper_layers, self.name)
             chosen = layers.linear_layers(among)
+        left = layers.not_to_adapt(network)
         with weights.peft_errors(self.name):
             import peft
 
@@ -173,6 +180,7 @@ class LoRA(weights.TrainedTechnique):
                 lora_alpha=self.alpha,
                 lora_dropout=self.dropout,
                 target_modules=chosen if isinstance(chosen, str) else list(chosen),
+                exclude_modules=left or None,
                 rank_pattern=dict(self.ranks),
                 use_rslora=self.rank_stabilized,
                 use_dora=self.dora,
@@ -200,22 +208,3 @@ def _kept_as_plain(prepared: weights.Prepared, directory: Path) -> weights.Prepa
         shutil.rmtree(directory / INITIAL)
 
     return replace(prepared, save=save)
-
-
-def _begin_with_activations(model: Any, base: ModelCard, examples: Sequence[Example]) -> None:
-    """Adapters as the largest directions of what flows through their layers; ranks go where they
-    explain most."""
-    import torch
-
-    tokenizer = local.load_tokenizer(base)
-    rows = [torch.tensor(chat.encode(tokenizer, e.input)[-base.context :]) for e in examples]
-    batches = []
-    for start in range(0, len(rows), 4):
-        part = rows[start : start + 4]
-        ids = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)  # (some, longest)
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in part], batch_first=True)
-        batches.append({"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)})
-    with weights.peft_errors("lora: initialization 'eva'"):
-        import peft
-
-        peft.initialize_lora_eva_weights(model, batches, show_progress_bar=False)

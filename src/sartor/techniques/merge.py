@@ -22,7 +22,8 @@ from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.memory import PeakMemory
 from sartor.settings import STRICT, settings_of
 from sartor.techniques import weights
-from sartor.techniques.earlier import WEIGHTS, adapter_in, earlier
+from sartor.techniques.earlier import WEIGHTS, adapter_in, contents, earlier
+from sartor.techniques.experts import refuse_experts
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
@@ -80,10 +81,17 @@ class Merge:
                 "each, or none, which chooses them on validation."
             )
 
+    def made_of(self) -> str:
+        """Of the adapters that were trained before: what is made of others is made again."""
+        return contents(*self.adapters) if self.adapters else ""
+
     def refuse(self, base: ModelCard) -> None:
-        """ModelError where an adapter is gone, pickled, no LoRA, or of another base."""
+        """ModelError where an adapter is gone, pickled, no LoRA, or of another base; TrainingError
+        where those that would be trained are on a mixture's experts."""
         for name in self.adapters:
             earlier("merge", name, base)
+        if not self.adapters and (Path(base.path) / "config.json").is_file():
+            refuse_experts("merge", innermost(self.inner).configured, base)
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there are no parts to train on, or not as many as weights."""
@@ -104,6 +112,7 @@ class Merge:
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train what is to be merged, unless that was done, and keep the best merge."""
+        self.refuse(base)
         self.refuse_data(data)
         parts = list(self._parts(base, data, directory))
         began = time.perf_counter()

@@ -54,7 +54,7 @@ class PrefixTuning(weights.TrainedTechnique):
             _refuse_short_sight(network, base.context)
             network.requires_grad_(False)
             tokens = virtual_tokens.first(base, data, self.virtual_tokens, self.seed)
-            trained = _trained(prefix.of_tokens(network, tokens)).to(network.device)
+            trained = _trained(_begun(network, tokens)).to(network.device)
             return weights.Prepared(
                 dict(trained.named_parameters()),
                 lambda folder: _save(trained(), base, folder),
@@ -88,6 +88,16 @@ def _refuse_short_sight(network: Any, context: int) -> None:
             " a running state: what stands before a long request would be out of sight. "
             "Use p-tuning or lora, or another base."
         )
+
+
+def _begun(network: Any, tokens: list[int]) -> prefix.Prefix:
+    try:
+        return prefix.of_tokens(network, tokens)
+    except AttributeError as error:
+        raise TrainingError(
+            f"prefix-tuning: a {type(network).__name__} keeps something else than keys and values "
+            f"by layer ({error}). Use p-tuning or lora, or another base."
+        ) from error
 
 
 def _trained(first: prefix.Prefix) -> Any:

@@ -27,6 +27,8 @@ NARROWED = "_sartor_narrowed"
 """Where the last block gives scored places alone (lean_blocks.py)."""
 TOLERANCE = 1e-2
 """Mean difference, in parts of the mean size, that rounding alone explains."""
+UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
+"""What modules raise that take or give something else."""
 
 _scored: ContextVar[torch.Tensor | None] = ContextVar("scored", default=None)
 
@@ -75,15 +77,18 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
     places = torch.tensor([1, len(tokens) - 1], device=network.device)
     before = {module: vars(module).get("forward") for module in modules}
     with torch.no_grad():
-        whole = _hidden(network, ids)[places].float()
+        try:
+            whole = _hidden(network, ids)[places].float()
+        except UNFIT:  # some call another thing their decoder: ModernBERT its head
+            return 0
         for module in modules:
             module.forward = _restricted(module.forward)
         setattr(network, USED, True)
         try:
             with scoring(network, places):
                 part = _hidden(network, ids)[places].float()
-        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
-            part = torch.full_like(whole, torch.inf)  # they take or give something else
+        except UNFIT:
+            part = torch.full_like(whole, torch.inf)
     if (whole - part).abs().mean() <= TOLERANCE * whole.abs().mean():
         return len(modules)
     for module, forward in before.items():

@@ -1,18 +1,21 @@
 """Multiple choice by generation: the letter that the answer chooses.
 
 Read strictly: the letter alone, before a stop or bracket, or after "answer is"; or an option's own
-words. What names none is wrong. (By likelihood, where the model's own scores choose among the
-options: sartor.evaluation.forgetting.)
+words. What names none is wrong. The options are the example's `choices`, or those that its request
+lists. (By likelihood, where the model's own scores choose among them: choice_likelihood.py.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import ClassVar
 
-from sartor.data.records import Conversation
+from sartor.data.records import Conversation, Example
 from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.against_targets import REFUSED
+from sartor.evaluation.scorers.refusal import is_abstention
 from sartor.evaluation.scorers.wording import normalize
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*?)\s*$", re.MULTILINE)
@@ -32,14 +35,25 @@ class Choice:
         """Of examples of which a target is an option: a letter, or the words of one."""
         found = []
         for prediction in predictions:
-            options = options_in(prediction.example.input)
-            rights = {chosen(target, options) for target in prediction.example.targets} - {""}
-            if rights:
-                said = chosen(prediction.completion.text, options)
-                why = "" if said else "names no option"
+            if rights := right_options(prediction.example):
+                said = chosen(prediction.completion.text, options_of(prediction.example))
+                why = "" if said else _why_none(prediction)
                 right = float(said in rights)
                 found.append(Score(prediction.example.id, self.name, right, why))
         return found
+
+
+def options_of(example: Example) -> dict[str, str]:
+    """Its options by letter, as they are compared."""
+    if example.choices:
+        return dict(zip(ascii_uppercase, map(normalize, example.choices), strict=False))
+    return options_in(example.input)
+
+
+def right_options(example: Example) -> set[str]:
+    """The letters of those that a target names."""
+    options = options_of(example)
+    return {chosen(target, options) for target in example.targets} - {""}
 
 
 def options_in(conversation: Conversation) -> dict[str, str]:
@@ -57,3 +71,7 @@ def chosen(text: str, options: dict[str, str]) -> str:
         return str(named.pop())
     same = [letter for letter, option in options.items() if option == normalize(text)]
     return same[0] if len(same) == 1 else ""
+
+
+def _why_none(prediction: Prediction) -> str:
+    return REFUSED if is_abstention(prediction.completion.text) else "names no option"

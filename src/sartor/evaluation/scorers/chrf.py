@@ -1,20 +1,26 @@
 """chrF: overlap of runs of one to six letters, by sacrebleu.
 
 Popović 2015, W15-3049: kinder than words to languages that inflect. With `word_order = 2` it is
-chrF++. The best over the targets.
+chrF++. For each example the best over the targets, and over all examples corpus chrF: the mean of
+the one is not the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorer import Corpus
 from sartor.evaluation.scorers.against_targets import scores_over_targets
 from sartor.settings import STRICT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,6 +38,23 @@ class ChrF:
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         return scores_over_targets(self.name, predictions, self._measure)
 
+    def corpus(self, predictions: Sequence[Prediction]) -> list[Corpus]:
+        """Corpus chrF over the examples that have targets and can be answered."""
+        import numpy as np
+
+        kept = [p for p in predictions if p.example.targets and p.example.answerable]
+        if not kept:
+            return []
+        rows = [self._counts(p.completion.text, p.example.targets) for p in kept]
+        counts = np.array(rows, dtype=np.float64)  # (examples, 3 * orders)
+        return [
+            Corpus(
+                f"{self.name} (corpus)",
+                tuple(p.example for p in kept),
+                lambda times: corpus_chrf(times @ counts, self.beta),
+            )
+        ]
+
     @cached_property
     def _library(self) -> Any:
         from sacrebleu.metrics.chrf import CHRF
@@ -43,3 +66,20 @@ class ChrF:
             return 1.0
         found = float(self._library.sentence_score(answer, list(targets)).score)
         return min(1.0, round(found / 100, 12))
+
+    def _counts(self, answer: str, targets: tuple[str, ...]) -> list[int]:
+        """Runs in the answer, in its best target, and in both, of each length."""
+        [found] = self._library._extract_corpus_statistics([answer], [[t] for t in targets])
+        return list(found)
+
+
+def corpus_chrf(counts: NDArray[np.float64], beta: int) -> float:
+    """From runs said, wanted and matched of each length, summed over all answers."""
+    said, wanted, matched = counts.reshape(-1, 3).T  # (orders,) each
+    seen = (said > 0) & (wanted > 0)  # longer than any text: no part of the mean
+    if not seen.any() or not matched.any():
+        return 0.0
+    precision = float((matched[seen] / said[seen]).mean())
+    recall = float((matched[seen] / wanted[seen]).mean())
+    weight = beta**2
+    return min(1.0, (1 + weight) * precision * recall / (weight * precision + recall))

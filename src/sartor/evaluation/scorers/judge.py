@@ -90,8 +90,8 @@ class Judge(Placed):
         parts = [self._validity(predictions)]
         if self.repeats > 1 and (several := [pstdev(one) for one in grades if len(one) > 1]):
             parts.append(
-                f"grades of one answer differ by {fmean(several):.2f} (standard deviation of "
-                f"{self.repeats})"
+                f"grades of one answer differ by {fmean(several):.2f} (standard deviation over its "
+                f"{self.repeats} repeats)"
             )
         if failed:
             unread = sum(1 for one in grades if not one)
@@ -117,10 +117,12 @@ class Judge(Placed):
         return agreement(*map(list, zip(*read, strict=True))) if read else None  # type: ignore[arg-type]
 
     def _validity(self, predictions: Sequence[Prediction]) -> str:
-        found = self.agreement(predictions) if self._labels else None
-        if found is None:
+        if not self._labels:
             return UNVALIDATED
-        return found.told(self.min_kappa)
+        found = self.agreement(predictions)
+        return (
+            found.told(self.min_kappa, len(self._labels)) if found else nothing_read(self._labels)
+        )
 
     def _share(self, grades: Sequence[int]) -> float:
         return (fmean(grades) - self.lowest) / (self.highest - self.lowest)
@@ -172,6 +174,14 @@ class Judge(Placed):
 
     def _is_grade(self, value: Any) -> bool:
         return type(value) is int and self.lowest <= value <= self.highest
+
+
+def nothing_read(labels: Sequence[Any]) -> str:
+    """What is said of a judge none of whose replies on what an expert labelled could be read."""
+    return (
+        f"unvalidated: of the {len(labels)} answers that an expert labelled it judged none that "
+        "could be read. Each needs an input where its id is of no test example"
+    )
 
 
 def rubric_text(rubric: str, scorer: Any) -> str:

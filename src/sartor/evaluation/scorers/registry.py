@@ -27,6 +27,7 @@ SCORERS: dict[str, str] = {
     "chrf": "sartor.evaluation.scorers.chrf:ChrF",
     "label": "sartor.evaluation.scorers.label:Label",
     "choice": "sartor.evaluation.scorers.choice:Choice",
+    "choice_likelihood": "sartor.evaluation.scorers.choice_likelihood:ChoiceLikelihood",
     "fields": "sartor.evaluation.scorers.json_fields:JsonFields",
     "embedding": "sartor.evaluation.scorers.embedding:Embedding",
     "repetition": "sartor.evaluation.scorers.repetition:Repetition",

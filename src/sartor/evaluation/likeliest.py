@@ -1,0 +1,112 @@
+"""Which of an example's options the candidate's own model finds likeliest: nothing is generated.
+
+The stack stays as it is: prompts are written, examples shown and passages retrieved as for an
+answer, and at its core, where that would be written, the options are scored instead, each by the
+mean log probability of its tokens. That takes a local model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sartor import progress
+from sartor.data.files import digest, read_json, write_json
+from sartor.data.records import Conversation
+from sartor.errors import ModelError, PromptTooLongError
+from sartor.evaluation.records import Prediction
+from sartor.evaluation.scorer import Choosing, Scorer
+from sartor.models.language_model import Completion, Sampling
+from sartor.models.likelihood import log_likelihoods
+
+
+def with_likeliest(
+    predictions: Sequence[Prediction],
+    scorers: Sequence[Scorer],
+    load: Callable[[], Any],
+    folder: Path,
+    what: str,
+) -> list[Prediction]:
+    """The predictions, with the option that the model chooses where a scorer asks for it.
+
+    `folder` keeps the choices, so that no model is loaded (`load`) for them twice; `what` names the
+    work.
+    A model that scores no given texts chooses nothing, and that is said.
+    """
+    choosing = next((one for one in scorers if isinstance(one, Choosing)), None)
+    if choosing is None:
+        return list(predictions)
+    options = {p.example.id: choosing.options(p.example) for p in predictions}
+    options = {id: texts for id, texts in options.items() if texts}
+    path = folder / f"choices-{digest(options)[:12]}.json"
+    if not path.is_file():
+        try:
+            write_json(path, _choices(predictions, options, load(), what))
+        except ModelError as error:
+            progress.say(f"{what}: {choosing.name}: {error}")
+            return list(predictions)
+    found = read_json(path, dict[str, int])
+    return [replace(p, likeliest=found.get(p.example.id)) for p in predictions]
+
+
+def _choices(
+    predictions: Sequence[Prediction], options: dict[str, tuple[str, ...]], model: Any, what: str
+) -> dict[str, int]:
+    """By example id the number of the option; those whose prompt leaves no room are left out."""
+    core = model
+    while hasattr(core, "inner"):
+        core = core.inner
+    chooser = _Chooser(core)
+    stack, found = _around(model, chooser), dict[str, int]()
+    with progress.task(f"{what}, by likelihood", len(options), "examples") as task:
+        for prediction in predictions:
+            if not (texts := options.get(prediction.example.id)):
+                continue
+            chooser.options = texts
+            try:
+                [made] = stack.generate([prediction.example.input], Sampling())
+                found[prediction.example.id] = int(made.text)
+            except PromptTooLongError:
+                pass  # it counts as unanswered
+            task.advance(1)
+    return found
+
+
+class _Chooser:
+    """Stands where the model at the core does, and gives the number of an option for an answer."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self.options: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        asked = list(conversations)
+        found = log_likelihoods(self._core, asked, [self.options] * len(asked))
+        answers = []
+        for likelihoods in found:
+            known = {place: one for place, one in enumerate(likelihoods) if one is not None}
+            if len(known) < len(self.options):
+                raise PromptTooLongError(
+                    "the prompt leaves no room for its options in the model's context; use fewer "
+                    "passages or examples, or a base with a longer context"
+                )
+            best = max(known, key=lambda place: known[place].total / known[place].tokens)
+            answers.append(Completion(str(best), "stop", 0, 0, 0.0))
+        return answers
+
+
+def _around(model: Any, core: Any) -> Any:
+    """The same stack with another core; the model itself is left as it is."""
+    if not hasattr(model, "inner"):
+        return core
+    other = copy.copy(model)
+    other.inner = _around(model.inner, core)
+    return other

@@ -1,0 +1,40 @@
+"""Multiple choice by likelihood: whether the model itself finds a right option the likeliest.
+
+Nothing is generated (evaluation/likeliest.py), so a model that knows the answer and not the form
+is not marked down for it. `choice` judges what it writes. For local models; answers made elsewhere
+and those of remote models have no such score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from sartor.data.records import Example
+from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.scorers.choice import options_of, right_options
+
+
+class ChoiceLikelihood:
+    """1 when the likeliest option is a target's."""
+
+    name: ClassVar[str] = "choice_likelihood"
+    binary: ClassVar[bool] = True
+
+    def options(self, example: Example) -> tuple[str, ...]:
+        """As the model would write them: the example's `choices`, else the letters of those that
+        its request lists; none where no target is among them."""
+        options = options_of(example)
+        if not right_options(example) & options.keys():
+            return ()
+        return example.choices or tuple(options)
+
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
+        """Of examples of which a target is an option, where the model could be asked."""
+        found = []
+        for prediction in predictions:
+            if prediction.likeliest is not None:
+                letter = list(options_of(prediction.example))[prediction.likeliest]
+                right = float(letter in right_options(prediction.example))
+                found.append(Score(prediction.example.id, self.name, right, f"chose {letter}"))
+        return found

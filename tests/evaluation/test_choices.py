@@ -1,0 +1,134 @@
+"""Multiple choice: by what is written, and by what the model itself finds likeliest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import tiny_models
+
+from sartor.data.example_rows import BadRow, example
+from sartor.data.records import Conversation, Example, Message
+from sartor.evaluation.likeliest import with_likeliest
+from sartor.evaluation.records import Prediction
+from sartor.evaluation.scorers.registry import load_scorer
+from sartor.models.language_model import Completion
+from sartor.models.likelihood import log_likelihoods
+from sartor.models.local_model import LocalModel
+from sartor.models.scripted import ScriptedModel
+from sartor.techniques.few_shot import Shots, Shown
+from sartor.techniques.zero_shot import Prompted, with_system
+
+COLORS = ("green", "the notice period is four weeks", "red")
+LISTED = "Which color?\nA. green\nB. a long and winding color\nC. red"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
+    return LocalModel(tiny_models.save(tmp_path_factory.mktemp("tiny") / "llama"))
+
+
+def asked(
+    said: str, target: str, choices: tuple[str, ...] = (), text: str = "Which color?"
+) -> Prediction:
+    made = Example("e", (Message("user", text),), (target,), choices=choices)
+    return Prediction(made, Completion(said, "stop", 1, 1, 0.1))
+
+
+def likeliest(model: LocalModel, conversation: Conversation, options: tuple[str, ...]) -> int:
+    [found] = log_likelihoods(model, [conversation], [options])
+    means = [one.total / one.tokens for one in found if one]
+    return means.index(max(means))
+
+
+def chosen(model: Any, made: Prediction, folder: Path) -> Prediction:
+    [found] = with_likeliest([made], [load_scorer("choice_likelihood")], lambda: model, folder, "x")
+    return found
+
+
+def test_the_model_behind_its_prompt_is_asked_which_option_is_likeliest(
+    model: LocalModel, tmp_path: Path
+) -> None:
+    scorer = load_scorer("choice_likelihood")
+    prompted = Prompted(model, "Answer with a color.")
+    wanted = likeliest(
+        model, with_system((Message("user", "Which color?"),), prompted.system), COLORS
+    )
+    for place, target in enumerate(COLORS):
+        found = chosen(prompted, asked("", target, COLORS), tmp_path / str(place))
+        assert found.likeliest == wanted
+        [score] = scorer.score([found])
+        assert (score.value, score.explanation) == (place == wanted, f"chose {'ABC'[wanted]}")
+
+
+def test_shown_examples_stand_before_the_options(model: LocalModel, tmp_path: Path) -> None:
+    pool = [Example("t", (Message("user", "Which lamp?"),), ("red",))]
+    shots = Shots(pool, 1, "fixed")
+    stack = Shown(model, shots)
+    request = (Message("user", "Which color?"),)
+    wanted = likeliest(model, shots.before(request, 1), COLORS)
+    assert chosen(stack, asked("", "red", COLORS), tmp_path).likeliest == wanted
+    assert stack.inner is model  # as it was
+
+
+def test_options_that_a_request_lists_are_chosen_by_their_letters(
+    model: LocalModel, tmp_path: Path
+) -> None:
+    wanted = likeliest(model, (Message("user", LISTED),), ("A", "B", "C"))
+    made = asked("", "red", text=LISTED)
+    assert chosen(model, made, tmp_path).likeliest == wanted
+
+
+def test_a_choice_is_made_once(model: LocalModel, tmp_path: Path) -> None:
+    def unloaded() -> Any:
+        raise AssertionError("loaded again")
+
+    made = asked("", "red", COLORS)
+    first = chosen(model, made, tmp_path)
+    scorers = [load_scorer("choice_likelihood")]
+    assert with_likeliest([made], scorers, unloaded, tmp_path, "x") == [first]
+    assert with_likeliest([made], [load_scorer("choice")], unloaded, tmp_path, "x") == [made]
+
+
+def test_a_model_that_scores_no_texts_has_no_such_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = chosen(ScriptedModel(lambda _: "red"), asked("", "red", COLORS), tmp_path)
+    assert load_scorer("choice_likelihood").score([found]) == []
+
+
+def test_no_option_is_asked_for_where_none_is_right(model: LocalModel, tmp_path: Path) -> None:
+    assert chosen(model, asked("", "purple", COLORS), tmp_path).likeliest is None
+    assert chosen(model, asked("", "B"), tmp_path).likeliest is None  # nothing is listed
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "why"),
+    [
+        ("red", 1, ""),
+        ("C", 1, ""),
+        ("The answer is C.", 1, ""),
+        ("green", 0, ""),
+        ("purple", 0, "names no option"),
+        ("I don't know.", 0, "refused"),
+    ],
+)
+def test_what_is_written_is_read_against_the_examples_choices(
+    said: str, right: float, why: str
+) -> None:
+    [score] = load_scorer("choice").score([asked(said, "red", COLORS)])
+    assert (score.value, score.explanation) == (right, why)
+
+
+def test_choices_are_read_from_rows_and_cells() -> None:
+    row = {"input": "Which?", "output": "red"}
+    assert example({**row, "choices": ["red", "blue"]}, "1", "f").choices == ("red", "blue")
+    assert example({**row, "choices": '["red", "blue"]'}, "1", "f").choices == ("red", "blue")
+    assert example(row, "1", "f").choices == ()
+    for bad, said in (
+        (["red"], "a list of 2 to 26"), ("red", "a list of 2 to 26"),
+        (["red", "red"], "two are the same"), (["red", 3], r"choices\[1\]: is 3"),
+    ):  # fmt: skip
+        with pytest.raises(BadRow, match=said):
+            example({**row, "choices": bad}, "1", "f")

@@ -1,0 +1,71 @@
+"""The accuracy of a served judge on the labelled claims, as users would measure theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.models.endpoints import KEY, Got, Say, completion, endpoint
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "grounding.py"
+HELD = [
+    (claim["claim"], claim["label"])
+    for row in map(json.loads, filter(None, (BENCHMARK.parent / "data" / "grounding.jsonl")
+                                      .read_text("utf-8").split("\n")))
+    if row["part"] == "held-out"
+    for claim in row["claims"]
+]  # fmt: skip
+LIMIT = 60
+
+
+def careless(got: Got) -> Say:
+    """Right about what is supported, takes every contradiction for missing, and does not say what
+    a missing one is in the form that was asked for."""
+    asked = got.body["messages"][-1]["content"]
+    found = re.search(r"<<<(claim \w+)\n(.*)\n\1>>>", asked, re.DOTALL)
+    assert found
+    label = dict(HELD)[found[2]]
+    if label == "not in passage":
+        return Say(body=completion("It is not in the passage."))
+    verdict = "supported" if label == "supported" else "not in passage"
+    return Say(body=completion(json.dumps({"verdict": verdict})))
+
+
+def measure(monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -> Any:
+    monkeypatch.setattr(sys, "argv", ["grounding.py", *words])
+    runpy.run_path(str(BENCHMARK), run_name="__main__")
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_served_judge_is_measured_on_the_labelled_claims(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    by_label = {
+        label: sum(one == label for _, one in HELD[:LIMIT]) for label in dict(HELD).values()
+    }
+    with endpoint(careless) as server:
+        words = ("--judge", "clever", "--endpoint", server.url, "--key-env", "JUDGE_KEY",
+                 "--limit", str(LIMIT), "--kept", str(tmp_path))  # fmt: skip
+        told = measure(monkeypatch, capsys, *words)
+        asked = len(server.got)
+        assert measure(monkeypatch, capsys, *words) == told
+        assert len(server.got) == asked  # nothing is paid for twice
+    assert asked == LIMIT
+    assert {got.body["model"] for got in server.got} == {"clever"}
+    assert {got.headers["Authorization"] for got in server.got} == {f"Bearer {KEY}"}
+    assert told["unread"] == by_label["not in passage"] > 0
+    rates = told["supported or not"]
+    assert (rates["supported"]["right"], rates["supported"]["n"]) == (1, by_label["supported"])
+    assert rates["contradicted"]["right"] == 1  # it is not supported, whatever else it is
+    assert rates["not in passage"]["right"] == 0  # what cannot be read is not right
+    right = LIMIT - by_label["not in passage"]
+    assert rates["all"]["right"] == pytest.approx(right / LIMIT, abs=1e-4)
+    assert rates["all"]["low"] < rates["all"]["right"] < rates["all"]["high"]
+    assert told["label named"] == {"supported": 1, "contradicted": 0, "not in passage": 0}
+    assert KEY not in "".join(p.read_text("latin-1") for p in tmp_path.rglob("*") if p.is_file())
