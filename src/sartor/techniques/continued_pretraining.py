@@ -23,6 +23,7 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, load_inner, save_inner
 from sartor.techniques.zero_shot import ZeroShot
+from sartor.tracking.tracker import stage
 from sartor.training.corpus import Corpus
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 
@@ -68,7 +69,8 @@ class ContinuedPretraining(TrainingSettings):
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train on documents, keep the base that makes, and fit what is inside on it."""
         self.refuse_data(data)
-        read = self._read(base, data, directory)
+        with stage("documents"):
+            read = self._read(base, data, directory)
         inner = save_inner(self.inner, kept_base(base, directory / BASE), data, directory)
         note = f"read {len(data.documents)} documents: {', '.join(read.notes)}"
         made = around(self, inner, directory, made_of=read.digest, seconds=read.seconds, note=note)

@@ -29,6 +29,7 @@ from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import innermost, save_inner
+from sartor.tracking.tracker import stage
 
 PARTS, REST = "parts", "the rest"
 
@@ -165,7 +166,8 @@ class Merge:
             folder = directory / PARTS / str(number)
             if self.by == "seed":
                 technique = _seeded(self.inner, innermost(self.inner).seed + number)
-            made = save_inner(technique, base, part, folder)
+            with stage(f"adapter {number + 1}"):
+                made = save_inner(technique, base, part, folder)
             found = adapter_in(Path(made.directory)).absolute()
             yield Part(earlier("merge", str(found), base), len(part.train), made)
 

@@ -26,6 +26,7 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, load_inner, save_inner
+from sartor.tracking.tracker import stage
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 from sartor.training.objective import Objective
 from sartor.training.preferences import pairs_of
@@ -109,7 +110,7 @@ class PreferenceTuning(ABC):
     ) -> Trained:  # fmt: skip
         """Right answers, then preferences."""
         if self.supervised:
-            with watched_by(None):
+            with watched_by(None), stage("answers"):
                 train(trainable, data, options, directory / ANSWERS, f"{what}: answers")
         own = {key: value for key, value in settings_of(self).items() if key != "inner"}
         preferring = replace(

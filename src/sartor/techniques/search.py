@@ -31,6 +31,7 @@ from sartor.techniques.search_space import defaults, distributions, values, vari
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, innermost, load_inner
+from sartor.tracking.tracker import stage
 from sartor.training.loop import Trained
 from sartor.training.watching import Curve, watched_by
 
@@ -174,7 +175,7 @@ class Search:
         began = time.perf_counter()
         say(f"search: trial {number + 1} of {self.trials}: {settings}")
         try:
-            with watched_by(watch):
+            with watched_by(watch), stage(f"trial {number + 1}"):
                 made = technique.fit(base, data, folder)
         except (_Pruned, TrainingError) as ended:
             state: Literal["pruned", "failed"] = "pruned"
