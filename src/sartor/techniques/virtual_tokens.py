@@ -19,7 +19,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
@@ -56,6 +56,11 @@ class VirtualTokens(weights.TrainedTechnique):
         """What is trained: called, it gives the virtual tokens, at first `tokens` (virtual tokens,
         hidden)."""
         raise NotImplementedError
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where virtual tokens cannot stand before others."""
+        if (network := empty_alike(base)) is not None:
+            _refuse_deep_embeddings(network, self.name)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
