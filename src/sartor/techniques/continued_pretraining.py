@@ -17,7 +17,7 @@ from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.full import FullFineTuning, keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
@@ -56,7 +56,8 @@ class ContinuedPretraining(TrainingSettings):
                 f"{self.name}: piece_tokens is {self.piece_tokens}; it must be 8 or more (256 to "
                 "2048 is usual)"
             )
-        self.stage()  # refuses a wrong rank
+        with told_by(self.name):
+            self.stage()  # refuses a wrong rank
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there is nothing to read."""

@@ -20,10 +20,11 @@ from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.memory import PeakMemory
+from sartor.models.outline import empty_alike
 from sartor.settings import STRICT, settings_of
 from sartor.techniques import weights
 from sartor.techniques.earlier import WEIGHTS, adapter_in, contents, earlier
-from sartor.techniques.experts import refuse_experts
+from sartor.techniques.experts import LAYERS_ONLY, refuse_adapted
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
@@ -76,6 +77,10 @@ class Merge:
             )
         if self.most < 1 or (self.by == "seed" and self.most < 2):
             raise SettingError(f"merge: most is {self.most}; it must be 1 or more, 2 by seed")
+        if self.weights and not any(self.weights):
+            raise SettingError(
+                "merge: weights are all 0; give one of them above 0, or leave them out"
+            )
         if self.adapters and self.weights and len(self.weights) != len(self.adapters):
             raise SettingError(
                 f"merge: {len(self.weights)} weights for {len(self.adapters)} adapters. Give one "
@@ -91,8 +96,10 @@ class Merge:
         where those that would be trained are on a mixture's experts."""
         for name in self.adapters:
             earlier("merge", name, base)
-        if not self.adapters and (Path(base.path) / "config.json").is_file():
-            refuse_experts("merge", innermost(self.inner).configured, base)
+        if not self.adapters and (network := empty_alike(base)) is not None:
+            config = innermost(self.inner).configured(network)
+            model = weights.adapted("merge", network, config).model
+            refuse_adapted("merge", model, f"{LAYERS_ONLY} under [techniques.lora].")
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there are no parts to train on, or not as many as weights."""

@@ -21,7 +21,7 @@ from sartor.data.files import digest
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.weights import TrainedTechnique
@@ -66,7 +66,8 @@ class PreferenceTuning(ABC):
             raise SettingError(
                 f"{self.name}: beta is {self.beta}; it must be above 0 (0.01 to 0.5 is usual)"
             )
-        self._preferring(self.inner)  # refuses wrong rates and epochs
+        with told_by(self.name):
+            self._preferring(self.inner)  # refuses wrong rates and epochs
 
     @abstractmethod
     def _objective(self) -> Objective:

@@ -24,7 +24,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SettingError, TrainingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.progress import say
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.search_space import defaults, distributions, values, varied
@@ -106,7 +106,8 @@ class Search:
                 raise SettingError(f"search: {name} is {value}; it must be above 0")
         for name, written in self._space.items():
             for value in values(name, written):
-                varied(self.inner, {name: value})  # which refuses what makes no sense
+                with told_by("search", f"space.{name} holds {value!r}: "):
+                    varied(self.inner, {name: value})  # which refuses what makes no sense
 
     def refuse(self, base: ModelCard) -> None:
         """MissingExtraError where Optuna is not installed."""
