@@ -80,6 +80,17 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek_v3": ("deepseek_v3", LATENT),
 }
 """Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
+OPT: dict[str, Any] = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
+HYBRID: dict[str, Any] = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16}
+HYBRID |= {"mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 16}
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon_h1": ("falcon_h1", HYBRID),
+    "megatron-bert": ("megatron-bert", {"is_decoder": True}),
+    "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),
+    "opt": ("opt", OPT),
+    "phimoe": ("phimoe", {"num_local_experts": 2, "num_experts_per_tok": 2}),
+}
+"""Others, which only tests of what is odd about them use."""
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -107,7 +118,7 @@ def network(architecture: str = "llama") -> Any:
     local.require_transformers()
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kind, differing = ARCHITECTURES[architecture]
+    kind, differing = (ARCHITECTURES | MORE)[architecture]
     config = AutoConfig.for_model(kind, **{**SHAPE, "vocab_size": len(tokenizer()), **differing})
     made = AutoModelForCausalLM.from_config(config).float().eval()
     generator = torch.Generator().manual_seed(1)

@@ -1,7 +1,8 @@
 """What a run would do and take, before anything is spent: `sartor check`.
 
 The data are read and divided as a run would; the base is described and its speed on this machine is
-probed on thin copies; nothing is trained, answered or written.
+probed on thin copies; nothing is trained or answered. All that is written is what the probe found,
+in `.sartor/probes/`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sartor.data.files import to_json
 from sartor.data.prepare import Prepared
 from sartor.evaluation.sampling import sampling_for
 from sartor.journey import Project, bases, collected_and_prepared
+from sartor.models.devices import at_most
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
@@ -24,6 +27,8 @@ from sartor.trial import Trial
 
 FEW = 100
 """Test examples; below this only large differences can be told."""
+PROBES = "probes"
+"""Folder of the workspace: what was tried on this machine, by all that it depends on."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _plain(card: ModelCard) -> dict[str, Any]:
 
 def check(one: Project) -> Checkup:
     """Look at the project file, the data, the bases and every candidate."""
-    with one.names.in_use():
+    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb):
         return _check(one)
 
 
@@ -161,38 +166,40 @@ def expected(
         wanted = one.file.evaluate.max_new_tokens
         rooms.append(sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens)
         several = [trial for trial in trials if trial.base == base]
-        look = _on_remote if card.remote is not None else _on_this_machine
-        estimates += look(several, card, prepared, tokenizer, rooms[-1])
+        if card.remote is not None:
+            estimates += _on_remote(several, card, prepared, tokenizer)
+        else:
+            kept = one.workspace.folder(PROBES)
+            estimates += _on_this_machine(several, card, prepared, rooms[-1], kept)
     return estimates, rooms[0]
 
 
 def _on_this_machine(
-    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any, room: int
+    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, room: int, kept: Path
 ) -> list[Expected]:
     from sartor.techniques.estimate import estimated
+    from sartor.techniques.probe import Probe
 
-    del tokenizer  # the estimate loads the base's own
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
     say(f"base {card.name}: every candidate is tried on copies of few of its layers")
     estimates = []
-    with task("estimate", len(trials), "candidates") as bar:
+    with task("estimate", len(trials), "candidates") as bar, Probe(card, kept) as probe:
         for trial in trials:
-            found = estimated(trial.technique, card, training, answers, room)
+            found = estimated(trial.technique, card, training, answers, room, probe=probe)
             estimates.append(Expected.of(trial, found))
             bar.advance()
     return estimates
 
 
 def _on_remote(
-    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any, room: int
+    trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any
 ) -> list[Expected]:
     import psutil
 
     from sartor.techniques.priced import priced
     from sartor.techniques.workload import workload
 
-    del room  # answers are taken to be as long as the right ones
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
     estimates = []

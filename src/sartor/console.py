@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.progress import (
     BarColumn,
     Progress,
@@ -27,8 +27,10 @@ from rich.text import Text
 
 from sartor.checkup import Checkup
 from sartor.costing import Costs
+from sartor.data.cleaning import harmless
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
+from sartor.evaluation.trust import said_of
 from sartor.models.catalogue import Memory, Shortlist
 from sartor.outcome import TO_LABEL, Outcome
 from sartor.progress import Task
@@ -38,6 +40,11 @@ WIDTH = 150
 """Columns of a table where there is no terminal."""
 EVERY_SECONDS = 30.0
 """How often long work tells of itself where there is no terminal."""
+
+
+def escape(text: str) -> str:
+    """As it stands: neither rich's marks nor control characters in it do anything."""
+    return without_markup(harmless(text))
 
 
 def console() -> Console:
@@ -137,7 +144,8 @@ class _Line:
         parts = [f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit}".rstrip()]
         parts.append(f"{rate:,.1f}/s")
         parts.append(f"{spent:,.0f} s" + (f", {left:,.0f} s left" if left >= 1 else ""))
-        print(" · ".join([*parts, *([self.note] if self.note else [])]), file=sys.stderr)
+        told = " · ".join([*parts, *([self.note] if self.note else [])])
+        print(harmless(told), file=sys.stderr)
 
 
 class Lines:
@@ -157,7 +165,7 @@ class Lines:
             task.tell()
 
     def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        print(harmless(message), file=sys.stderr, flush=True)
 
 
 def reporter() -> Bars | Lines:
@@ -199,9 +207,9 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for said in outcome.not_tried:
         shown.print(escape(said))
     _print_words(shown, outcome)
-    for report in outcome.reports:
-        if note := report.notes.get(scorer):
-            shown.print(escape(f"{report.candidate}, {scorer}: {note}"))
+    for noted, names, note in said_of(outcome.reports):
+        if noted == scorer:
+            shown.print(escape(f"{scorer} of {names}: {note}"))
     shown.print(f"report: {escape(str(outcome.page))}")
 
 
@@ -251,6 +259,8 @@ def print_difference(found: Difference) -> None:
             f"{found.scorer}: {gap} on {found.n:,} examples that both answered, p = {found.p:.2g}"
         )
     )
+    for _, names, note in found.notes:
+        shown.print(escape(f"{found.scorer} of {names}: {note}"))
 
 
 def print_history(runs: Sequence[Run]) -> None:
@@ -261,9 +271,11 @@ def print_history(runs: Sequence[Run]) -> None:
         title = f"run {run.number} · {run.at} · base {run.base} · {winner}"
         shown.print(f"[bold]{escape(title)}[/bold]")
         shown.print(f"data {run.data[:12]}; looks at this test part so far: {run.looks}")
+        noted: list[str] = []
         table = _table("candidate", "changed", f"validation {run.scorer}", "effect", "cost/1,000")
         for entry in run.entries:
             value, effect = entry.validation, entry.effect
+            noted += [entry.note] if entry.note else []
             table.add_row(
                 escape(entry.candidate),
                 escape("; ".join(entry.changed)) or "-",
@@ -275,6 +287,8 @@ def print_history(runs: Sequence[Run]) -> None:
                 _per_thousand(entry.cost_per_answer),
             )
         shown.print(table)
+        for note in dict.fromkeys(noted):
+            shown.print(escape(f"{run.scorer}: {note}"))
 
 
 def _per_thousand(cost: float | None) -> str:

@@ -6,6 +6,7 @@ and the base's configuration are at hand; elsewhere, and from numbers alone, it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -132,8 +133,9 @@ def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine
 def of_project(one: Project, machine: Machine) -> Costs:
     """Every candidate of a project, on its own data; ModelError where no base has weights here."""
     from sartor.journey import bases, collected_and_prepared
+    from sartor.models.devices import at_most
 
-    with one.names.in_use():
+    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb):
         cards = {base: card for base, card in bases(one).items() if card.remote is None}
         if not cards:
             raise ModelError(
@@ -214,19 +216,21 @@ def lengths_of(base: str, file: Path) -> Lengths:
     return Lengths(max(1, round(asked)), max(1, round(answered)), len(found))
 
 
-def usual_memory(model: FoundationModel, use: str) -> float:
-    """Bytes that a use of a model takes on one GPU with requests of `USUAL`; by so many bytes a
-    parameter where its shape is not in the catalogue."""
+def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> float:
+    """Bytes that a use of a model takes on one GPU with requests of `USUAL`, with checkpointing
+    where `room` bytes need it; by so many a parameter where the catalogue has not its shape."""
     if model.shape is None or use not in USES:
         return model.memory(use)
     from sartor.models.outline import known
     from sartor.techniques import workload
     from sartor.techniques.arithmetic import BESIDE, peak_bytes
+    from sartor.techniques.fitting import checkpointed
 
     card, shape, _ = known(model.id)
-    work = workload.from_numbers(_built(USES[use]), card, shape, **asdict(USUAL))
-    room = USUAL.answer_tokens
-    return BESIDE + peak_bytes(work, shape, model.parameters, room, quantized=use == "qlora")
+    technique, written = _built(USES[use]), USUAL.answer_tokens
+    work = workload.from_numbers(technique, card, shape, **asdict(USUAL))
+    peak = BESIDE + peak_bytes(work, shape, model.parameters, written, quantized=use == "qlora")
+    return checkpointed(technique, work, card, shape, peak, room, written) or peak
 
 
 def _built(name: str) -> Any:
@@ -252,14 +256,15 @@ def _counted(
     name: str, technique: Any, work: Any, described: Any, device: Any, machine: Machine,
     answers: int = ANSWERS,
 ) -> Costed:  # fmt: skip
+    from sartor.models.devices import Limit
     from sartor.techniques.estimate import counted, judged
 
     card, shape, active = described
     room = round(work.answer_tokens)
     found = counted(technique, work, card, shape, active, device, answers, room, gpus=machine.gpus)
     where = device.name if machine.gpus == 1 else f"each {device.name}"
-    limit = device.memory * 1e9
-    found = judged(found, technique, work, card, shape, limit, where, room, machine.gpus)
+    allowed = Limit(device.memory * 1e9, f"{where} has {device.memory:.1f} GB")
+    found = judged(found, technique, work, card, shape, allowed, room, machine.gpus)
     if name == "qlora" and machine.gpu is None:
         found = _refused_here(found, technique, card)
     each = found.seconds_per_answer

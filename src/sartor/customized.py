@@ -54,7 +54,7 @@ def paid_before(folder: Path) -> float:
 
 def source_digest(own: object) -> str:
     """Of the file that a class of the user's was written in; empty for sartor's own."""
-    if hasattr(own, "made_of"):  # a scorer that reads files or the user's code
+    if hasattr(own, "made_of"):  # it reads files or the user's code
         return str(own.made_of())
     kind = type(own)
     if kind.__module__.partition(".")[0] == "sartor":

@@ -117,7 +117,7 @@ class _Trying:
         ones = [self.once(trial.seeded(seeds[0]), self.stop)]
         if not ones[0].stopped:
             ones += [self.once(trial.seeded(other), None) for other in seeds[1:]]
-        return joined_over_seeds(trial, ones, self.workspace, self.asked.seed)
+        return joined_over_seeds(trial, ones, self.workspace, self.asked)
 
 
 def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequence[Tried]) -> str:

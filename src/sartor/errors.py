@@ -8,7 +8,8 @@
     ├── ModelError            a base model that cannot be found, loaded or trusted
     │   ├── PromptTooLongError  a request that leaves no room for an answer
     │   ├── RemoteError       a remote model that cannot be reached, refuses, or makes no sense
-    │   │   └── BudgetError   a request that could cost more than the budget has left
+    │   │   ├── BudgetError   a request that could cost more than the budget has left
+    │   │   └── RefusedError  one request that its provider does not take; others it may
     │   └── TrainingError     training that cannot go on (NaN loss, nothing to train on)
     ├── MissingExtraError     an optional dependency that is not installed
     ├── ProcessError          of processes that train together, one is gone
@@ -55,6 +56,10 @@ class RemoteError(ModelError):
 
 class BudgetError(RemoteError):
     """A request could cost more than is left of the budget; it was not sent."""
+
+
+class RefusedError(RemoteError):
+    """A remote model does not take this one request; another it may."""
 
 
 class TrainingError(ModelError):

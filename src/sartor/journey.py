@@ -33,6 +33,7 @@ from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
 from sartor.models import remote
+from sartor.models.devices import at_most
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.models.named import Names, open_model
 from sartor.outcome import Outcome, write_export
@@ -229,7 +230,8 @@ def run(one: Project, customize: bool = True) -> Outcome:
     if following.follows():
         following.follow()
         return one.outcome()
-    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one):
+    allowed = at_most(one.file.criteria.max_memory_gb)
+    with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one), allowed:
         trials = one.trials()
         scorers, gate = one.scorers(), one.gate()
         data_key, cards = _data_key(one), bases(one)
@@ -316,7 +318,7 @@ def _key(
     file = one.file.model_dump(exclude={"data", "project", "remote", "tracking"})
     own: list[Any] = [source_digest(scorer) for scorer in scorers]
     own += one.given()
-    own += [source_digest(trial.technique) for trial in trials]
+    own += [trial.sources() for trial in trials]
     revisions = [card.revision for card in cards.values()]
     revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
     prices = [each.model_dump(include=PRICES) for each in one.file.remote.values()]

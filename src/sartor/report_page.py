@@ -15,6 +15,7 @@ from sartor.evaluation import history
 from sartor.evaluation.given import is_given
 from sartor.evaluation.records import Report
 from sartor.evaluation.summary import Summary
+from sartor.evaluation.trust import doubt
 from sartor.project import ProjectFile
 from sartor.serving.release import Release
 from sartor.studio.curves import Curve
@@ -47,7 +48,13 @@ def write_page(
         counts=Counts(counts["documents"], counts["train"], counts["validation"], counts["test"]),
         looks=run.looks,
         dropped=prepared.dropped,
-        warnings=(*run.failures, *run.not_tried, *_on_given(reports), *prepared.warnings),
+        warnings=(
+            *filter(None, [doubt(reports, run.scorer)]),
+            *run.failures,
+            *run.not_tried,
+            *_on_given(reports),
+            *prepared.warnings,
+        ),
         personal_data=prepared.personal_data,
         commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
         digests={

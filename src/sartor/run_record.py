@@ -148,4 +148,5 @@ def _entry(
         changed=changed,
         effect=effect,
         base=base,
+        note=one.validation.notes.get(criteria.scorer, ""),
     )

@@ -163,6 +163,10 @@ class Trial:
         if base.remote is None:
             refuse_too_large(self.technique, base)
 
+    def sources(self) -> str:
+        """Of what the technique, and those inside it, are made of beside settings and data."""
+        return "".join(source_digest(layer) for layer in layers(self.technique))
+
     def _asks(self) -> list[str]:
         """Revisions of the other models whose answers the technique learns from."""
         named = (name for layer in layers(self.technique) for name in getattr(layer, "asks", ()))
@@ -203,7 +207,7 @@ class Trial:
 
     def folder(self, base: ModelCard, training: Training, workspace: Workspace) -> Path:
         """Where its customization is, or would be, kept."""
-        made_of = (self.recipe["technique"], self.settings, source_digest(self.technique))
+        made_of = (self.recipe["technique"], self.settings, self.sources())
         others = self._asks()
         key = digest(__version__, made_of, base.revision, training.read_by(self.technique), *others)
         return workspace.folder("customizations", f"{self.candidate.name}-{key[:12]}")
@@ -254,7 +258,7 @@ class Trial:
 
 
 def joined_over_seeds(
-    trial: Trial, ones: Sequence[Tried], workspace: Workspace, seed: int
+    trial: Trial, ones: Sequence[Tried], workspace: Workspace, asked: Asked
 ) -> Tried:
     """One candidate of those that differ in their seed; the first one's model is what is served."""
     first = ones[0]
@@ -264,11 +268,11 @@ def joined_over_seeds(
         stopped = replace(first.stopped, candidate=trial.name)
         held = replace(first.validation, candidate=trial.name)
         return replace(first, trial=named, validation=held, stopped=stopped)
-    held = joined(trial.name, [one.validation for one in ones], seed)
+    held = joined(trial.name, [one.validation for one in ones], asked.seed, asked.scorers)
     tests = [one.test for one in ones if one.test]
     file = f"validation/{trial.name}-{digest(held)[:12]}.json"
     save(held, workspace.root / file)
-    test = joined(trial.name, tests, seed)
+    test = joined(trial.name, tests, asked.seed, asked.scorers)
     return Tried(named, first.customization, test, held, file, first.sampling)
 
 

@@ -303,7 +303,7 @@ def test_the_json_has_the_documented_keys(planted: Planted) -> None:
 
 def test_those_shown_to_be_good_enough_make_it_no_easier_to_call_another_worse() -> None:
     """Four are shown to be near the best, so Holm's level for being near has come to alpha / 1; the
-    fifth is called worse at alpha / 5, for each of three pairs that the best may be picked from."""
+    fifth is called worse at alpha / 5, for each of the pairs the best could be picked from."""
     best = [1.0] * 270 + [0.0] * 30
     values = {"best": best} | {f"near {i}": [0.0, *best[1:]] for i in range(4)}
     values["last"] = [0.0] * 30 + best[30:270] + [1.0] * 9 + [0.0] * 21

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import re
@@ -13,16 +15,22 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from sartor.console import print_difference
 from sartor.data.records import Conversation, Example, Message, Passage
-from sartor.errors import SettingError
-from sartor.evaluation.records import Measured, Prediction
+from sartor.errors import ModelError, PromptTooLongError, RefusedError, SettingError
+from sartor.evaluation.compare import compare
+from sartor.evaluation.decide import decided
+from sartor.evaluation.records import Criteria, Measured, Prediction
 from sartor.evaluation.report import load, report, save
 from sartor.evaluation.scorers.agreement import kappa, weighted_kappa
 from sartor.evaluation.scorers.asking import quoted
+from sartor.evaluation.scorers.own import as_scorer
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.registry import load_scorer
+from sartor.evaluation.summary import summarize
 from sartor.models.language_model import Completion
 from sartor.models.scripted import ScriptedModel
+from sartor.studio.export import Told, exported
 
 Answer = Callable[[Conversation], str]
 RUBRIC = "A good answer is right and short."
@@ -257,3 +265,83 @@ def test_groundedness_may_ask_a_language_model(tmp_path: Path) -> None:
     assert [score.value for score in scores] == [0.5, 0.0]  # a wrong number is not even asked
     note = scorer.note(made, scores)  # type: ignore[attr-defined]
     assert "1 answers it could not be read" in note
+
+
+@pytest.mark.parametrize("refusal", [PromptTooLongError("too long"), RefusedError("not that one")])
+def test_an_answer_that_the_judge_does_not_take_keeps_no_other_from_it(
+    tmp_path: Path, refusal: ModelError
+) -> None:
+    """One that is too long for it, or that its provider refuses, is counted, and has no score."""
+
+    def answer(conversation: Conversation) -> str:
+        if "endless" in part(conversation, "answer"):
+            raise refusal
+        return '{"grade": 5}'
+
+    made = [prediction("endless" if n == 3 else f"{n} days", id=f"e{n}") for n in range(7)]
+    for _ in range(2):  # again, when only that one is not known
+        scorer = judge(place(tmp_path, answer), repeats=2)
+        scores = scorer.score(made)
+        assert [score.example_id for score in scores] == ["e0", "e1", "e2", "e4", "e5", "e6"]
+        assert "2 of 14 replies could not be read; 1 answers have no score" in scorer.note(
+            made, scores
+        )
+
+
+def test_a_judge_that_takes_nothing_is_an_error_that_names_the_scorer(tmp_path: Path) -> None:
+    def answer(_: Conversation) -> str:
+        raise RefusedError("no such parameter")
+
+    scorer = judge(place(tmp_path, answer))
+    measured = Measured("given", "m", None, None, 0, 0.0, 0)
+    with pytest.raises(ModelError, match="scorer judge: no such parameter"):
+        report("a", measured, [prediction("28 days")], [scorer])
+
+
+def test_a_judge_that_says_nothing_readable_of_the_experts_answers_is_told_to_have(
+    tmp_path: Path,
+) -> None:
+    rows = [{"id": f"l{n}", "input": "?", "output": f"{n} days", "label": 5} for n in range(40)]
+    labels = write(tmp_path / "labels.jsonl", rows)
+    note = judge(place(tmp_path, lambda _: "great"), labels=labels).note([prediction("x")], [])
+    assert note.startswith("unvalidated: of the 40 answers that an expert labelled it judged none")
+
+    def half(conversation: Conversation) -> str:
+        return '{"grade": 5}' if int(part(conversation, "answer").split()[0]) % 2 else "great"
+
+    where = Place(tmp_path, lambda _: ScriptedModel(half), tmp_path / "half")
+    scorer = judge(where, labels=labels, repeats=1)
+    note = scorer.note([prediction("1 x")], [])
+    assert "against 20 labels of an expert" in note
+    assert "20 more have a label and no grade that could be read" in note
+    assert "correlation unknown" in note
+    assert "label 10 more" not in note  # there are forty
+
+
+def test_what_is_said_of_a_judge_stands_wherever_its_score_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The comparison, the words of the verdict and every export."""
+    examples = [Example(f"e{n}", (Message("user", f"{n}?"),), (str(n),)) for n in range(40)]
+    measured = Measured("given", "m", 0.1, 0.1, 0, 0.0, 0)
+    own = as_scorer(lambda output, targets: float(output == targets[0]), "judge", {})
+    own.note = lambda predictions, scores: "unvalidated: nobody has compared it"
+    reports = [
+        report(
+            name,
+            measured,
+            [Prediction(e, Completion(e.targets[0] * times, "stop", 1, 1, 0.1)) for e in examples],
+            [own],
+        )
+        for name, times in (("a", 1), ("b", 2))
+    ]
+    print_difference(compare(reports[0], reports[1], "judge", 0.03, seed=0))
+    assert "judge of a, b: unvalidated: nobody has" in capsys.readouterr().err
+    decision, ranking = decided(reports, Criteria("judge", 0.03), seed=0)
+    summary = summarize(decision, ranking, reports, "USD", 0)
+    assert "rests on judge, a judge that is unvalidated" in summary.words.how_sure
+    told = Told("shop", decision, tuple(reports), summary, "USD")
+    assert "judge of a, b is unvalidated: nobody has" in exported(told, "md")
+    assert "n = 40, unvalidated judge)" in exported(told, "model-card")
+    whole, *_ = csv.DictReader(io.StringIO(exported(told, "csv")))
+    assert whole["note"] == "unvalidated: nobody has compared it"

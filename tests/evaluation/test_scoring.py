@@ -113,6 +113,17 @@ def test_a_refusal_is_right_where_nothing_can_be_answered() -> None:
         "The documents do not contain this. Please ask the shop.",
         "Unknown",
         "N/A",
+        "Das weiß ich leider nicht.",
+        "Das steht nicht in den Unterlagen.",
+        "Das geht aus dem Text nicht hervor.",
+        "Je ne sais pas.",
+        "Le texte ne le précise pas.",
+        "Le texte ne le pre\u0301cise pas.",
+        "No lo sé.",
+        "Los documentos no mencionan el precio.",
+        "Il testo non lo dice.",
+        "Não sei.",
+        "Ik weet het niet.",
     ],
 )
 def test_these_are_abstentions(text: str) -> None:
@@ -130,6 +141,9 @@ def test_these_are_abstentions(text: str) -> None:
         "An unknown artist painted it.",
         "You may refuse to answer. I don't know who told you otherwise.",
         "No.",
+        "Ich weiß nicht, welche Marke es ist, aber es kostet 5 Euro.",
+        "Das Zelt steht nicht im Lager.",
+        "Non, il n'est pas noir.",
     ],
 )
 def test_these_are_not_abstentions(text: str) -> None:
@@ -143,6 +157,23 @@ def test_abstention_wants_answers_where_there_are_some_and_refusals_where_there_
     assert value("abstention", "Four weeks.", answerable=False) == 0
     assert value("abstention", "", answerable=False) == 0
     assert value("abstention", "", "28 days") == 0
+
+
+def test_the_words_that_an_unanswerable_example_asks_for_are_its_refusal() -> None:
+    """In any language: nobody can list all."""
+    target = "Ez nincs a dokumentumokban."
+    assert value("abstention", "ez nincs a dokumentumokban", target, answerable=False) == 1
+    assert value("answered", target, target, answerable=False) == 0
+    assert value("abstention", "7 kg", target, answerable=False) == 0
+    assert value("abstention", target, target) == 1  # of an answerable one they are the answer
+
+
+def test_made_up_answers_are_scored_also_where_the_measure_does_not_fit_the_target() -> None:
+    """Else only those who refuse would have a score there."""
+    for scorer in ("numeric", "fields"):
+        assert value(scorer, "7 kg", ABSTENTION, answerable=False) == 0
+        assert value(scorer, "I don't know.", ABSTENTION, answerable=False) == 1
+        assert value(scorer, "7 kg", "heavy") is None
 
 
 def test_answered_says_whether_there_was_an_answer() -> None:

@@ -8,15 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sacrebleu
+from numpy.typing import NDArray
 from scipy import stats
 
+from sartor.data.records import Example, Message
 from sartor.evaluation.compare import compare
+from sartor.evaluation.corpus import corpus_estimate
 from sartor.evaluation.decide import decide
-from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.paired import Paired
+from sartor.evaluation.records import Criteria, Prediction, Report
 from sartor.evaluation.report import load, save
+from sartor.evaluation.scorer import Corpus
+from sartor.evaluation.scorers.bleu import Bleu
 from sartor.evaluation.seeds import Seeded, joined
+from sartor.models.language_model import Completion
 
 Planted = Callable[..., Report]
+CRITERIA = Criteria("planted", 0.01)
 
 
 def test_with_one_seed_it_is_students_t_over_the_examples() -> None:
@@ -84,8 +93,85 @@ def test_reports_of_seeds_are_joined_saved_and_compared(planted: Planted, tmp_pa
     assert {c.candidate: c.verdict for c in decision.comparisons}["plain"] == "cannot tell"
 
 
+def test_where_seeds_differ_too_much_more_examples_are_not_what_is_asked_for(
+    planted: Planted,
+) -> None:
+    values = np.random.default_rng(7).uniform(0.3, 0.7, size=80)
+    apart = [planted(f"full.seed{s}", values + by) for s, by in enumerate((0.0, 0.1, 0.2))]
+    full, plain = joined("full", apart, 0), planted("plain", values - 0.1, cost=0.1)
+    rows = decide([full, plain], CRITERIA, seed=0).comparisons
+    [found] = [row for row in rows if row.candidate == "plain"]
+    # By hand: the seeds' means are 0.1 apart, so their mean has a standard error of 0.1 / sqrt(3),
+    # and Student's t with two degrees of freedom reaches 4.3 of those: beyond 0.2 below.
+    assert (found.verdict, found.label_more) == ("cannot tell", None)
+    assert "train more seeds" in found.reason
+
+
+def test_examples_asked_for_are_those_that_leave_room_for_the_seeds() -> None:
+    def pair_of(n: int, apart: float) -> Paired:
+        noise = np.random.default_rng(8).normal(0, 0.2, size=n)
+        noise -= noise.mean()
+        rows = tuple(tuple(0.02 + noise + by) for by in (-apart, 0.0, apart))
+        zeros = (0.0,) * n
+        return Paired(rows[1], zeros, seeds=(rows, (zeros,)))
+
+    few, none = pair_of(100, apart=0.004), pair_of(100, apart=0.0)
+    more, without = few.label_more(0.0), none.label_more(0.0)
+    assert more is not None
+    assert without is not None
+    by_seeds = stats.t.ppf(0.975, 2) * 0.004 / np.sqrt(3)
+    left = np.sqrt(0.02**2 - by_seeds**2)
+    assert (more + 100) / (without + 100) == pytest.approx((0.02 / left) ** 2, rel=0.01)
+    assert pair_of(100 + more, apart=0.004).interval().low > 0
+    assert few.interval().low < 0
+
+
 def test_seeds_that_agree_cost_no_certainty(planted: Planted) -> None:
     values = np.random.default_rng(5).uniform(0.2, 0.8, size=200)
     ones = [planted(f"s{s}", values + 0.05) for s in range(3)]
     same = replace(joined("lora", ones, seed=0))
     assert compare(same, planted("plain", values), "planted", 0.01, 0).verdict == "better"
+
+
+def _examples(n: int) -> tuple[Example, ...]:
+    asked = (Message("user", "Which?"),)
+    return tuple(Example(f"e{i}", asked, ("a black cat sat on the mat",)) for i in range(n))
+
+
+def _mean_as_corpus_figure(values: NDArray[np.float64]) -> Corpus:
+    """A figure of all answers together that is a mean, so that means' own intervals must be its."""
+    return Corpus("mean", _examples(len(values)), lambda times: float(times @ values / times.sum()))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_a_corpus_figure_over_seeds_has_the_interval_that_a_mean_would_have(spread: float) -> None:
+    random = np.random.default_rng(6)
+    hard = random.uniform(0.2, 0.8, size=200)
+    values = hard + random.normal(0, 0.05, size=(3, 200)) + spread * np.array([[-1], [0], [1]])
+    found = corpus_estimate(*map(_mean_as_corpus_figure, values))
+    mean = Seeded(values, bounds=(0, 1)).interval()
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(mean.low, abs=0.006)
+    assert found.high == pytest.approx(mean.high, abs=0.006)
+    alone = corpus_estimate(_mean_as_corpus_figure(values[1]))
+    assert (found.high - found.low > 1.5 * (alone.high - alone.low)) == (spread > 0)
+
+
+def test_a_candidate_with_several_seeds_has_corpus_bleu_on_average_over_them(
+    planted: Planted,
+) -> None:
+    texts = ["a black cat sat on the mat", "a cat sat on a black mat", "the dog sat on the mat"]
+    examples = _examples(30)
+    ones = [
+        replace(
+            planted(f"lora.seed{s}", np.full(30, 0.5)),
+            predictions=tuple(Prediction(e, Completion(text, "stop", 3, 6, 0.1)) for e in examples),
+        )
+        for s, text in enumerate(texts)
+    ]
+    found = joined("lora", ones, 0, [Bleu()]).estimates["bleu (corpus)"]
+    targets = [[example.targets[0] for example in examples]]
+    theirs = [sacrebleu.corpus_bleu([text] * 30, targets).score / 100 for text in texts]
+    assert found.mean == pytest.approx(np.mean(theirs))
+    assert found.low < min(theirs)  # three seeds are few: Student's t with two degrees of freedom
+    assert found.high == 1.0

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig
+from transformers import DeepseekV3Config, LlamaConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from typer.testing import CliRunner
 
 from sartor.cli import app
 from sartor.errors import ModelError, SettingError
-from sartor.models.catalogue import Shape, Wanted, catalogue, catalogued, shortlist, size
+from sartor.models.catalogue import (
+    FILE,
+    Latent,
+    Shape,
+    Wanted,
+    catalogue,
+    catalogued,
+    shortlist,
+    size,
+)
 from sartor.models.outline import known, of_shape
 
 FAMILIES = {
@@ -42,10 +52,8 @@ def test_figures_are_of_a_language_model() -> None:
 
 
 def test_shapes_have_as_many_parameters_as_their_authors_say() -> None:
-    shaped = [model for model in catalogue() if model.shape is not None]
-    assert len(shaped) > 30
-    for model in shaped:
-        assert model.shape is not None
+    for model in catalogue():
+        assert model.shape is not None, model.id
         assert model.shape.parameters() == pytest.approx(model.parameters, rel=0.02), model.id
 
 
@@ -62,10 +70,35 @@ def test_a_shape_is_the_outline_that_transformers_makes_of_the_same_sizes(tmp_pa
     assert active == card.parameters
 
 
-def test_a_catalogued_model_is_known_without_its_files_and_one_without_sizes_is_refused() -> None:
+def test_latent_attention_shared_experts_and_dense_blocks_are_in_a_shape(tmp_path: Path) -> None:
+    latent = Latent(query_rank=24, rank=16, turned_width=8, value_width=12)
+    shape = Shape(
+        3, 64, 4, 4, 24, 32, 400, tied=False, gated=True, experts=8, experts_used=2,
+        shared_experts=1, dense_layers=1, dense_inner=96, latent=latent,
+    )  # fmt: skip
+    DeepseekV3Config(
+        hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=4, vocab_size=400, q_lora_rank=24,
+        kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12, n_shared_experts=1,
+        n_routed_experts=8, num_experts_per_tok=2, first_k_dense_replace=1, n_group=1, topk_group=1,
+        tie_word_embeddings=False,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    card, found, _ = known(str(tmp_path))
+    assert found.cached == of_shape(shape).cached == 3 * 4 * (24 + 12)
+    assert shape.parameters() == pytest.approx(card.parameters, rel=0.02)
+    named = {name.rpartition(".")[2] for name, _ in of_shape(shape).linears}
+    assert {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"} < named
+
+
+def test_a_catalogued_model_is_known_without_its_files_and_one_without_sizes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     card, shape, active = known("Qwen/Qwen3-30B-A3B@abc")
     assert (card.parameters, active, shape.layers) == (30_500_000_000, 3.3e9, 48)
     assert catalogued("nobody/nothing") is None
+    unsized = re.sub(r"^shape = .*\n", "", FILE.read_text("utf-8"), flags=re.MULTILINE)
+    (tmp_path / "unsized.toml").write_text(unsized, "utf-8")
+    monkeypatch.setattr("sartor.models.catalogue.FILE", tmp_path / "unsized.toml")
     with pytest.raises(ModelError, match="does not have the sizes of its layers"):
         known("deepseek-ai/DeepSeek-V3")
 
@@ -101,6 +134,8 @@ def test_an_amount_of_memory(text: str, expected: float) -> None:
 def test_what_is_not_known_is_named() -> None:
     with pytest.raises(SettingError, match="'much' is no amount of memory"):
         size("much")
+    with pytest.raises(SettingError, match=r"is 24 bytes.* Give the unit too: 24GB"):
+        shortlist(Wanted(max_memory=size("24")))
     with pytest.raises(SettingError, match="no use 'chess'; known: inference"):
         shortlist(Wanted(use="chess"))
     with pytest.raises(SettingError, match="kind of license 'free'"):

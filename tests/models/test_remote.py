@@ -216,6 +216,7 @@ def test_an_answer_that_was_held_back_is_an_unanswered_question(tmp_path: Path) 
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "ab"),
         ({"content": None, "refusal": "I cannot."}, "I cannot."),
         ({"content": None}, ""),
+        ({"content": "a\ud800b"}, "a\ufffdb"),  # JSON may say it, and no file can hold it
     ],
 )
 def test_content_of_every_shape_is_read(message: Any, text: str, tmp_path: Path) -> None:

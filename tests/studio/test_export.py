@@ -52,3 +52,12 @@ def test_the_model_card_is_read_by_hugging_faces_own_parser() -> None:
     assert results == {"exact_match": 0.7, "rouge_l": 0.7}
     assert card.data.model_name == "rag"
     assert "# Shop: rag" in card.text
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "model-card"])
+def test_no_export_holds_what_moves_a_terminals_cursor(form: str) -> None:
+    one = told("\x1b[2Jrag\x07\u202e\x9b1m")
+    worst = replace(one.summary.mistakes[0], output="\x1b]0;title\x07\x1b[31mred", id="e\x1b[A")
+    text = exported(replace(one, summary=replace(one.summary, mistakes=(worst,))), form)
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(text)
+    assert "\ufffd" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.training.test_loop import ALIKE
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard, Sampling
+from sartor.techniques import experts, weights
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.ia3 import IA3
 from sartor.techniques.lora import LoRA
@@ -125,6 +127,75 @@ def test_eva_gives_ranks_to_where_they_explain_most(base: ModelCard, tmp_path: P
     assert len({len(tensor) for name, tensor in kept.items() if "lora_A" in name}) > 1
 
 
+def test_eva_looks_at_blocks_that_lay_all_rows_end_to_end(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "opt")
+    technique = LoRA(rank=4, initialization="eva", **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
+    kept = load_file(tmp_path / "made" / "adapter_model.safetensors")
+    assert any(".fc1.lora_A" in name for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "train", "said"),
+    [
+        ({"rank": 16}, 8, r"among 64 directions, and .* takes only 32 inputs\. Lower the rank"),
+        ({"rank": 2, "ranks": {"down_proj": 16}}, 8, "among 64 directions"),
+        ({"rank": 8, "system": ""}, 1, r"1 training prompts have \d+ tokens, and 32 are needed"),
+    ],
+)
+def test_eva_refuses_what_it_would_look_at_for_ever(
+    settings: dict[str, Any], train: int, said: str, base: ModelCard, tmp_path: Path
+) -> None:
+    few = replace(ALIKE, train=ALIKE.train[:train])
+    with pytest.raises(TrainingError, match=said):
+        LoRA(initialization="eva", **settings, **QUICK).fit(base, few, tmp_path / "made")
+
+
+def adapted(architecture: str) -> dict[str, int]:
+    """How many matrices were made for each kind of layer that LoRA adapts."""
+    network = tiny_models.network(architecture)
+    made = weights.adapted("lora", network, LoRA(rank=2).configured(network))
+    names = [n.partition(".lora_A")[0] for n in made.parameters if ".lora_A." in n]
+    return Counter(experts.module_of(name).split(".", 3)[-1] for name in names)
+
+
+def test_routers_that_give_more_than_one_tensor_get_no_adapter(tmp_path: Path) -> None:
+    assert set(adapted("phimoe")) == {f"self_attn.{part}_proj" for part in "qkvo"}
+    base = tiny_models.save(tmp_path / "base", "phimoe")
+    technique = LoRA(rank=2, **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
+
+
+def test_layers_whose_weight_kernels_read_themselves_get_no_adapter() -> None:
+    found = adapted("falcon_h1")
+    assert found["mamba.in_proj"] == found["self_attn.o_proj"] == found["feed_forward.up_proj"] == 2
+    assert "mamba.out_proj" not in found
+
+
+def test_experts_get_adapters_where_peft_knows_them() -> None:
+    mixtral, deepseek, gpt_oss = map(adapted, ("mixtral", "deepseek_v3", "gpt_oss"))
+    assert mixtral["mlp.experts"] == 4  # two tensors in each of two layers
+    assert mixtral["mlp.gate"] == 2
+    assert deepseek["mlp.experts"] == 2  # the first layer is dense
+    assert not {name for name in deepseek if "shared" in name or name == "mlp.up_proj"}
+    assert set(gpt_oss) == {f"self_attn.{part}_proj" for part in "qkvo"}
+
+
+def test_eva_and_pissa_on_experts_are_refused_and_work_on_layers(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "mixtral")
+    eva, pissa = LoRA(rank=2, initialization="eva"), LoRA(rank=2, initialization="pissa")
+    with pytest.raises(TrainingError, match=r"mlp.experts holds all its .* Adapt layers only"):
+        eva.fit(base, ALIKE, tmp_path / "eva")
+    with pytest.raises(TrainingError, match=r"mlp.experts holds all its .* Adapt layers only"):
+        pissa.fit(base, ALIKE, tmp_path / "pissa")
+    for technique in (eva, pissa):
+        layered = replace(technique, target_modules=("q_proj", "v_proj"), **QUICK)
+        made = layered.fit(base, ALIKE, tmp_path / technique.initialization)
+        assert served_loss(layered, made, base) == pytest.approx(trained_loss(made), rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -164,6 +235,20 @@ def test_peft_reads_a_prefix_and_says_the_same(architecture: str, tmp_path: Path
     said = tiny_models.tokenizer().decode([int(logits[0, -1].argmax())])
     assert completion.text.startswith(said.strip())
     assert completion.text
+
+
+def test_a_prefix_is_refused_where_the_cache_is_another_thing(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "megatron-bert")
+    said = "prefix-tuning: a MegatronBertForCausalLM keeps something else than keys and values"
+    with pytest.raises(TrainingError, match=said):
+        PrefixTuning(virtual_tokens=5, **QUICK).fit(base, ALIKE, tmp_path / "made")
+
+
+def test_a_base_that_calls_its_head_the_decoder_is_trained(tmp_path: Path) -> None:
+    base = tiny_models.save(tmp_path / "base", "modernbert-decoder")
+    technique = LoRA(rank=2, **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "bloom", "mpt", "falcon", "deepseek_v3"])

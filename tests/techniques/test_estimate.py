@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from tests import tiny_models
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import ModelError
 from sartor.models import devices, local
-from sartor.models.devices import Device
+from sartor.models.devices import Device, Limit, at_most
 from sartor.models.language_model import ModelCard
-from sartor.models.outline import outline
+from sartor.models.outline import known, outline
+from sartor.progress import Silent, shown_by
+from sartor.techniques import fitting
 from sartor.techniques import workload as counting
 from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
+from sartor.techniques.drawn import Drawn
 from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
-from sartor.techniques.probe import Probed
+from sartor.techniques.probe import Probe, Probed
+from sartor.techniques.registry import build
 from sartor.techniques.workload import Workload
 from sartor.techniques.zero_shot import ZeroShot
 
@@ -141,6 +146,41 @@ def test_a_base_at_hand_is_tried_by_the_technique_itself(technique: Any, tmp_pat
     assert (found.seconds_an_epoch > 0) is (technique.name != "zero-shot")
 
 
+def small_data() -> TrainingData:
+    held = tuple(dataclasses.replace(e, id=f"v{e.id}") for e in examples(4))
+    return TrainingData((), examples(16), held)
+
+
+def tried(technique: Any, card: ModelCard, kept: Path | None, *, also: Any = None) -> list[Probed]:
+    data, tokenizer, found = small_data(), tiny_models.tokenizer(), []
+    with Probe(card, kept) as probe:
+        for one in (technique, *([also] if also else [])):
+            drawn = Drawn(one, card, data, tokenizer)
+            prompts = [drawn.put(example).input for example in data.train]
+            found.append(probe.of(one, data, drawn, tokenizer, prompts))
+    return found
+
+
+def test_what_was_tried_on_this_machine_is_not_tried_again(tmp_path: Path) -> None:
+    card, kept = tiny_models.save(tmp_path / "base"), tmp_path / "kept"
+    [first] = tried(ZeroShot(), card, kept)
+    assert tried(ZeroShot(), card, kept) == [first]  # no second measurement gives the same digits
+    other = dataclasses.replace(card, revision="trained further")
+    assert tried(ZeroShot(), other, kept) != [first]
+    for file in kept.iterdir():
+        file.write_text("broken")
+    assert tried(ZeroShot(), card, kept) != [first]
+
+
+def test_candidates_that_answer_alike_are_asked_once(tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path)
+    prompted, adapted = tried(ZeroShot(), card, None, also=LoRA(rank=2, system=ZeroShot().system))
+    assert adapted.seconds_a_token > 0
+    assert prompted.seconds_a_new_token == adapted.seconds_a_new_token
+    [longer] = tried(ZeroShot(system="Answer at length. " * 4), card, None)
+    assert longer.seconds_a_new_token != prompted.seconds_a_new_token
+
+
 @pytest.mark.parametrize(
     ("limit", "told"),
     [(0.98, "It fits with `pack_tokens = "), (0.55, "'lora' in place of 'full'")],
@@ -149,29 +189,27 @@ def test_what_does_not_fit_is_told_the_nearest_that_does(
     limit: float, told: str, card: ModelCard
 ) -> None:
     found = counted(FullFineTuning(), FULL, card, outline(card), 50e6, GPU, 10, 20, beside=0)
-    room = limit * found.peak_memory_bytes
-    given = (FullFineTuning(), FULL, card, outline(card))
-    tight = judged(found, *given, room, "this machine", 20)
+    technique = FullFineTuning(checkpointing="off")
+    given = (technique, FULL, card, outline(card))
+    tight = judged(found, *given, at(limit * found.peak_memory_bytes), 20)
     assert not tight.fits
     assert told in tight.why
-    assert judged(found, *given, found.peak_memory_bytes, "this machine", 20).fits
+    assert judged(found, *given, at(found.peak_memory_bytes), 20).fits
 
 
 def test_where_nothing_else_helps_a_smaller_base_of_the_family_is_named() -> None:
-    from sartor.models.outline import known
-
     card, shape, active = known("Qwen/Qwen3-8B")
     numbers = {"prompt_tokens": 500, "answer_tokens": 50, "examples": 100}
     work = counting.from_numbers(ZeroShot(), card, shape, **numbers)
     found = counted(ZeroShot(), work, card, shape, active, GPU, 10, 50)
-    told = judged(found, ZeroShot(), work, card, shape, 16e9, "this machine", 50)
+    told = judged(found, ZeroShot(), work, card, shape, at(16e9), 50)
     assert told.why.endswith("Choose a smaller base, such as Qwen/Qwen3-4B.")
 
 
 def test_a_prompt_longer_than_the_context_does_not_fit(card: ModelCard) -> None:
     work = dataclasses.replace(PROMPTED, longest_prompt=5000)
     found = counted(ZeroShot(), work, card, outline(card), 50e6, GPU, 10, 20)
-    told = judged(found, ZeroShot(), work, card, outline(card), 64e9, "this machine", 20)
+    told = judged(found, ZeroShot(), work, card, outline(card), at(64e9), 20)
     assert "5,000 tokens, but made-up reads at most 2,048" in told.why
 
 
@@ -191,10 +229,16 @@ def test_examples_too_long_to_train_on_here_are_refused_with_the_nearest_that_fi
     card = tiny_models.save(tmp_path)
     data = TrainingData((), examples(16), examples(4))
     refuse_data_too_large(FullFineTuning(), card, data)
-    with pytest.raises(ModelError, match="to train on these examples") as refused:
-        refuse_data_too_large(FullFineTuning(), card, data, limit=1000)
+    with at_most(1e-6):
+        with pytest.raises(ModelError, match="to train on these examples") as refused:
+            refuse_data_too_large(FullFineTuning(), card, data)
+        refuse_data_too_large(ZeroShot(), card, data)  # it trains nothing
+    assert "max_memory_gb in [criteria] allows 1e-06 GB" in str(refused.value)
     assert "Choose a smaller base" in str(refused.value)
-    refuse_data_too_large(ZeroShot(), card, data, limit=1000)  # it trains nothing
+
+
+def at(most: float) -> Limit:
+    return Limit(most, f"this machine has {most / 1e9:.1f} GB")
 
 
 def test_blocks_that_are_run_again_are_named_before_another_technique(card: ModelCard) -> None:
@@ -202,9 +246,96 @@ def test_blocks_that_are_run_again_are_named_before_another_technique(card: Mode
     again = dataclasses.replace(FULL, runs_blocks_again=True, tokens_at_once=320)
     room = peak_bytes(again, shape, 50e6, 20) + 1  # found.peak_memory_bytes is rounded
     assert room < peak_bytes(dataclasses.replace(FULL, tokens_at_once=320), shape, 50e6, 20)
-    found = counted(FullFineTuning(), FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
-    tight = judged(found, FullFineTuning(), FULL, card, shape, room, "this machine", 20)
+    technique = FullFineTuning(checkpointing="off")
+    found = counted(technique, FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
+    tight = judged(found, technique, FULL, card, shape, at(room), 20)
     assert '`checkpointing = "on"`' in tight.why
+
+
+def test_checkpointing_is_turned_on_when_and_only_when_memory_needs_it(card: ModelCard) -> None:
+    shape = outline(card)
+    peak = peak_bytes(FULL, shape, 50e6, 20)
+    less = peak_bytes(dataclasses.replace(FULL, runs_blocks_again=True), shape, 50e6, 20)
+    found = counted(FullFineTuning(), FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
+    given = (FULL, card, shape)
+    assert judged(found, FullFineTuning(), *given, at(peak + 1), 20) == found
+    tight = judged(found, FullFineTuning(), *given, at(less + 1), 20)
+    assert tight.fits
+    assert tight.peak_memory_bytes == pytest.approx(less, abs=2)
+    assert tight.seconds_an_epoch == pytest.approx(found.seconds_an_epoch * 4 / 3)
+    assert "checkpointing is turned on" in tight.how
+    off = FullFineTuning(checkpointing="off")
+    assert not judged(found, off, *given, at(less + 1), 20).fits
+    assert not judged(found, FullFineTuning(), *given, at(less - 10), 20).fits
+
+
+class Spoken(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_a_run_turns_checkpointing_on_by_itself_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "held", lambda: 0)  # what the process holds changes by itself
+    card, data = tiny_models.save(tmp_path / "base"), small_data()
+    technique = FullFineTuning(epochs=1, learning_rates=(1e-3,))
+    work = counting.workload(technique, card, data, tiny_models.tokenizer())
+    peak = peak_bytes(work, outline(card), card.parameters, round(work.answer_tokens))
+    spoken = Spoken()
+    with shown_by(spoken), at_most((peak + 1) / 1e9):
+        assert fitting.settled(technique, card, data) is technique
+    assert not spoken.said
+    with shown_by(spoken), at_most((peak - 1) / 1e9):
+        assert fitting.settled(technique, card, data).checkpointing == "on"
+        made = technique.fit(card, data, tmp_path / "made")
+    assert all("checkpointing is on" in one for one in spoken.said[:2])
+    assert "max_memory_gb in [criteria] allows" in spoken.said[1]
+    assert made.trainable_parameters > 0
+
+
+def as_told(why: str, name: str, base: str) -> tuple[Any, str]:
+    """The technique and base that a sentence names, as a user would set them."""
+    settings: dict[str, Any] = {}
+    if pack := re.search(r"`pack_tokens = (\d+)`", why):
+        settings["pack_tokens"] = int(pack[1])
+    if 'checkpointing = "on"' in why:
+        settings["checkpointing"] = "on"
+    if "4bit" in why:
+        settings["quantize"] = "4bit"
+    smaller = re.search(r"such as (\S+)\.$", why)
+    settings = settings if smaller is None else {}
+    lora = "fits with 'lora'" in why
+    return build("lora" if lora else name, settings), smaller[1] if smaller else base
+
+
+@pytest.mark.parametrize("name", ["lora", "full", "p-tuning", "zero-shot"])
+@pytest.mark.parametrize(
+    "base", ["Qwen/Qwen3-8B", "Qwen/Qwen3-30B-A3B", "meta-llama/Llama-3.1-8B-Instruct",
+             "openai/gpt-oss-20b", "ibm-granite/granite-3.3-2b-instruct"]
+)  # fmt: skip
+def test_what_is_said_to_fit_does_fit(name: str, base: str) -> None:
+    numbers = {"prompt_tokens": 700, "answer_tokens": 60, "examples": 500}
+
+    def told(technique: Any, base: str, gigabytes: float) -> Estimated:
+        card, shape, active = known(base)
+        work = counting.from_numbers(technique, card, shape, **numbers)
+        found = counted(technique, work, card, shape, active, GPU, 10, 60)
+        return judged(found, technique, work, card, shape, at(gigabytes * 1e9), 60)
+
+    refused = 0
+    for gigabytes in (6, 10, 16, 20, 24, 40, 60, 80, 160, 300):
+        found = told(build(name), base, gigabytes)
+        if found.fits or found.why.endswith("Choose a smaller base."):
+            continue
+        refused += 1
+        technique, other = as_told(found.why, name, base)
+        again = told(technique, other, gigabytes)
+        assert again.fits, f"{gigabytes} GB: {found.why} Then: {again.why}"
+    assert refused
 
 
 def test_a_container_has_no_more_memory_than_it_is_given(

@@ -17,11 +17,14 @@ from tests.training.test_loop import ALIKE, Stopping
 
 from sartor import progress
 from sartor.data.records import Example, TrainingData
-from sartor.errors import DataError, ModelError, SettingError
+from sartor.errors import DataError, ModelError, SettingError, TrainingError
 from sartor.models import chat, local, named
 from sartor.models.language_model import ModelCard
 from sartor.project import parse
+from sartor.techniques.lora import LoRA
+from sartor.techniques.merge import Merge
 from sartor.techniques.registry import build
+from sartor.techniques.stack import Stack
 
 # PEFT asks transformers by an old name; techniques keep that from users, tests call PEFT themselves
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -308,6 +311,29 @@ def test_what_cannot_be_merged_or_stacked_on_is_refused_before_anything_is_spent
     with pytest.raises(ModelError, match=said):
         made.fit(base, TAGGED, tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_adapters_on_experts_are_not_merged_and_that_is_said_before_training(
+    tmp_path: Path,
+) -> None:
+    base = tiny_models.save(tmp_path / "base", "mixtral")
+    technique = Merge(by="seed", inner=LoRA(rank=2))
+    for ask in (technique.refuse, lambda card: technique.fit(card, TAGGED, tmp_path / "made")):
+        with pytest.raises(TrainingError, match=r"mlp.experts holds all its .* Adapt layers only"):
+            ask(base)
+    assert not (tmp_path / "made").exists()
+    Merge(by="seed", inner=LoRA(rank=2, target_modules=("q_proj", "v_proj"))).refuse(base)
+    one = LoRA(rank=2, epochs=1, learning_rates=(0.01,)).fit(base, TAGGED, tmp_path / "one")
+    with pytest.raises(ModelError, match=r"is on model.layers.0.mlp.experts, .* on layers only"):
+        Merge(adapters=(one.directory, one.directory)).refuse(base)
+    on = Stack(on=one.directory, inner=LoRA(rank=2, epochs=1, learning_rates=(1e-9,)))
+    on.refuse(base)
+    model: Any = on.load(on.fit(base, TAGGED, tmp_path / "on"))
+    folded: Any = LoRA(rank=2).load(one)
+    ids = torch.tensor([[5, 9, 4, 7]])
+    with torch.no_grad():
+        ours, theirs = (m.inner.network(ids).logits for m in (model, folded))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_data_without_parts_are_refused(base: ModelCard, tmp_path: Path) -> None:

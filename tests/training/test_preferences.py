@@ -17,7 +17,7 @@ from sartor.training.log_chances import answer_log_chances
 from sartor.training.objective import Reading
 from sartor.training.packed_attention import use_packed_attention
 from sartor.training.packing import Encoded
-from sartor.training.preferences import DPO, HELD, KTO, ORPO, Pair, Pairs, Thumb
+from sartor.training.preferences import DPO, HELD, KTO, ORPO, Pair, Thumb
 
 ASKED = "What color is the lamp that stands on the small desk beside the door?"
 
@@ -66,7 +66,7 @@ def moved(network: Any) -> Any:
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "granite", "gpt2", "bloom", "gpt_oss"])
 def test_chances_of_answers_and_their_gradients_are_those_of_each_alone(architecture: str) -> None:
     network = tiny_models.network(architecture)
-    pairs, _ = Pairs().read(reading(network), TrainingData((), judged(), judged(1)))
+    pairs, _ = DPO().read(reading(network), TrainingData((), judged(), judged(1)))
     said = answers(pairs)
     weights = torch.linspace(-1, 2, len(said))
     plain = torch.stack([alone(network, answer) for answer in said])

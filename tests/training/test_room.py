@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.test_loop import Heard, trainable, trained, values
+from tests import tiny_models
+from tests.training.test_loop import ALIKE, Heard, trainable, trained, values
 
 from sartor import progress
-from sartor.errors import TrainingError
+from sartor.errors import ProcessError, TrainingError
 from sartor.training.loop import Trainable
+from sartor.training.packing import encode
 from sartor.training.processes import ALONE
 from sartor.training.room import Room, ran_out
 
@@ -113,3 +115,14 @@ def trained_on() -> Any:
     from sartor.training.packing import Encoded
 
     return [Encoded("a", (1, 2, 3), 1)]
+
+
+def test_processes_that_share_weights_cannot_go_on_without_memory() -> None:
+    def out(_: Any) -> float:
+        raise MemoryError
+
+    room = Room(1000, "full", ALONE, in_step=True)
+    items = encode(tiny_models.tokenizer(), ALIKE.train, tiny_models.CONTEXT)
+    with pytest.raises(ProcessError, match=r"full: out of memory with \d+ tokens at once") as told:
+        room.put(items, out, lambda: None)
+    assert "set pack_tokens below 1,000" in str(told.value)

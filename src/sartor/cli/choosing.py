@@ -27,15 +27,17 @@ def models(
     sartor models --max-memory 24GB --license permissive --context 8000 --for lora
     """
     from dataclasses import asdict
+    from functools import partial
 
     from sartor.console import print_models
     from sartor.costing import usual_memory
     from sartor.models.catalogue import Wanted, shortlist, size
 
     room = size(max_memory) if max_memory else None
-    found = shortlist(Wanted(room, license, context, use, chat), memory=usual_memory)
-    print_models(found, use, usual_memory)
-    fit = [{**asdict(m), "memory_bytes": round(usual_memory(m, use))} for m in found.fit]
+    memory = partial(usual_memory, room=room) if room else usual_memory
+    found = shortlist(Wanted(room, license, context, use, chat), memory=memory)
+    print_models(found, use, memory)
+    fit = [{**asdict(m), "memory_bytes": round(memory(m, use))} for m in found.fit]
     left_out = [{"id": model.id, "reasons": list(why)} for model, why in found.left_out]
     print_json(as_json, {"models": fit, "left_out": left_out})
 

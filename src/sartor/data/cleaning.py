@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff\u200b\u00ad]")
+_MOVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_ENDS = re.compile(r"(?<! ) *\n *")  # tried where a run begins, not at each of its spaces
 _TRAILING = re.compile(r"(?<![^\S\n])[^\S\n]+\n")
@@ -24,6 +25,17 @@ def clean(text: str) -> str:
     text = _CONTROL.sub("", _mended(text.replace("\r\n", "\n").replace("\r", "\n")))
     text = unicodedata.normalize("NFC", _with_few_marks(text.replace("\u00a0", " ")))
     return _BLANK_LINES.sub("\n\n", _TRAILING.sub("\n", text)).strip()
+
+
+def writable(text: str) -> str:
+    """The text with lone surrogates replaced: JSON can hold them, and UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def harmless(text: str) -> str:
+    """For a terminal: what would move its cursor, colour it or turn the text round is shown as a
+    mark; lines and tabs are kept."""
+    return _MOVES.sub("\ufffd", text)
 
 
 def flat(text: str) -> str:
@@ -62,7 +74,7 @@ def _mended(text: str) -> str:
     """Mojibake undone and lone surrogates replaced, so that the text can be written as UTF-8."""
     if text.isascii():
         return text
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = writable(text)
     import ftfy
 
     config = _only_mojibake()

@@ -14,6 +14,7 @@ from sartor.evaluation.estimate import group_of
 from sartor.evaluation.paired import pair
 from sartor.evaluation.ranking import scores_of, seeds_of
 from sartor.evaluation.records import Report
+from sartor.evaluation.trust import said_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Difference:
     label_more: int | None = None
     """About how many more examples would settle a `cannot tell`."""
     margin: float = 0.0
+    notes: tuple[tuple[str, str, str], ...] = ()
+    """Scorer, candidates, and how far its scores of them can be trusted."""
 
 
 def compare(
@@ -76,6 +79,7 @@ def compare(
         verdict=verdict,
         label_more=paired.label_more(margin, alpha) if verdict == "cannot tell" else None,
         margin=margin,
+        notes=tuple(one for one in said_of([a, b]) if one[0] == scorer),
     )
 
 

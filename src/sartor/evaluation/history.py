@@ -43,6 +43,8 @@ class Entry:
     """Name and revision of its base; the run's where empty."""
     tested: str = ""
     """File of its report on the test part; empty where it was stopped before."""
+    note: str = ""
+    """How far the deciding score on validation can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)

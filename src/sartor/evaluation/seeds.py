@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sartor.evaluation.bootstrap import RESAMPLES, alike, chunks, group_index
+from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import group_of, slice_estimates
 from sartor.evaluation.records import Estimate, Measured, Report, Score
+from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.statistics import Interval, unseen_share
 
 Numbers = NDArray[np.float64]
@@ -49,18 +51,29 @@ class Seeded:
         """Standard error over both levels."""
         return float(np.sqrt(sum(self._variances)))
 
+    @cached_property
+    def error_by_examples(self) -> float:
+        """The part of `error` that more examples would make smaller."""
+        return float(np.sqrt(self._variances[0]))
+
     def reach(self, alpha: float) -> float:
         """Half the width of the interval: Student's t of each cause at its own freedom, squared and
         added (Zou and Donner 2008, Stat Med 27:1693)."""
+        return float(np.sqrt(sum(self._reaches(alpha))))
+
+    def reach_of_seeds(self, alpha: float) -> float:
+        """What would be left of it with examples without end."""
+        return float(np.sqrt(sum(self._reaches(alpha)[1:])))
+
+    def _reaches(self, alpha: float) -> list[float]:
+        """Squared, by cause: the examples, then each set of more than one seed."""
         from scipy.special import stdtrit
 
         freedom = [len(self._sums) - 1, *(len(rows) - 1 for rows in self._rows if len(rows) > 1)]
-        parts = [
-            stdtrit(f, alpha / 2) ** 2 * variance
+        return [
+            float(stdtrit(f, alpha / 2) ** 2 * variance) if f > 0 and variance > 0 else 0.0
             for variance, f in zip(self._variances, freedom, strict=True)
-            if f > 0 and variance > 0
         ]
-        return float(np.sqrt(sum(parts)))
 
     @cached_property
     def p(self) -> float:
@@ -159,8 +172,11 @@ def _between(rows: Numbers) -> float:
     return float(max(0.0, varies - by_chance) / len(rows))
 
 
-def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
-    """One report of a candidate trained with several seeds, in the order of the seeds."""
+def joined(
+    name: str, reports: Sequence[Report], seed: int, scorers: Sequence[Scorer] = ()
+) -> Report:
+    """One report of a candidate trained with several seeds, in the order of the seeds; `scorers`
+    are those that it was scored by, for their figures of all answers together."""
     first = reports[0]
     by_seed = _by_seed(reports)
     scores = tuple(
@@ -182,7 +198,8 @@ def joined(name: str, reports: Sequence[Report], seed: int) -> Report:
             scorer: _estimate(rows, [groups[id] for id in rows], seed)
             for scorer, rows in by_seed.items()
             if rows
-        },
+        }
+        | corpus_estimates(scorers, [report.predictions for report in reports], seed),
         slices=slice_estimates(examples, values, dict.fromkeys(values, False), seed),
         by_seed=by_seed,
         notes=first.notes,

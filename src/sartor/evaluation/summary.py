@@ -17,6 +17,7 @@ from sartor.evaluation.mistakes import Mistake, mistakes, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
+from sartor.evaluation.trust import doubt
 
 NEXT_TO_NOTHING = 0.001
 """Of a cost: a share that is not worth a number."""
@@ -71,7 +72,7 @@ def summarize(
     words = Words(
         ship=headline(decision),
         why=decision.reason,
-        how_sure=_how_sure(decision, subject),
+        how_sure=" ".join(filter(None, (_how_sure(decision, subject), doubt(reports, scorer)))),
         costs=" ".join(_costs(decision, subject, currency, evens)),
         still_wrong=_still_wrong(subject, scorer, slices),
         would_change=tuple(change.says for change in found),
@@ -135,6 +136,8 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
     rivals = open_rivals(decision)
     if rivals and (more := rivals[0].label_more):
         parts.append(f"About {more:,} more examples would tell {rivals[0].candidate} from it.")
+    elif rivals and rivals[0].difference:
+        parts.append("More examples alone would tell none of the others from it; more seeds might.")
     return " ".join(parts)
 
 

@@ -25,7 +25,23 @@ BYTES: dict[str, float] = {
 (Rajbhandari et al. 2020, arXiv:1910.02054, section 3.1, count as many), the first and the best
 values, and what is cast for products; an adapter trains a few in a hundred."""
 ON_THE_WAY = 1.1
+LEAST = 1e6
+"""Bytes; less is a number whose unit was forgotten."""
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """Queries, keys and values made through narrow ones (DeepSeek-AI 2024, arXiv:2405.04434,
+    section 2.1)."""
+
+    query_rank: int
+    rank: int
+    """Of keys and values together."""
+    turned_width: int
+    """Of a head's queries and keys, the part that has its position in it."""
+    value_width: int
+    """Of a head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +63,59 @@ class Shape:
     experts: int = 1
     experts_used: int = 1
     """For a token."""
+    shared_experts: int = 0
+    """Beside those, used for every token."""
+    dense_layers: int = 0
+    """The first blocks, whose feed-forward is one of `dense_inner` and no mixture."""
+    dense_inner: int = 0
+    latent: Latent | None = None
+    """How queries, keys and values are made, where that is through narrow ones."""
+
+    @property
+    def cached(self) -> int:
+        """Values that the cache of keys and values holds for a token."""
+        values = self.head_width if self.latent is None else self.latent.value_width
+        return self.layers * self.key_heads * (self.head_width + values)
 
     def linears(self) -> tuple[tuple[str, int], ...]:
         """Every linear map that a token goes through, and its inputs and outputs."""
-        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
-        attention = (("q_proj", queries), ("k_proj", keys), ("v_proj", keys), ("o_proj", queries))
         inside = ("gate_proj", "up_proj", "down_proj") if self.gated else ("fc1", "fc2")
-        block = [(f"self_attn.{name}", self.hidden + width) for name, width in attention]
-        block += [
-            (f"mlp.{name}", (self.hidden + self.inner) * self.experts_used) for name in inside
-        ]
-        return tuple(
-            (f"layers.{n}.{name}", width) for n in range(self.layers) for name, width in block
-        )
+        used, found = self.experts_used + self.shared_experts, []
+        for n in range(self.layers):
+            dense = n < self.dense_layers
+            inner, times = (self.dense_inner, 1) if dense else (self.inner, used)
+            block = [(f"self_attn.{name}", sum(sides)) for name, sides in self._attention()]
+            block += [(f"mlp.{name}", (self.hidden + inner) * times) for name in inside]
+            found += [(f"layers.{n}.{name}", width) for name, width in block]
+        return tuple(found)
 
     def parameters(self) -> int:
         """Without biases and norms, which are few."""
-        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
-        forward = self.experts * (3 if self.gated else 2) * self.hidden * self.inner
-        block = self.hidden * (2 * queries + 2 * keys) + forward
-        return self.layers * block + self.vocabulary * self.hidden * (1 if self.tied else 2)
+        matrices = 3 if self.gated else 2
+        attention = sum(inputs * outputs for _, (inputs, outputs) in self._attention())
+        experts = self.experts + self.shared_experts
+        mixed = (self.layers - self.dense_layers) * experts * self.inner
+        forward = matrices * self.hidden * (mixed + self.dense_layers * self.dense_inner)
+        heads = 1 if self.tied else 2
+        return self.layers * attention + forward + self.vocabulary * self.hidden * heads
+
+    def _attention(self) -> tuple[tuple[str, tuple[int, int]], ...]:
+        """The linear maps of a block's attention, each with its inputs and outputs."""
+        hidden, queries = self.hidden, self.heads * self.head_width
+        if (latent := self.latent) is None:
+            keys = self.key_heads * self.head_width
+            return (
+                ("q_proj", (hidden, queries)), ("k_proj", (hidden, keys)),
+                ("v_proj", (hidden, keys)), ("o_proj", (queries, hidden)),
+            )  # fmt: skip
+        both = self.head_width - latent.turned_width + latent.value_width
+        return (
+            ("q_a_proj", (hidden, latent.query_rank)),
+            ("q_b_proj", (latent.query_rank, queries)),
+            ("kv_a_proj_with_mqa", (hidden, latent.rank + latent.turned_width)),
+            ("kv_b_proj", (latent.rank, self.heads * both)),
+            ("o_proj", (self.heads * latent.value_width, hidden)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +198,11 @@ def shortlist(
         )
     if wanted.context < 0 or (wanted.max_memory is not None and wanted.max_memory <= 0):
         raise SettingError("memory must be above 0, and context 0 or more. Give other bounds.")
+    if wanted.max_memory is not None and wanted.max_memory < LEAST:
+        raise SettingError(
+            f"max memory is {wanted.max_memory:g} bytes, in which no model fits. Give the unit "
+            f"too: {wanted.max_memory:g}GB."
+        )
     fit, left_out = [], []
     for model in sorted(models or catalogue(), key=lambda one: (one.parameters, one.id)):
         if reasons := tuple(_against(model, wanted, memory(model, wanted.use))):

@@ -10,7 +10,9 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,6 +93,37 @@ def memory() -> int:
     return min([psutil.virtual_memory().total, *limits])
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most memory that a candidate may take, and why."""
+
+    bytes: float
+    why: str
+    """Such as "this machine has 16.0 GB"."""
+
+
+_most: ContextVar[float | None] = ContextVar("most", default=None)
+
+
+@contextmanager
+def at_most(gigabytes: float | None) -> Iterator[None]:
+    """Inside the block a candidate may take no more than that: what a project's `max_memory_gb`
+    allows. None: all that there is."""
+    token = _most.set(gigabytes)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def limit() -> Limit:
+    """What a candidate may take of this machine."""
+    there, allowed = memory(), _most.get()
+    if allowed is not None and allowed * 1e9 < there:
+        return Limit(allowed * 1e9, f"max_memory_gb in [criteria] allows {allowed:g} GB")
+    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB")
+
+
 def watts() -> float:
     """What this machine takes under load, about."""
     import torch
@@ -100,6 +133,23 @@ def watts() -> float:
     name = torch.cuda.get_device_name().casefold()
     found = [device.watts for device in devices() if device.name.casefold() in name]
     return found[-1] if found else WATTS_OF_A_GPU
+
+
+def signature() -> tuple[str, ...]:
+    """What a measurement on this machine depends on, beside what is measured."""
+    import platform
+
+    import torch
+    import transformers
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").split("\n") if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (
+        platform.machine(), *names[:1], str(os.cpu_count()), str(torch.get_num_threads()), gpu,
+        str(memory()), torch.__version__, transformers.__version__,
+    )  # fmt: skip
 
 
 def this_machine() -> Device:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.errors import MissingExtraError, ModelError
 from sartor.models.language_model import ModelCard
 from sartor.models.memory import give_back
+from sartor.models.token_by_token import refuse_unable
 
 if TYPE_CHECKING:
     import torch
@@ -249,9 +250,13 @@ def load_tokenizer(card: ModelCard) -> Any:
         ) from error
 
 
-def load_network(card: ModelCard, dtype: torch.dtype, *, quantized: bool = False) -> Any:
-    """The causal language model itself, in evaluation mode on `device()`; `quantized` in 4-bit
-    NormalFloat (Dettmers et al. 2023, arXiv:2305.14314), which needs a GPU and bitsandbytes.
+def load_network(
+    card: ModelCard, dtype: torch.dtype, *, quantized: bool = False,
+    place: torch.device | None = None,
+) -> Any:  # fmt: skip
+    """The causal language model itself, in evaluation mode on `place`, else on `device()`;
+    `quantized` in 4-bit NormalFloat (Dettmers et al. 2023, arXiv:2305.14314), which needs a GPU and
+    bitsandbytes.
 
     Raises ModelError when it cannot be loaded whole, or cannot generate token by token.
     """
@@ -277,7 +282,9 @@ def load_network(card: ModelCard, dtype: torch.dtype, *, quantized: bool = False
             f"{card.path}: {_reason(error)}"
         ) from error
     _refuse_unfit(card, network, sorted(found["missing_keys"]))
-    return (network if quantized else network.to(device())).eval()
+    network = (network if quantized else network.to(place or device())).eval()
+    refuse_unable(card, network)
+    return network
 
 
 def _in_four_bits(dtype: torch.dtype) -> dict[str, Any]:

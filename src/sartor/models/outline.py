@@ -6,6 +6,7 @@ For estimates (techniques/estimate.py); what is run is loaded by local.py.
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,9 +55,15 @@ def outline(card: ModelCard) -> Outline:
         hidden=config.hidden_size,
         heads=heads,
         vocabulary=config.vocab_size,
-        cached=2 * config.num_hidden_layers * shared * dimension,
+        cached=config.num_hidden_layers * shared * _cached(config, dimension),
         linears=tuple(_linears(network, getattr(config, "num_experts_per_tok", None) or 1)),
     )
+
+
+def _cached(config: Any, dimension: int) -> int:
+    """Values of a head's key and of its value; latent attention makes both wider than it says."""
+    keys = getattr(config, "qk_head_dim", None) or dimension
+    return int(keys + (getattr(config, "v_head_dim", None) or dimension))
 
 
 def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outline, float]:
@@ -106,7 +113,7 @@ def of_shape(shape: Shape) -> Outline:
         hidden=shape.hidden,
         heads=shape.heads,
         vocabulary=shape.vocabulary,
-        cached=2 * shape.layers * shape.key_heads * shape.head_width,
+        cached=shape.cached,
         linears=shape.linears(),
     )
 
@@ -140,6 +147,20 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
         return AutoModelForCausalLM.from_config(
             config, trust_remote_code=card.trust_remote_code, **options
         )
+
+
+def empty_alike(base: ModelCard) -> Any:
+    """The base's network without weights; None where nothing, or only a part, is told of it, or its
+    code cannot make it so."""
+    path = Path(base.path) / "config.json"
+    if not path.is_file():
+        return None
+    config = configuration(base)
+    whole = json.loads(path.read_text("utf-8")).get("model_type") == config.model_type
+    try:
+        return empty_network(base, config) if whole else None
+    except (ValueError, TypeError, AttributeError, RuntimeError, ImportError, OSError):
+        return None
 
 
 def _linears(network: Any, experts: int) -> list[tuple[str, int]]:

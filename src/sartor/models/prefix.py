@@ -51,7 +51,8 @@ class Prefix:
 
 
 def of_tokens(network: Any, tokens: Sequence[int]) -> Prefix:
-    """What the network has in its cache once it has read these tokens."""
+    """What the network has in its cache once it has read these tokens; AttributeError where that is
+    no keys and values by layer."""
     import torch
 
     with torch.no_grad():

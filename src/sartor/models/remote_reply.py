@@ -14,7 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from sartor.errors import PromptTooLongError, RemoteError
+from sartor.data.cleaning import writable
+from sartor.errors import PromptTooLongError, RefusedError, RemoteError
 from sartor.models.language_model import Finish
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -87,7 +88,7 @@ def whole(body: Mapping[str, Any], who: str) -> Reply:
         raise _tools(who)
     text = "" if finish == "content_filter" else _text(content, who)
     prompt, new = usage(body)
-    return Reply(text, finish, prompt, new, str(body.get("model") or ""))
+    return Reply(text, finish, prompt, new, writable(str(body.get("model") or "")))
 
 
 def ended(choice: Mapping[str, Any], who: str) -> Finish:
@@ -108,7 +109,7 @@ def piece(body: Mapping[str, Any], who: str) -> tuple[str, Finish | None]:
     delta = choice.get("delta")
     content = delta.get("content") if isinstance(delta, dict) else None
     finish = ended(choice, who) if choice.get("finish_reason") else None
-    return content if isinstance(content, str) else "", finish
+    return writable(content) if isinstance(content, str) else "", finish
 
 
 def usage(body: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -134,12 +135,12 @@ def _text(content: Any, who: str) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return content
+        return writable(content)
     if isinstance(content, list):
         found = [part.get("text") for part in content if isinstance(part, dict)]
         texts = [text for text in found if isinstance(text, str)]
         if len(texts) == len(content):
-            return "".join(texts)
+            return writable("".join(texts))
     raise _nonsense(who, "a message that is no text")
 
 
@@ -220,7 +221,7 @@ def refused(
             after=_wait(headers),
         )
     return Failure(
-        RemoteError(
+        RefusedError(
             f"{who} refuses a request (status {status}{told}). If it names a parameter, leave that "
             f"out with omit in [{table}], or set token_limit or parameters there."
         )

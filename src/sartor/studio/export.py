@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sartor import __version__
+from sartor.data.cleaning import harmless
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.summary import Summary
+from sartor.evaluation.trust import UNVALIDATED, said_of
 from sartor.studio import figures
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell may begin with that a spreadsheet runs; the last four are full-width."""
 SHOWN = 160
 """Characters of a request or an answer."""
 
@@ -63,7 +67,7 @@ def table(told: Told) -> str:
         ["candidate", "technique", "base", "verdict", "scorer", "slice", "mean", "low", "high", "n",
          "difference", "difference_low", "difference_high", "p", "cost_per_answer",
          "seconds_per_answer", "trainable_parameters", "training_seconds", "training_cost",
-         "peak_memory_bytes"]
+         "peak_memory_bytes", "note"]
     )  # fmt: skip
     compared = {row.candidate: row for row in told.decision.comparisons}
     for report in told.reports:
@@ -86,7 +90,8 @@ def _lines(report: Report, row: Comparison | None, decision: Decision) -> Iterat
         decides = row is not None and not place and scorer == decision.criteria.scorer
         gap = [row.difference, row.low, row.high, row.p] if decides and row else [""] * 4
         numbers = [found.mean, found.low, found.high, found.n]
-        yield [*start, _cell(scorer), _cell(place), *numbers, *gap, *around]
+        note = _cell(report.notes.get(scorer, ""))
+        yield [*start, _cell(scorer), _cell(place), *numbers, *gap, *around, note]
 
 
 def _verdict(told: Told) -> list[str]:
@@ -116,6 +121,10 @@ def _evidence(told: Told) -> Iterator[str]:
         ["candidate", f"{scorer} (95 %)", "against best", "p", "cost per 1,000", "verdict"],
         [_standing(row, told) for row in decision.comparisons],
     )
+    if noted := said_of(told.reports):
+        yield "\n".join(
+            f"- {_plain(f'{scorer} of {names} is {note}')}" for scorer, names, note in noted
+        )
     if summary.slices:
         yield f"## Slices of {_plain(summary.subject or '')}, worst first"
         yield _table(
@@ -169,12 +178,13 @@ def _row(cells: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """On one line, none of its characters a mark of Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", harmless(" ".join(text.split())))
 
 
 def _cell(text: str) -> str:
     """Spreadsheets run what begins like a formula; an apostrophe makes it text."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    plain = harmless(text)
+    return f"'{plain}" if text.startswith(FORMULA) else plain
 
 
 def _metadata(told: Told, report: Report | None) -> str:
@@ -191,5 +201,7 @@ def _metadata(told: Told, report: Report | None) -> str:
         for name, found in report.estimates.items():
             lines += [f"    - type: {json.dumps(name)}", f"      value: {found.mean!r}"]
             interval = f"95 % interval {found.low:.4f} to {found.high:.4f}, n = {found.n}"
+            if report.notes.get(name, "").startswith(UNVALIDATED):
+                interval += f", {UNVALIDATED} judge"
             lines.append(f"      name: {json.dumps(f'{name} ({interval})')}")
     return "\n".join([*lines, "---"])

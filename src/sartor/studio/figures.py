@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+from sartor.data.cleaning import harmless
+
 NOTHING = "\u2014"
 SIGNS = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3", "JPY": "\u00a5", "INR": "\u20b9"}
 MINUS = "\u2212"
@@ -127,5 +129,5 @@ def times(ratio: float) -> str:
 
 def shortened(text: str, length: int) -> str:
     """At most `length` characters, the last an ellipsis where something was cut."""
-    text = " ".join(text.split())
+    text = harmless(" ".join(text.split()))
     return text if len(text) <= length else text[: length - 1].rstrip() + "\u2026"

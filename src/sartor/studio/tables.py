@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sartor.evaluation.records import Estimate
+from sartor.evaluation.trust import said_of
 from sartor.studio.standing import Standing
 
 _SHADES = 5
@@ -65,11 +66,7 @@ def scorer_cells(row: Standing, scorers: Sequence[str], rows: Sequence[Standing]
 
 def scorer_notes(rows: Sequence[Standing]) -> list[tuple[str, str, str]]:
     """What must be known of scores to trust them: scorer, candidates, note; the same said once."""
-    said: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for scorer, note in (row.report.notes if row.report else {}).items():
-            said.setdefault((scorer, note), []).append(row.name)
-    return [(scorer, ", ".join(names), note) for (scorer, note), names in sorted(said.items())]
+    return said_of([row.report for row in rows if row.report])
 
 
 def _known(estimate: Estimate | None) -> Estimate | None:

@@ -9,6 +9,7 @@ what its maker states. Several GPUs divide examples, and weights with their opti
 from __future__ import annotations
 
 from sartor.models.devices import Device
+from sartor.models.generation import BATCH_TOKENS
 from sartor.models.outline import Outline
 from sartor.techniques.workload import Workload
 
@@ -30,6 +31,8 @@ BESIDE = 1.2e9
 """Bytes of a GPU that its libraries take."""
 TOGETHER = 32
 """Answers that are written at once."""
+ROW_TOKENS = 1024
+"""As models/packed_generation.py, which loads torch."""
 
 
 def peak_bytes(
@@ -37,8 +40,9 @@ def peak_bytes(
     quantized: bool = False, gpus: int = 1,
 ) -> float:  # fmt: skip
     """On each device, without what libraries take."""
-    answering = HALF * parameters + _cache(work, shape, new_tokens) * HALF
-    answering += TOGETHER * work.longest_prompt * shape.widths / shape.layers * HALF
+    answering = HALF * (parameters + _cache(work, shape, new_tokens))
+    answering += HALF * _reading(work) * (shape.cached + shape.widths / shape.layers)
+    answering = max(answering, work.other_bytes)
     if work.trains == "nothing":
         return answering
     return max(answering, held_bytes(work, parameters, quantized) / gpus + at_once(work, shape))
@@ -77,16 +81,30 @@ def seconds(
     back = 2 if work.trains == "everything" else 1
     rate = device.tflops * 1e12 * TRAINING * gpus
     token = forward * (1 + back) / rate
-    watched = work.looks * work.watched_tokens * forward / rate
+    watched = (work.looks * work.watched_tokens + work.read_tokens) * forward / rate
     written = min(work.answer_tokens, new_tokens)
     read = work.prompt_tokens * forward / (device.tflops * 1e12 * READING)
     moved = HALF * (active + _cache(work, shape, new_tokens)) / TOGETHER
     write = written * max(
         moved / (device.bandwidth * 1e9 * MOVING), forward / (device.tflops * 1e12 * READING)
     )
-    return work.training_tokens * token + watched, work.epoch_tokens * token, (read + write) / gpus
+    asked = work.asked_prompt_tokens * read / work.prompt_tokens
+    asked += work.asked_new_tokens * write / max(1e-9, written)
+    training = min(work.training_tokens * token + watched, _budgeted(work, token))
+    return training + asked / gpus, work.epoch_tokens * token, (read + write) / gpus
+
+
+def _budgeted(work: Workload, token: float) -> float:
+    """The most seconds that a search may take: its budget, and the run that it ends in."""
+    return work.most_seconds + work.training_tokens / work.runs * token
 
 
 def _cache(work: Workload, shape: Outline, new_tokens: int) -> float:
     """Keys and values of all answers that are written at once."""
-    return TOGETHER * (work.longest_prompt + new_tokens) * shape.cached
+    each = work.longest_prompt + new_tokens
+    return max(each, min(BATCH_TOKENS, TOGETHER * each)) * shape.cached
+
+
+def _reading(work: Workload) -> int:
+    """Prompt tokens that are read at once, whose keys and values are there twice meanwhile."""
+    return min(TOGETHER * work.longest_prompt, max(ROW_TOKENS, work.longest_prompt))

@@ -19,6 +19,7 @@ from sartor.models import local
 from sartor.models.language_model import ModelCard
 from sartor.models.named import folder_named
 from sartor.models.outline import configuration, empty_network
+from sartor.techniques.experts import module_of
 from sartor.techniques.wrapping import INNER
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
@@ -46,9 +47,17 @@ def adapter_in(folder: Path) -> Path:
     return folder
 
 
-def earlier(what: str, name: str, base: ModelCard) -> Earlier:
+def contents(*names: str) -> str:
+    """Digest of the adapters in these folders, as they are now: one trained anew in its place is
+    another. Files that are not there count as empty."""
+    files = [adapter_in(folder_named(name)) / file for name in names for file in (CONFIG, WEIGHTS)]
+    return digest(*(file.read_bytes() if file.is_file() else b"" for file in files))
+
+
+def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> Earlier:
     """The adapter in the folder `name`, relative to the project; ModelError where there is none, it
-    is pickled, of another kind, or of another base."""
+    is pickled, of another kind, or of another base, and unless `experts` may be, where it is on a
+    mixture's experts that are kept as one tensor."""
     folder = adapter_in(folder_named(name))
     if not (folder / CONFIG).is_file():
         raise ModelError(
@@ -71,6 +80,8 @@ def earlier(what: str, name: str, base: ModelCard) -> Earlier:
         raise ModelError(f"{what}: the adapter in {folder} is broken. Copy it again.") from error
     _refuse_other_kinds(what, folder, told, shapes)
     _refuse_other_base(what, folder, str(told.get("base_model_name_or_path") or ""), shapes, base)
+    if not experts:
+        _refuse_experts(what, folder, shapes, base)
     ranks = [shape[0] for name, shape in shapes.items() if name.endswith(".lora_A.weight")]
     sides = [max(shape) for shape in shapes.values()]
     key = digest((folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes())
@@ -111,7 +122,7 @@ def _refuse_other_base(
     for name, shape in shapes.items():
         layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
         side = shape[1] if part.startswith("A") else shape[0]
-        if side not in known.get(layer, ()):
+        if side not in known.get(layer := module_of(layer), ()):
             has = f"is {known[layer]} there" if layer in known else "is none of its layers"
             raise ModelError(
                 f"{what}: the adapter in {folder} is of another base than {base.name}: it adapts "
@@ -126,8 +137,31 @@ def _refuse_other_base(
             )
 
 
+def _refuse_experts(
+    what: str, folder: Path, shapes: Mapping[str, list[int]], base: ModelCard
+) -> None:
+    adapted = {module_of(n.removeprefix(PREFIX).rpartition(".lora_")[0]) for n in shapes}
+    if found := sorted(adapted & _stacks(base).keys()):
+        raise ModelError(
+            f"{what}: the adapter in {folder} is on {found[0]}, which holds all its experts as one "
+            "tensor, and such cannot be put together. Expected one on layers only; train it with "
+            '`target_modules = ["q_proj", "v_proj"]` or such.'
+        )
+
+
 def _linears(base: ModelCard) -> dict[str, tuple[int, ...]]:
-    """The two sizes of every matrix of the base, by its layer's name."""
+    """The two sizes of every matrix of the base, by its layer's name; and of experts."""
     modules = empty_network(base, configuration(base)).named_modules()
     weights = ((name, getattr(module, "weight", None)) for name, module in modules)
-    return {name: tuple(w.shape) for name, w in weights if w is not None and w.dim() == 2}
+    matrices = {name: tuple(w.shape) for name, w in weights if w is not None and w.dim() == 2}
+    return matrices | _stacks(base)
+
+
+def _stacks(base: ModelCard) -> dict[str, tuple[int, ...]]:
+    """All sizes that matrices of a stack of experts have, by the module that holds it."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, weight in empty_network(base, configuration(base)).named_parameters():
+        if weight.dim() == 3:
+            module = name.rpartition(".")[0]
+            found[module] = (*found.get(module, ()), *weight.shape[1:])
+    return found

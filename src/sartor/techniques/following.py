@@ -7,6 +7,7 @@ a scratch folder, and meet in the loop (training/processes.py).
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -36,10 +37,10 @@ GOODBYE = 5.0
 class _Call:
     """What a technique was given to fit."""
 
-    technique: str
-    """module:class"""
-    settings: str
-    """JSON."""
+    technique: tuple[str, str]
+    """module:class, and its settings in JSON."""
+    course: tuple[str, str] | None
+    """The technique around it that says how it is trained, where one does."""
     base: ModelCard
     data: TrainingData
 
@@ -81,14 +82,14 @@ def _dismiss(patience: float) -> None:
     processes.leave()
 
 
-def call(technique: Any, base: ModelCard, data: TrainingData) -> None:
-    """Have the others fit the same; nothing where there are none, or where this is one of them."""
+def call(technique: Any, base: ModelCard, data: TrainingData, course: Any = None) -> None:
+    """Have the others fit the same, in the course that the technique `course` gives it if any;
+    nothing where there are no others, or where this is one of them."""
     team = processes.team()
     if team.size == 1 or not team.leads:
         return
-    kind = type(technique)
-    named = f"{kind.__module__}:{kind.__qualname__}"
-    told = to_json(_Call(named, to_json(technique), base, data))
+    around = _written(course) if course is not None else None
+    told = to_json(_Call(_written(technique), around, base, data))
     _store().add("sartor/calls", 1)
     team.tell(told)
 
@@ -117,15 +118,28 @@ def follow() -> None:
 
 
 def _help(wanted: _Call) -> None:
-    kind = found(wanted.technique, {}, "technique")
-    technique = from_json(kind, wanted.settings)
+    technique = _made(wanted.technique)
+    way = {"course": _made(wanted.course)} if wanted.course else {}
     try:
         with TemporaryDirectory(prefix="sartor-") as scratch:
-            technique.fit(wanted.base, wanted.data, Path(scratch))
+            technique.fit(wanted.base, wanted.data, Path(scratch), **way)
     except ProcessError:
         raise
     except SartorError:
         pass  # the leader has met the same, and says so
+
+
+def _written(technique: Any) -> tuple[str, str]:
+    """As `_made` reads it; without what is inside, which no course asks for."""
+    kind = type(technique)
+    settings = json.loads(to_json(technique))
+    settings.pop("inner", None)
+    return f"{kind.__module__}:{kind.__qualname__}", json.dumps(settings)
+
+
+def _made(written: tuple[str, str]) -> Any:
+    named, settings = written
+    return from_json(found(named, {}, "technique"), settings)
 
 
 def _store() -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from sartor.errors import SettingError, TrainingError
 from sartor.training.blocks import blocks
 
-__all__ = ["blocks", "ia3_layers", "linear_layers", "refuse_none", "upper"]
+__all__ = ["blocks", "ia3_layers", "linear_layers", "not_to_adapt", "refuse_none", "upper"]
 
 KEYS_AND_VALUES = {
     "k_proj", "v_proj", "key", "value", "kv_b_proj", "c_attn", "qkv_proj", "query_key_value",
@@ -16,6 +16,10 @@ KEYS_AND_VALUES = {
 """What architectures call the layers that make keys and values, alone or with the queries."""
 FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
 """What they call the last layer of a feed-forward block."""
+
+READ, READ_BY_KERNELS = "out_proj", frozenset({"falcon_h1", "nemotron_h"})
+"""A layer whose weight kernels for state spaces read without calling it, and networks with such
+(PEFT, `_check_lora_target_modules_mamba`)."""
 
 
 def upper(network: Any, count: int, what: str) -> list[tuple[str, Any]]:
@@ -63,6 +67,48 @@ def ia3_layers(network: Any) -> tuple[list[str], list[str]]:
             f"(looked for {', '.join(sorted(KEYS_AND_VALUES))}). Use lora, or another base."
         )
     return attention, feed_forward
+
+
+def not_to_adapt(network: Any) -> list[str]:
+    """Full names of linear layers that no adapter goes with."""
+    kernels = network.config.model_type in READ_BY_KERNELS
+    read = [n for n, _ in _linear(network) if kernels and n.endswith(f".{READ}")]
+    return [*read, *_answering_more(network)]
+
+
+def _answering_more(network: Any) -> list[str]:
+    """Layers that give more than one tensor, such as some mixtures' routers: nothing can be added
+    to what they give. Tried on a few tokens where a layer has its own ways; without weights none
+    is told."""
+    import torch
+
+    if network.device.type == "meta":
+        return []
+    own = [(n, m) for n, m in _linear(network) if _has_its_own_ways(m)]
+    found: list[str] = []
+
+    def see(name: str) -> Any:
+        return lambda _module, _given, made: (
+            None if isinstance(made, torch.Tensor) else found.append(name)
+        )
+
+    hooks = [module.register_forward_hook(see(name)) for name, module in own]
+    try:
+        if own:
+            with torch.no_grad():
+                ids = torch.tensor([[5, 3, 4]], device=network.device)
+                network(input_ids=ids, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(dict.fromkeys(found))
+
+
+def _has_its_own_ways(module: Any) -> bool:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return type(module).forward not in (torch.nn.Linear.forward, Conv1D.forward)
 
 
 def _linear(module: Any) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,11 +21,12 @@ from sartor.data.files import digest
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, load_inner, save_inner
+from sartor.tracking.tracker import stage
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 from sartor.training.objective import Objective
 from sartor.training.preferences import pairs_of
@@ -35,7 +37,7 @@ ANSWERS = "answers"
 
 
 @dataclass(frozen=True, config=STRICT)
-class PreferenceTuning:
+class PreferenceTuning(ABC):
     """A technique that trains what is inside on judged answers."""
 
     name: ClassVar[str]
@@ -64,11 +66,12 @@ class PreferenceTuning:
             raise SettingError(
                 f"{self.name}: beta is {self.beta}; it must be above 0 (0.01 to 0.5 is usual)"
             )
-        self._preferring(self.inner)  # refuses wrong rates and epochs
+        with told_by(self.name):
+            self._preferring(self.inner)  # refuses wrong rates and epochs
 
+    @abstractmethod
     def _objective(self) -> Objective:
         """A new one for a run."""
-        raise NotImplementedError
 
     def _judged(self, data: TrainingData) -> Sequence[Example]:
         """The training examples that can be learned from."""
@@ -95,24 +98,26 @@ class PreferenceTuning:
         began = time.perf_counter()
         judged = self._judged(data)
         own = time.perf_counter() - began
-        fit = partial(self.inner.fit, course=self._course)
+        fit = partial(self.inner.fit, course=self)
         by = settings_of(self)
         inner = save_inner(self.inner, base, data, directory, by=by, fit=fit)
         shutil.rmtree(directory / INNER / ANSWERS, ignore_errors=True)
         note = f"{len(judged)} judged examples"
         return around(self, inner, directory, made_of=None, seconds=own, note=note)
 
-    def _course(
+    def course(
         self, trainable: Trainable, data: TrainingData, options: TrainingSettings,
         directory: Path, what: str,
     ) -> Trained:  # fmt: skip
+        """Right answers, then preferences."""
         if self.supervised:
-            with watched_by(None):
+            with watched_by(None), stage("answers"):
                 train(trainable, data, options, directory / ANSWERS, f"{what}: answers")
+        own = {key: value for key, value in settings_of(self).items() if key != "inner"}
         preferring = replace(
             trainable,
             objective=self._objective(),
-            base=digest(trainable.base, settings_of(self)),  # not gone on from with other settings
+            base=digest(trainable.base, own),  # not gone on from with other settings
         )
         return train(preferring, data, self._preferring(options), directory, f"{what}: {self.name}")
 

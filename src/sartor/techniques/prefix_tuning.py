@@ -17,7 +17,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import generation, local, prefix
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import virtual_tokens, weights
 from sartor.techniques.technique import Customization
@@ -44,6 +44,11 @@ class PrefixTuning(weights.TrainedTechnique):
         """How many values will be trained on a base of that shape."""
         return self.virtual_tokens * shape.cached
 
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where layers do not see far enough back."""
+        if (network := empty_alike(base)) is not None:
+            _refuse_short_sight(network, base.context)
+
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
         course: weights.Course | None = None,
@@ -54,7 +59,7 @@ class PrefixTuning(weights.TrainedTechnique):
             _refuse_short_sight(network, base.context)
             network.requires_grad_(False)
             tokens = virtual_tokens.first(base, data, self.virtual_tokens, self.seed)
-            trained = _trained(prefix.of_tokens(network, tokens)).to(network.device)
+            trained = _trained(_begun(network, tokens)).to(network.device)
             return weights.Prepared(
                 dict(trained.named_parameters()),
                 lambda folder: _save(trained(), base, folder),
@@ -88,6 +93,16 @@ def _refuse_short_sight(network: Any, context: int) -> None:
             " a running state: what stands before a long request would be out of sight. "
             "Use p-tuning or lora, or another base."
         )
+
+
+def _begun(network: Any, tokens: list[int]) -> prefix.Prefix:
+    try:
+        return prefix.of_tokens(network, tokens)
+    except AttributeError as error:
+        raise TrainingError(
+            f"prefix-tuning: a {type(network).__name__} keeps something else than keys and values "
+            f"by layer ({error}). Use p-tuning or lora, or another base."
+        ) from error
 
 
 def _trained(first: prefix.Prefix) -> Any:

@@ -10,18 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sartor.data.files import digest
 from sartor.data.records import Example, TrainingData
+from sartor.models import local
 from sartor.models.language_model import ModelCard
+from sartor.models.outline import outline
 from sartor.progress import Silent, shown_by
 from sartor.techniques.drawn import Drawn
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.order import alike, shuffled
-from sartor.training.packing import Encoded, encode, packs
+from sartor.training.packing import ENOUGH, WIDE, Encoded, encode, packs
 from sartor.training.sharing import laid_out
 
 MOST = 600
 """Examples that are looked at; the rest are taken to be like them."""
-STEPS = 4
+WATCHED = 512
+"""Tokens of validation that are looked at to time it."""
+STEPS = 3
 """Of the kind that most are, to be timed."""
 
 
@@ -29,18 +34,20 @@ STEPS = 4
 class Rehearsal:
     """Parts of the training data, put as the technique will put them."""
 
+    key: str
+    """A digest of all examples that are chosen."""
     usual: TrainingData
-    """Whole steps of the usual kind, and a pack of validation."""
+    """Steps of the usual kind, and a pack of validation. Where an adapter is trained, of each step
+    as much as goes through at once: nothing else in it takes time."""
     largest: TrainingData
-    """The step that needs the most memory, and the largest pack of validation."""
+    """What needs the most memory: of an adapter the largest pack, else the step with that pack in
+    it; and one validation example, which needs less."""
+    usual_size: int
+    """Examples of each step of `usual`."""
     usual_tokens: tuple[int, ...]
     """Of every step of `usual`."""
     held_tokens: int
-    """Of the validation examples in both."""
-    step_tokens: float
-    """Of a step, the mean over a pass."""
-    watched_tokens: int
-    """Of all validation examples that the loss is watched on."""
+    """Of the validation examples in `usual`."""
 
 
 def rehearsal(
@@ -53,27 +60,43 @@ def rehearsal(
     held = [drawn.put(example) for example in held]
     with shown_by(Silent()):
         encoded, watched = encode(tokenizer, train, room), encode(tokenizer, held, room)
-    steps = _steps(encoded, options)
+    steps = _steps(encoded, options, options.batch_size)
     whole = [step for step in steps if len(step) == options.batch_size] or steps
-    largest = max(steps, key=lambda step: _row(step, options, drawn.virtual))
+    largest = max(steps, key=lambda step: _row(step, options.pack_tokens, drawn.virtual))
     mean = sum(len(e.tokens) for e in encoded) / len(encoded)
     expected = mean * min(options.batch_size, len(encoded))
     usual = sorted(whole, key=lambda step: abs(_tokens(step) - expected))[:STEPS]
-    pack = _largest_pack(watched, options)
+    if adapts(options):
+        usual = [_largest_pack(step, _at_once(options, card)) for step in usual]
+        largest = _largest_pack(largest, options.pack_tokens)
+    size = min(map(len, usual))
+    flat = _again([example for step in usual for example in step[-size:]])
+    pack = _largest_pack(watched, min(WATCHED, options.pack_tokens))
     by_id = {example.id: example for example in (*train, *held)}
 
     def those(examples: Sequence[Encoded]) -> tuple[Example, ...]:
         return tuple(by_id[example.id] for example in examples)
 
-    flat = [example for step in usual for example in step]
     return Rehearsal(
+        key=digest(flat, largest, pack),
         usual=replace(data, train=those(flat), validation=those(pack)),
-        largest=replace(data, train=those(largest), validation=those(pack)),
-        usual_tokens=tuple(_tokens(step) for step in _steps(_again(flat), options)),
+        largest=replace(data, train=those(largest), validation=those(pack[:1])),
+        usual_size=size,
+        usual_tokens=tuple(_tokens(step) for step in _steps(flat, options, size)),
         held_tokens=_tokens(pack),
-        step_tokens=expected,
-        watched_tokens=_tokens(watched),
     )
+
+
+def adapts(options: TrainingSettings) -> bool:
+    """Whether what it trains is few values, whose gradients and optimizer take next to nothing."""
+    return hasattr(options, "trainable") or hasattr(options, "target_modules")
+
+
+def _at_once(options: TrainingSettings, card: ModelCard) -> int:
+    """Tokens that go through the base together (packing.at_once)."""
+    if local.device().type != "cpu":
+        return options.pack_tokens
+    return min(options.pack_tokens, max(ENOUGH, ENOUGH * WIDE // outline(card).hidden))
 
 
 def _again(examples: Sequence[Encoded]) -> list[Encoded]:
@@ -81,24 +104,26 @@ def _again(examples: Sequence[Encoded]) -> list[Encoded]:
     return list({example.id: example for example in examples}.values())
 
 
-def _steps(encoded: list[Encoded], options: TrainingSettings) -> list[list[Encoded]]:
-    """One pass over the examples, as training/loop.py divides it."""
+def _steps(encoded: list[Encoded], options: TrainingSettings, size: int) -> list[list[Encoded]]:
+    """One pass over the examples, as training/loop.py divides it, so many examples a step."""
     order = shuffled(alike(encoded), options.together, f"{options.seed}:0")
-    size = options.batch_size
     cuts = range(0, len(order), size)
     return [[encoded[place] for place in order[start : start + size]] for start in cuts]
 
 
-def _row(step: Sequence[Encoded], options: TrainingSettings, virtual: int) -> int:
+def _row(step: Sequence[Encoded], at_once: int, virtual: int) -> int:
     """Tokens that go through the model at once, at most."""
-    ordered = sorted(step, key=lambda e: len(e.tokens))
-    rows = [laid_out(pack, virtual) for pack in packs(ordered, options.pack_tokens)]
+    rows = [laid_out(pack, virtual) for pack in _packs(step, at_once)]
     return max(row.spans[-1].end for row in rows)
 
 
-def _largest_pack(watched: list[Encoded], options: TrainingSettings) -> list[Encoded]:
-    ordered = sorted(watched, key=lambda e: len(e.tokens))
-    return max(packs(ordered, options.pack_tokens), key=_tokens)
+def _packs(examples: Sequence[Encoded], at_once: int) -> list[list[Encoded]]:
+    ordered = sorted(examples, key=lambda e: len(e.tokens))
+    return list(packs(ordered, at_once, shared=True))
+
+
+def _largest_pack(examples: Sequence[Encoded], at_once: int) -> list[Encoded]:
+    return max(_packs(examples, at_once), key=_tokens)
 
 
 def _tokens(examples: Sequence[Encoded]) -> int:

@@ -20,11 +20,12 @@ from sartor.errors import SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT
 from sartor.techniques import weights
-from sartor.techniques.earlier import earlier
+from sartor.techniques.earlier import contents, earlier
 from sartor.techniques.full import keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
+from sartor.tracking.tracker import stage
 
 FIRST, BASE, RECORD = "first", "base", "customization.json"
 """Folders of the earlier stage and of the base that it makes, and the record of it."""
@@ -57,10 +58,14 @@ class Stack:
                 "of it. Name an earlier adapter with `on`, or write 'stack+lora'."
             )
 
+    def made_of(self) -> str:
+        """Of the adapter that was trained before: what is on top of another is made again."""
+        return contents(self.on) if self.on else ""
+
     def refuse(self, base: ModelCard) -> None:
         """ModelError where the earlier adapter is gone, broken, or of another base."""
         if self.on:
-            earlier("stack", self.on, base)
+            earlier("stack", self.on, base, experts=True)
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Fold the earlier adapter in, and fit what is inside on what that makes."""
@@ -102,6 +107,7 @@ class Stack:
     def _adapter(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """The record of the earlier adapter, found or trained."""
         if not self.on:
-            return save_inner(self.inner, base, data, directory / FIRST)
-        found = earlier("stack", self.on, base)
+            with stage("first"):
+                return save_inner(self.inner, base, data, directory / FIRST)
+        found = earlier("stack", self.on, base, experts=True)
         return Customization("stack", base, str(found.folder), found.digest, 0, 0.0, 0)

@@ -32,10 +32,11 @@ class Customization:
 class Technique(Protocol):
     """A way to customize a base model. It is handed `TrainingData`: it cannot see the test part.
 
-    It may have two methods more: `refuse(base)` raises ModelError where it cannot work on this base
-    or machine, before anything is spent; `trainable(shape)` says how many values it will train. Two
-    attributes: `needs_weights` is true of one that cannot work on a remote model; `asks` names
-    other models whose answers it learns from, such as a teacher.
+    It may have three methods more: `refuse(base)` raises ModelError where it cannot work on this
+    base or machine, before anything is spent; `trainable(shape)` says how many values it will
+    train; `made_of()` gives a digest of what else of the user's it reads: changed, it is fitted
+    again. Two attributes: `needs_weights` is true of one that cannot work on a remote model; `asks`
+    names other models whose answers it learns from, such as a teacher.
     """
 
     name: ClassVar[str]

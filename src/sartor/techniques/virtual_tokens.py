@@ -8,6 +8,7 @@ with those that the task may give: small models hardly learn from random ones.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
@@ -34,7 +35,7 @@ EMBEDDINGS = "prompt_embeddings"
 
 
 @dataclass(frozen=True, config=STRICT)
-class VirtualTokens(weights.TrainedTechnique):
+class VirtualTokens(weights.TrainedTechnique, ABC):
     """A technique that trains embeddings to stand before every request."""
 
     virtual_tokens: int = 100
@@ -52,10 +53,15 @@ class VirtualTokens(weights.TrainedTechnique):
         """How many values will be trained on a base of that shape."""
         return self.virtual_tokens * shape.hidden
 
+    @abstractmethod
     def _module(self, tokens: torch.Tensor) -> torch.nn.Module:
         """What is trained: called, it gives the virtual tokens, at first `tokens` (virtual tokens,
         hidden)."""
-        raise NotImplementedError
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where virtual tokens cannot stand before others."""
+        if (network := empty_alike(base)) is not None:
+            _refuse_deep_embeddings(network, self.name)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,

@@ -6,16 +6,16 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic.dataclasses import dataclass as settings
 
 from sartor.data.files import digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
-from sartor.errors import MissingExtraError, ModelError, TrainingError
+from sartor.errors import DataError, MissingExtraError, ModelError, TrainingError
 from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
@@ -25,8 +25,9 @@ from sartor.settings import STRICT, settings_of
 from sartor.techniques import following
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
-from sartor.training import processes
+from sartor.training import processes, sharding
 from sartor.training.loop import Trainable, Trained, TrainingSettings, forget, train
+from sartor.training.state import writing
 from sartor.training.trainable import CURVE
 
 if TYPE_CHECKING:
@@ -38,8 +39,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-Course = Callable[[Trainable, TrainingData, TrainingSettings, Path, str], Trained]
-"""How the best values of what is trainable are found; `train` is the usual one."""
+class Course(Protocol):
+    """A technique that says how the one inside it is trained, by its own settings alone: other
+    processes make it anew from these (following.py)."""
+
+    def course(
+        self, trainable: Trainable, data: TrainingData, options: TrainingSettings,
+        directory: Path, what: str,
+    ) -> Trained:  # fmt: skip
+        """Find the best values of what is trainable, by one or more calls of `train`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -86,21 +95,24 @@ def fit(
 
     A `frozen` base is held in the precision that matrix products are run in, any other in float32;
     `taken` places of its context are not for prompts and answers; `quantized` holds its weights in
-    4 bits. The `course`, training on right answers unless another is given, finds the values; any
-    other is one process's work.
+    4 bits. The `course`, training on right answers unless another is given, finds the values.
     """
     local.require_transformers()
     import torch
 
-    if course is None:
-        following.call(technique, base, data)
+    from sartor.techniques.fitting import settled
+
     told = with_instruction(data, technique.system)
+    technique, made_by = settled(technique, base, told), technique
+    following.call(technique, base, data, course)
     clock = Clock(directory)
     with PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
         bf16 = technique.precision == "auto" and local.has_bf16() and not technique.plain
         precision = torch.bfloat16 if frozen and bf16 else torch.float32
-        network = local.load_network(base, precision, quantized=quantized)
+        divided = technique.sharding == "full" and processes.team().size > 1
+        place = torch.device("cpu") if divided else None
+        network = local.load_network(base, precision, quantized=quantized, place=place)
         ready = prepare(network)
         trainable = Trainable(
             network,
@@ -111,14 +123,15 @@ def fit(
             mixed_precision=bf16,
             base=base.revision,
             rates=ready.rates,
+            frozen=frozen,
         )
-        if course is None:
-            trained = train(trainable, told, technique, directory, technique.name)
-        else:
-            with processes.alone():
-                trained = course(trainable, told, technique, directory, technique.name)
+        find = train if course is None else course.course
+        trained = find(trainable, told, technique, directory, technique.name)
+        if divided and not frozen:
+            sharding.bring_together(network)
         if processes.team().leads:
-            ready.save(directory)
+            with writing(directory):
+                ready.save(directory)
             write_json(directory / CURVE, trained)
             forget(directory)
     made = sorted(directory.glob("*.safetensors"))
@@ -127,7 +140,7 @@ def fit(
         technique=technique.name,
         base=base,
         directory=str(directory),
-        digest=digest(base.revision, settings_of(technique), weights),
+        digest=digest(base.revision, settings_of(made_by), weights),
         trainable_parameters=sum(p.numel() for p in ready.parameters.values()),
         seconds=clock.total,
         peak_memory=memory.peak,
@@ -168,14 +181,16 @@ class Clock:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        write_text(self.path, str(self.total))
+        with suppress(DataError) if failed else nullcontext():  # what failed is what is told
+            write_text(self.path, str(self.total))
 
     def _tick(self) -> None:
         while not self._done.wait(TICK):
-            write_text(self.path, str(self.total))
+            with suppress(DataError):  # a full disk is told where weights are written
+                write_text(self.path, str(self.total))
 
     @property
     def total(self) -> float:
@@ -242,7 +257,7 @@ def peft_errors(what: str) -> Iterator[None]:
         raise MissingExtraError(what, "peft", "local") from error
     except (ValueError, RuntimeError, AttributeError) as error:
         raise TrainingError(
-            f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0]} "
+            f"{what}: PEFT cannot adapt this base: {str(error).splitlines()[0].rstrip('.')}. "
             "Name its linear layers in target_modules, or choose another technique."
         ) from error
 

@@ -23,8 +23,12 @@ ATTENTION = ("self_attn", "attention", "attn")
 WITHIN = ("q_proj", "o_proj")
 """Of attention, what works on each token by itself and is read by scored places only."""
 USED = "_sartor_answers_only"
+NARROWED = "_sartor_narrowed"
+"""Where the last block gives scored places alone (lean_blocks.py)."""
 TOLERANCE = 1e-2
 """Mean difference, in parts of the mean size, that rounding alone explains."""
+UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
+"""What modules raise that take or give something else."""
 
 _scored: ContextVar[torch.Tensor | None] = ContextVar("scored", default=None)
 
@@ -32,7 +36,7 @@ _scored: ContextVar[torch.Tensor | None] = ContextVar("scored", default=None)
 @contextmanager
 def scoring(network: Any, places: torch.Tensor) -> Iterator[None]:
     """While the network runs over a row of which only these places (answer tokens,) are read."""
-    if not getattr(network, USED, False):
+    if not getattr(network, USED, False) and not is_narrowed(network):
         yield
         return
     token = _scored.set(places)
@@ -40,6 +44,11 @@ def scoring(network: Any, places: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         _scored.reset(token)
+
+
+def is_narrowed(network: Any) -> bool:
+    """Whether the network gives scored places alone while they are named."""
+    return bool(getattr(network, NARROWED, False))
 
 
 def scored_places() -> torch.Tensor | None:
@@ -68,15 +77,18 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
     places = torch.tensor([1, len(tokens) - 1], device=network.device)
     before = {module: vars(module).get("forward") for module in modules}
     with torch.no_grad():
-        whole = _hidden(network, ids)[places].float()
+        try:
+            whole = _hidden(network, ids)[places].float()
+        except UNFIT:  # some call another thing their decoder: ModernBERT its head
+            return 0
         for module in modules:
             module.forward = _restricted(module.forward)
         setattr(network, USED, True)
         try:
             with scoring(network, places):
                 part = _hidden(network, ids)[places].float()
-        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
-            part = torch.full_like(whole, torch.inf)  # they take or give something else
+        except UNFIT:
+            part = torch.full_like(whole, torch.inf)
     if (whole - part).abs().mean() <= TOLERANCE * whole.abs().mean():
         return len(modules)
     for module, forward in before.items():

@@ -37,7 +37,11 @@ def clip(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     """Cut all gradients to a norm of `LONGEST_GRADIENT` together; the norm they had."""
     import torch
 
-    return torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
+    norm: Any = torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
+    if hasattr(norm, "full_tensor"):  # of values that are divided among processes
+        norm = norm.full_tensor()
+    found: torch.Tensor = norm
+    return found
 
 
 def schedule(step: int, steps: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
@@ -12,8 +13,12 @@ from sartor.training.packing import at_once
 from sartor.training.processes import Team
 from sartor.training.room import Room
 from sartor.training.settings import TrainingSettings
+from sartor.training.sharding import end, is_sharded
 from sartor.training.state import State, Values
 from sartor.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Passes:
@@ -28,7 +33,9 @@ class Passes:
         self.options = options
         self.team = team
         self.at_once = at_once(trainable.network, options.pack_tokens)
-        self.room = Room(self.at_once, what, team, shared=is_packed(trainable.network))
+        self.in_step = is_sharded(trainable.network)
+        packed = is_packed(trainable.network)
+        self.room = Room(self.at_once, what, team, shared=packed, in_step=self.in_step)
 
     def gradients(self, batch: Sequence[Item], state: State, values: Values) -> tuple[float, float]:
         """Leave the batch's gradient, clipped; (loss, norm before), the loss perhaps no number.
@@ -39,18 +46,22 @@ class Passes:
 
         counted = self.trainable.counted(batch)
         self.trainable.network.train()
+        # Dropout is the same after a resume; each process draws its own.
+        seed = self.options.seed * 1_000_003 + state.step + 7_919 * self.team.rank
+        torch.manual_seed(seed)
         self._begin(batch)
 
         def afresh() -> None:
             values.clear()
-            # Dropout is the same after a resume; each process draws its own.
-            torch.manual_seed(self.options.seed * 1_000_003 + state.step + 7_919 * self.team.rank)
+            torch.manual_seed(seed)
 
         def through(pack: list[Item]) -> float:
-            loss, _ = self.trainable.loss(pack)
-            value = loss.item()
+            loss = self._loss(pack, batch)
+            value = self._agreed(loss.item())
             if math.isfinite(value):
                 (loss / counted).backward()  # type: ignore[no-untyped-call]
+            else:
+                end(self.trainable.network)
             return value
 
         total = self._put(self.team.share(batch), through, afresh, state)
@@ -68,7 +79,7 @@ class Passes:
 
         def through(pack: list[Item]) -> float:
             with torch.no_grad():
-                return self.trainable.loss(pack)[0].item()
+                return self._agreed(self._loss(pack, held).item())
 
         self._begin(held)
         mine = held[self.team.rank :: self.team.size]
@@ -82,12 +93,27 @@ class Passes:
         import torch
 
         self.trainable.network.eval()
-        mine = [0.0] * len(examples)
-        for place in range(self.team.rank, len(examples), self.team.size):
-            one = [examples[place]]
+
+        def each(some: Sequence[Item]) -> list[tuple[float]]:
             with torch.no_grad():
-                mine[place] = self.trainable.loss(one)[0].item() / self.trainable.counted(one)
-        return [sum(losses) for losses in zip(*self.team.gather(*mine), strict=True)]
+                return [
+                    (self.trainable.loss([one])[0].item() / self.trainable.counted([one]),)
+                    for one in some
+                ]
+
+        return [loss for (loss,) in self.team.divided(examples, each, in_step=self.in_step)]
+
+    def _loss(self, pack: Sequence[Item], others: Sequence[Item]) -> torch.Tensor:
+        """The summed loss of a pack; of an empty one nothing, by one of the others."""
+        if pack:
+            return self.trainable.loss(pack)[0]
+        return self.trainable.loss([min(others, key=lambda e: len(e.tokens))])[0] * 0.0
+
+    def _agreed(self, loss: float) -> float:
+        """The loss of this process's pack, or no number where any process's is none."""
+        if self.in_step and not all(math.isfinite(one) for (one,) in self.team.gather(loss)):
+            return math.nan
+        return loss
 
     def _put(
         self,

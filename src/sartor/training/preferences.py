@@ -7,7 +7,8 @@ no second network is held.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from sartor.data.records import Example, TrainingData
 from sartor.models import chat
 from sartor.training.objective import VALIDATION_EXAMPLES, Reading
 from sartor.training.packing import SHORTEST_ANSWER, Encoded, packs
+from sartor.training.processes import team
+from sartor.training.sharding import is_sharded, run
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +72,7 @@ def parted(judged: Sequence[Example], held: Sequence[Example]) -> tuple[list[Exa
 
 
 @dataclass
-class Pairs:
+class Pairs(ABC):
     """What DPO and ORPO share: pairs, and the log-probabilities of both answers."""
 
     reference: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -92,10 +95,9 @@ class Pairs:
 
     def refer(self, reading: Reading, pairs: Sequence[Pair]) -> None:
         """Take the network as it is now for the reference of these pairs."""
-        for pack in packs(pairs, reading.pack_tokens):
-            chances = _now(reading, [a for pair in pack for a in (pair.right, pair.rejected)])
-            for place, pair in enumerate(pack):
-                self.reference[pair.id] = (chances[2 * place], chances[2 * place + 1])
+        found = _chances(reading, pairs, lambda pair: (pair.right, pair.rejected))
+        for pair, (right, rejected) in zip(pairs, found, strict=True):
+            self.reference[pair.id] = (right, rejected)
 
     _needs_reference = True
 
@@ -116,9 +118,9 @@ class Pairs:
         found = answer_log_chances(network, answers, virtual)
         return self.of(pack, found[0::2], found[1::2]).sum()
 
+    @abstractmethod
     def of(self, pack: Sequence[Pair], right: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         """The loss of each pair from its answers' log-probabilities, all (pairs,)."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -192,22 +194,21 @@ class KTO:
         return made
 
     def _read(self, reading: Reading, examples: Sequence[Example]) -> list[Thumb]:
-        said = [
+        judged = [
             (answer, good)
             for e in examples
             for good, texts in ((True, e.targets[:1]), (False, e.rejected))
             for answer in _encoded(reading, e, texts, "right" if good else "rejected")
         ]
         made = []
-        for place, (one, good) in enumerate(said):
-            before = _elsewhere([answer for answer, _ in said], place)
+        for place, (one, good) in enumerate(judged):
+            before = _elsewhere([answer for answer, _ in judged], place)
             tokens = (*one.tokens[: one.prompt], *before.tokens[before.prompt :])
             other = Encoded(one.id, tokens[: reading.context], one.prompt)
             made.append(Thumb(one.id, one.tokens, one.prompt, good, other))
-        for pack in packs(made, reading.pack_tokens // 2):
-            chances = _now(reading, [a for thumb in pack for a in (thumb.said, thumb.other)])
-            for place, thumb in enumerate(pack):
-                self.reference[thumb.id] = (chances[2 * place], chances[2 * place + 1])
+        found = _chances(reading, made, lambda thumb: (thumb.said, thumb.other), parts=2)
+        for thumb, (first, of_other) in zip(made, found, strict=True):
+            self.reference[thumb.id] = (first, of_other)
         return made
 
     def weight(self, item: Thumb) -> float:
@@ -216,10 +217,8 @@ class KTO:
 
     def begin(self, network: Any, batch: Sequence[Thumb], reading: Reading) -> None:
         """Measure how far the model has moved, on the whole batch."""
-        moved = 0.0
-        for pack in packs(batch, reading.pack_tokens):
-            now = _now(reading, [thumb.other for thumb in pack], as_it_is=True)
-            moved += sum(now) - sum(self.reference[thumb.id][1] for thumb in pack)
+        now = _chances(reading, batch, lambda thumb: (thumb.other,), as_it_is=True)
+        moved = sum(chance for (chance,) in now) - sum(self.reference[t.id][1] for t in batch)
         self.moved = max(0.0, moved / len(batch))
 
     def loss(
@@ -250,8 +249,26 @@ def _encoded(reading: Reading, example: Example, texts: Sequence[str], kind: str
     return made
 
 
-def _now(reading: Reading, answers: Sequence[Encoded], *, as_it_is: bool = False) -> list[float]:
-    """Log-probabilities by the network of now; without dropout, unless it is taken `as_it_is`."""
+def _chances(
+    reading: Reading, items: Sequence[Any], answers: Callable[[Any], tuple[Encoded, ...]], *,
+    parts: int = 1, as_it_is: bool = False,
+) -> list[tuple[float, ...]]:  # fmt: skip
+    """Log-probabilities of each item's answers by the network of now, without dropout unless it is
+    taken `as_it_is`; where several processes train together, each works out a part. An item's
+    answers have at most `parts` times its tokens."""
+
+    def work(some: Sequence[Any]) -> list[list[float]]:
+        found = []
+        for pack in packs(some, reading.pack_tokens // parts):
+            now = _now(reading, [a for item in pack for a in answers(item)], as_it_is=as_it_is)
+            found += [now[at : at + many] for at in range(0, len(now), many)]
+        return found
+
+    many = len(answers(items[0])) if items else 1
+    return team().divided(items, work, many, in_step=is_sharded(reading.network))
+
+
+def _now(reading: Reading, answers: Sequence[Encoded], *, as_it_is: bool) -> list[float]:
     import torch
 
     from sartor.training.log_chances import answer_log_chances
@@ -259,10 +276,10 @@ def _now(reading: Reading, answers: Sequence[Encoded], *, as_it_is: bool = False
     if not as_it_is:
         reading.network.eval()
     with torch.no_grad(), reading.autocast():
-        found: list[float] = answer_log_chances(
-            reading.network, answers, reading.virtual()
-        ).tolist()
-    return found
+        virtual = reading.virtual()
+        found = run(reading.network, lambda: answer_log_chances(reading.network, answers, virtual))
+    told: list[float] = found.tolist()
+    return told
 
 
 def _elsewhere(answers: Sequence[Encoded], place: int) -> Encoded:

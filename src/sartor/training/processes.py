@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sartor.errors import ProcessError, TrainingError
 from sartor.training.objective import Item
@@ -20,6 +20,7 @@ from sartor.training.objective import Item
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 WAIT = timedelta(minutes=30)
 """How long processes wait for one another; one that has died is noticed at once."""
 
@@ -54,6 +55,23 @@ class Team:
             before += len(example.tokens)
         return sorted(mine, key=lambda e: len(e.tokens))
 
+    def divided(
+        self, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[Sequence[float]]],
+        figures: int = 1, *, in_step: bool = False,
+    ) -> list[tuple[float, ...]]:  # fmt: skip
+        """So many figures for each item, as `work` gives them for some neighbours: each process
+        works on a part, and all are told everything. Where they must go `in_step`, each works on
+        all, and the leader's are taken."""
+        first, end = (len(items) * rank // self.size for rank in (self.rank, self.rank + 1))
+        if in_step:
+            first, end = 0, len(items)
+        mine = [0.0] * (len(items) * figures)
+        own = work(items[first:end]) if end > first else ()
+        mine[first * figures : end * figures] = [figure for made in own for figure in made]
+        found = self.gather(*mine)
+        told = list(found[0]) if in_step else [sum(one) for one in zip(*found, strict=True)]
+        return [tuple(told[at : at + figures]) for at in range(0, len(told), figures)]
+
     def gather(self, *figures: float) -> list[tuple[float, ...]]:
         """The figures of every process, in the order of their numbers."""
         if self.size == 1:
@@ -74,6 +92,8 @@ class Team:
 
         by_kind: dict[tuple[torch.dtype, torch.device], list[torch.nn.Parameter]] = {}
         for parameter in parameters:
+            if hasattr(parameter, "full_tensor"):  # a part, summed on the way back (sharding.py)
+                continue
             if parameter.grad is None:  # no example here, or none that it took part in
                 parameter.grad = torch.zeros_like(parameter)
             by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
@@ -163,14 +183,16 @@ def leave() -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Train by oneself inside the block: the others were not called, and wait."""
-    global _team
-    joined, _team = _team, ALONE
+def heard(rank: int) -> Iterator[None]:
+    """While a network runs whose weights others hold too: ProcessError where one of these is gone;
+    other errors as they are."""
     try:
         yield
-    finally:
-        _team = joined
+    except RuntimeError as error:
+        if any(word in str(error) for word in ("gloo", "NCCL", "Connection", "ProcessGroup")):
+            with _heard(rank):
+                raise
+        raise
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import math
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sartor.data.files import digest
 from sartor.data.records import TrainingData
@@ -29,9 +30,13 @@ from sartor.training.optimizer import adamw, schedule
 from sartor.training.passes import Passes
 from sartor.training.processes import team
 from sartor.training.settings import TrainingSettings
+from sartor.training.sharding import is_sharded, shard
 from sartor.training.state import RECENT, STATE, State, Values
 from sartor.training.trainable import Trainable
 from sartor.training.tricks import keep_lower, use_tricks
+
+if TYPE_CHECKING:
+    from sartor.training.lower import Lower
 
 MOST_HALVINGS = 3
 """An eighth of a learning rate that was the best of those tried, and still no good: something else
@@ -51,10 +56,7 @@ class Run:
         self.what = what
         self.team = team()
         directory.mkdir(parents=True, exist_ok=True)
-        virtual = trainable.virtual() if trainable.virtual else None
-        use_tricks(trainable.network, options, virtual if isinstance(virtual, Prefix) else None)
-        trained = [] if virtual is not None else list(trainable.parameters.values())
-        self.lower = keep_lower(trainable.network, options, trained, directory)
+        self.lower = self._ready()
         reading = trainable.reading(options.pack_tokens)
         train, held = trainable.objective.read(reading, data)
         self.sources = {example.id: example.source for example in data.train}
@@ -65,14 +67,29 @@ class Run:
         self.passes = Passes(trainable, reading, options, what, self.team)
         self.values = Values(trainable.parameters, {}, self._new_optimizer())
         self.values.keep_best()
+        told = asdict(options)
+        told.pop("checkpointing")  # may be chosen anew, by the memory there is, and changes nothing
         made_of = (
-            trainable.base, asdict(options), dict(trainable.rates), train, self.validation,
+            trainable.base, told, dict(trainable.rates), train, self.validation,
         )  # fmt: skip
         self.state = State(made_of=digest(*made_of))
         self.values.spread(self.team)
         self.initial = dict(self.values.best)
         self._saved = time.monotonic()
         self._restore(kept.latest(directory))
+
+    def _ready(self) -> Lower | None:
+        """Make the network fast, or small; what frozen lower blocks give, where that is kept."""
+        trainable, options = self.trainable, self.options
+        if is_sharded(trainable.network):  # by an earlier stage
+            return None
+        virtual = trainable.virtual() if trainable.virtual else None
+        use_tricks(trainable.network, options, virtual if isinstance(virtual, Prefix) else None)
+        if options.sharding == "full" and self.team.size > 1:
+            shard(trainable)
+            return None
+        trained = [] if virtual is not None else list(trainable.parameters.values())
+        return keep_lower(trainable.network, options, trained, self.directory)
 
     def _new_optimizer(self) -> object:
         return adamw(self.trainable, self.options.weight_decay)
@@ -215,27 +232,26 @@ class Run:
 
     def _restore(self, path: Path, phase: str | None = None) -> bool:
         """Go on from a state on disk, if it is this training's (and of that phase)."""
-        found = None
-        if self.team.leads:
-            found = kept.restore(path, self.state.made_of, phase, self.values)
-        told = self.team.tell(found.told() if found else "")
-        if not told:
-            return False
-        self.state = State.read(told)
-        self.values.spread(self.team)
-        return True
+        found = kept.restore(path, self.state.made_of, phase, self.values, self.team)
+        self.state = found or self.state
+        return found is not None
 
     def _save(self) -> None:
         """At a look: all wait until it is written."""
-        self.team.led(lambda: kept.save(self.directory / STATE, self.state, self.values))
+        tensors = self.values.gathered()
+        self.team.led(lambda: kept.save(self.directory / STATE, self.state, tensors))
         (self.directory / RECENT).unlink(missing_ok=True)
         self._saved = time.monotonic()
 
     def _save_now_and_then(self) -> None:
         """Between looks, so that a long way to the next one is not lost; never a doubtful state."""
-        waited = time.monotonic() - self._saved
-        if not self.team.leads or waited < 60 * self.options.save_minutes:
+        due = time.monotonic() - self._saved >= 60 * self.options.save_minutes
+        if self.passes.in_step:  # all give their part when the leader's clock says so
+            due = bool(self.team.gather(float(due))[0][0])
+        elif not self.team.leads:
             return
-        if not self.limits.doubtful(self.state.losses, self.state.usual):
-            kept.save(self.directory / RECENT, self.state, self.values)
+        if due and not self.limits.doubtful(self.state.losses, self.state.usual):
+            tensors = self.values.gathered()
+            if self.team.leads:
+                kept.save(self.directory / RECENT, self.state, tensors)
             self._saved = time.monotonic()

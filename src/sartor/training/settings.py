@@ -26,12 +26,17 @@ class TrainingSettings:
     together: int = 8
     """At most so many examples that begin alike, such as questions about one document, stand
     together: what they share is computed once. 1 leaves the order to chance."""
-    pack_tokens: int = 2048
+    pack_tokens: int = 3072
     """At most so many tokens are put through the model at once, on a CPU fewer where it is wide;
     bounds memory, changes no result."""
     checkpointing: Literal["auto", "on", "off", "offload"] = "auto"
     """Keep only what goes into each block, and run it again on the way back: a third slower, for a
-    fraction of the memory. `offload` keeps that in the machine's memory instead of the GPU's."""
+    fraction of the memory. `auto` does so where memory needs it; `offload` keeps that in the
+    machine's memory instead of the GPU's."""
+    sharding: Literal["none", "full"] = "none"
+    """Of several processes (`torchrun`), let each hold a part of the weights, of their gradients
+    and of what the optimizer keeps, and a block's whole weights only while it runs: for what does
+    not fit on one GPU. Slower; one process trains as without it."""
     plain: bool = False
     """Train as transformers alone would, in float32 and without what makes training fast: for
     comparison."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.errors import DataError
 from sartor.training.processes import Team
+from sartor.training.sharding import gathered, is_part, put
 
 if TYPE_CHECKING:
     import torch
@@ -109,37 +113,51 @@ class Values:
                 parameter.copy_(chosen[name])
 
     def spread(self, team: Team) -> None:
-        """Give every process what the leader holds."""
-        import torch
+        """Give every process the values that the leader begins with; parts are of one base."""
+        for name, parameter in self.now.items():
+            if not is_part(parameter):
+                team.spread(parameter.data)
+                team.spread(self.best[name])
 
-        moments = team.tell(json.dumps([len(self.optimizer.state[p]) for p in self.now.values()]))
-        for (name, parameter), held in zip(self.now.items(), json.loads(moments), strict=True):
-            team.spread(parameter.data)
-            team.spread(self.best[name])
-            kept = self.optimizer.state[parameter]
-            if not held:
-                kept.clear()
-            for key in MOMENTS if held else ():
-                if key not in kept:
-                    kept[key] = torch.zeros(()) if key == "step" else torch.zeros_like(parameter)
-                team.spread(kept[key])
+    def gathered(self) -> dict[str, torch.Tensor]:
+        """All that `restore` asks for, by name; of a team whose values are divided all must ask,
+        and the leader has them."""
+        found = {}
+        for name, parameter in self.now.items():
+            found[f"now.{name}"] = gathered(parameter.detach())
+            found[f"best.{name}"] = gathered(self.best[name])
+            for key, value in self.optimizer.state[parameter].items():
+                found[f"{key}.{name}"] = gathered(value)
+        return found
 
 
-def save(path: Path, state: State, values: Values) -> None:
+def save(path: Path, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write both, whole or not at all."""
-    import torch
     from safetensors.torch import save_file
 
-    tensors = {}
-    for name, parameter in values.now.items():
-        tensors[f"now.{name}"] = parameter.detach().contiguous()
-        tensors[f"best.{name}"] = values.best[name].contiguous()
-        for key, value in values.optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
     state.written += 1
     temporary = path.with_name(f"{path.name}.tmp")
-    save_file(tensors, temporary, metadata={"state": state.told()})
-    temporary.replace(path)
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with writing(path):
+        save_file(plain, temporary, metadata={"state": state.told()})
+        temporary.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While weights are written: DataError where the disk is full or the folder is not ours."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
+        told = str(getattr(error, "strerror", "") or error)
+        found = told.rpartition("I/O error: ")[2].partition(" (os error")[0]
+        raise DataError(
+            f"cannot write {path}: {found}. Free some space or check the folder's rights, and "
+            "start again: it goes on from the last state that was written."
+        ) from error
 
 
 def latest(directory: Path) -> Path:
@@ -156,27 +174,48 @@ def _written(path: Path) -> int:
         return int(json.loads(file.metadata()["state"]).get("written", 0))
 
 
-def restore(path: Path, made_of: str, phase: str | None, values: Values) -> State | None:
-    """Put back what `save` wrote; None, and nothing changed, where it is of another training, or
-    of another phase than one that is named."""
+def restore(
+    path: Path, made_of: str, phase: str | None, values: Values, team: Team
+) -> State | None:
+    """Put back, in every process, what the leader has `save`d; None, and nothing changed, where it
+    is of another training, or of another phase than one that is named."""
     import torch
+
+    with _opened(path, made_of, phase) if team.leads else nullcontext() as file:
+        told = team.tell(file.metadata()["state"] if file else "")
+        if not told:
+            return None
+        names = set(json.loads(team.tell(json.dumps(list(file.keys())) if file else "")))
+
+        def back(name: str, into: torch.Tensor) -> torch.Tensor:
+            put(file.get_tensor(name) if file else None, into, team)
+            return into
+
+        for name, parameter in values.now.items():
+            back(f"now.{name}", parameter.detach())
+            # anew: the best at the beginning is kept for later phases
+            values.best[name] = back(f"best.{name}", values.best[name].clone())
+            kept = values.optimizer.state[parameter] = {}
+            for key in MOMENTS:
+                if (named := f"{key}.{name}") in names:
+                    like = parameter.detach()
+                    blank = torch.zeros((), device=like.device) if key == "step" else like.clone()
+                    kept[key] = back(named, blank)
+    return State.read(told)
+
+
+@contextmanager
+def _opened(path: Path, made_of: str, phase: str | None) -> Iterator[Any]:
+    """The file, where it is of that training and phase."""
     from safetensors import safe_open
 
     if not path.is_file():
-        return None
-    place = str(next(iter(values.now.values())).device)
-    with safe_open(path, "pt", device=place) as file, torch.no_grad():
+        yield None
+        return
+    with safe_open(path, "pt") as file:
         state = State.read(file.metadata()["state"])
-        if state.made_of != made_of or phase not in (None, state.phase):
-            return None
-        names = set(file.keys())
-        for name, parameter in values.now.items():
-            parameter.copy_(file.get_tensor(f"now.{name}"))
-            values.best[name] = file.get_tensor(f"best.{name}")
-            values.optimizer.state[parameter] = {
-                key: file.get_tensor(f"{key}.{name}") for key in MOMENTS if f"{key}.{name}" in names
-            }
-    return state
+        ours = state.made_of == made_of and phase in (None, state.phase)
+        yield file if ours else None
 
 
 def forget(directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.models.prefix import Prefix
 from sartor.training.objective import Answers, Objective, Reading
+from sartor.training.sharding import run
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,8 @@ class Trainable:
     """Learning rates of some parameters, in parts of the others'."""
     objective: Objective = field(default_factory=Answers)
     """Whose loss is lowered."""
+    frozen: bool = False
+    """The base's own weights stay as they are; what is trained stands beside them, and is small."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch
@@ -62,7 +65,8 @@ class Trainable:
         """(summed loss of a pack, `counted` of it)."""
         virtual = self.virtual() if self.virtual else None
         with self.autocast():
-            return self.objective.loss(self.network, pack, virtual), self.counted(pack)
+            loss = run(self.network, lambda: self.objective.loss(self.network, pack, virtual))
+        return loss, self.counted(pack)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorer import Corpus
-from sartor.evaluation.scorers.refusal import is_abstention
+from sartor.evaluation.scorers.refusal import abstained, is_abstention
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,11 +70,13 @@ def summed(
 
 def _value(prediction: Prediction, measure: WholeMeasure) -> float | None:
     example, text = prediction.example, prediction.completion.text
-    if not example.answerable and is_abstention(text):
+    if not example.answerable and abstained(prediction):
         return 1.0
     if not example.targets:
         return None if example.answerable else 0.0
-    return measure(text, example.targets)
+    value = measure(text, example.targets)
+    # Whether an answer is scored must not hang on what it says: what is made up is wrong.
+    return 0.0 if value is None and not example.answerable else value
 
 
 def _declined(prediction: Prediction) -> bool:

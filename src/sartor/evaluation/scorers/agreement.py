@@ -36,6 +36,11 @@ class Agreement:
     length_p: float
 
     @property
+    def _correlation(self) -> str:
+        known = self.correlation == self.correlation  # nan is not
+        return f"{self.correlation:.2f}" if known else "unknown, for one of them never varies"
+
+    @property
     def favours_length(self) -> bool:
         return self.length_bias > 0 and self.length_p < SIGNIFICANT
 
@@ -43,16 +48,19 @@ class Agreement:
         """Whether the judge counts as validated."""
         return self.n >= ENOUGH and self.kappa >= min_kappa and not self.favours_length
 
-    def told(self, min_kappa: float) -> str:
-        """In words, for wherever the score is shown."""
+    def told(self, min_kappa: float, labelled: int) -> str:
+        """In words, for wherever the score is shown; `labelled`: answers with an expert's label,
+        of which `n` the judge graded."""
         state = "validated" if self.is_enough(min_kappa) else "unvalidated"
         parts = [
             f"{state}: against {self.n} labels of an expert, kappa {self.kappa:.2f} "
-            f"({self.low:.2f} to {self.high:.2f}), correlation {self.correlation:.2f}, "
+            f"({self.low:.2f} to {self.high:.2f}), correlation {self._correlation}, "
             f"bias toward long answers {self.length_bias:+.2f}"
         ]
-        if self.n < ENOUGH:
-            parts.append(f"label {ENOUGH - self.n} more")
+        if labelled > self.n:
+            parts.append(f"{labelled - self.n} more have a label and no grade that could be read")
+        if labelled < ENOUGH:
+            parts.append(f"label {ENOUGH - labelled} more")
         if self.kappa < min_kappa:
             parts.append(f"kappa should be {min_kappa:g} or more")
         if self.favours_length:

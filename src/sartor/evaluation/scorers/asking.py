@@ -14,7 +14,7 @@ from pathlib import Path
 from sartor import progress
 from sartor.data.files import digest
 from sartor.data.records import Conversation
-from sartor.errors import DataError, ModelError
+from sartor.errors import DataError, ModelError, PromptTooLongError, RefusedError
 from sartor.evaluation.scorers.place import Place
 from sartor.models.language_model import LanguageModel, Sampling
 
@@ -63,19 +63,47 @@ class Asking:
         return self._place.kept / f"{digest(self._name)[:12]}.jsonl" if self._place.kept else None
 
     def _ask(self, waiting: Sequence[tuple[str, Conversation]], sampling: Sampling) -> None:
+        without: list[tuple[str, ModelError]] = []
         with progress.task(f"{self._name}: judge", len(waiting), "answers") as task:
             for start in range(0, len(waiting), BATCH):
                 batch = waiting[start : start + BATCH]
-                answers = self._model.generate([asked for _, asked in batch], sampling)
-                if len(answers) != len(batch):
-                    raise ModelError(
-                        f"{self._name} gave {len(answers)} answers to {len(batch)} requests; "
-                        "expected one for each. Mend its `generate`."
-                    )
-                told = {key: a.text for (key, _), a in zip(batch, answers, strict=True)}
+                told = self._told(batch, sampling, without)
                 self._known |= told
                 self._keep(told)
                 task.advance(len(batch))
+        if without:
+            reason = without[0][1]
+            if not self._known:  # not one was ever answered: that is no matter of the question
+                raise reason
+            progress.say(
+                f"{self._name}: {len(without)} of {len(waiting)} questions have no answer, such as "
+                f"one where {reason}"
+            )
+            self._known |= dict.fromkeys((key for key, _ in without), "")  # not kept: asked again
+
+    def _told(
+        self,
+        batch: Sequence[tuple[str, Conversation]],
+        sampling: Sampling,
+        without: list[tuple[str, ModelError]],
+    ) -> dict[str, str]:
+        """Answers by key; questions that are too long, or that alone are refused, go to `without`:
+        one answer that cannot be judged must not keep all others from it."""
+        try:
+            answers = self._model.generate([asked for _, asked in batch], sampling)
+        except (PromptTooLongError, RefusedError) as error:
+            if len(batch) == 1:
+                without.append((batch[0][0], error))
+                return {}
+            half = len(batch) // 2
+            first = self._told(batch[:half], sampling, without)
+            return first | self._told(batch[half:], sampling, without)
+        if len(answers) != len(batch):
+            raise ModelError(
+                f"{self._name} gave {len(answers)} answers to {len(batch)} requests; "
+                "expected one for each. Mend its `generate`."
+            )
+        return {key: answer.text for (key, _), answer in zip(batch, answers, strict=True)}
 
     def _recall(self) -> None:
         if self._known or self._file is None or not self._file.is_file():

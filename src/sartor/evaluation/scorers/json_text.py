@@ -20,7 +20,9 @@ def value_of(text: str) -> Any:
         raise NotJsonError("it holds several fenced blocks")
     try:
         return json.loads(blocks[0] if blocks else text, parse_constant=_refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except NotJsonError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, too
         raise NotJsonError(f"not JSON: {error}") from error
 
 

@@ -20,7 +20,7 @@ from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.agreement import Agreement, agreement, read_labels
 from sartor.evaluation.scorers.asking import Asking
-from sartor.evaluation.scorers.rubric import UNVALIDATED, ByRubric, replied
+from sartor.evaluation.scorers.rubric import UNVALIDATED, ByRubric, nothing_read, replied
 from sartor.settings import STRICT
 
 
@@ -69,8 +69,8 @@ class Judge(ByRubric):
         parts = [self._validity(predictions)]
         if self.repeats > 1 and (several := [pstdev(one) for one in grades if len(one) > 1]):
             parts.append(
-                f"grades of one answer differ by {fmean(several):.2f} (standard deviation of "
-                f"{self.repeats})"
+                f"grades of one answer differ by {fmean(several):.2f} (standard deviation over its "
+                f"{self.repeats} repeats)"
             )
         if failed:
             unread = sum(1 for one in grades if not one)
@@ -96,10 +96,12 @@ class Judge(ByRubric):
         return agreement(*map(list, zip(*read, strict=True))) if read else None  # type: ignore[arg-type]
 
     def _validity(self, predictions: Sequence[Prediction]) -> str:
-        found = self.agreement(predictions) if self._labels else None
-        if found is None:
+        if not self._labels:
             return UNVALIDATED
-        return found.told(self.min_kappa)
+        found = self.agreement(predictions)
+        return (
+            found.told(self.min_kappa, len(self._labels)) if found else nothing_read(self._labels)
+        )
 
     def _share(self, grades: Sequence[int]) -> float:
         return (fmean(grades) - self.lowest) / (self.highest - self.lowest)

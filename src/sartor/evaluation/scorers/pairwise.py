@@ -19,7 +19,7 @@ from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.agreement import ENOUGH, kappa, read_labels
 from sartor.evaluation.scorers.asking import Asking
 from sartor.evaluation.scorers.by_id import read_by_id
-from sartor.evaluation.scorers.rubric import UNVALIDATED, ByRubric, replied
+from sartor.evaluation.scorers.rubric import UNVALIDATED, ByRubric, nothing_read, replied
 from sartor.evaluation.statistics import wilson
 from sartor.settings import STRICT
 
@@ -93,7 +93,7 @@ class Pairwise(ByRubric):
             if None not in both
         ]
         if not rows:
-            return UNVALIDATED
+            return nothing_read(pairs) if pairs else UNVALIDATED
         found = kappa([said for _, said, _ in rows], [right for _, _, right in rows])
         mine = _longer([(pair, said) for pair, said, _ in rows])
         experts = _longer([(pair, right) for pair, _, right in rows])
@@ -101,6 +101,10 @@ class Pairwise(ByRubric):
         valid = len(rows) >= ENOUGH and found >= self.min_kappa and not biased
         told = f"{'validated' if valid else 'unvalidated'}: against {len(rows)} choices of an "
         told += f"expert, kappa {found:.2f}"
+        if len(rows) < len(pairs):
+            told += (
+                f"; {len(pairs) - len(rows)} more have a label and no verdict that could be read"
+            )
         if biased:
             told += (
                 f"; it prefers the longer answer in {mine[0]} of {mine[1]} choices, the expert in "

@@ -89,3 +89,11 @@ def replied(reply: str, key: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return found[key] if isinstance(found, dict) and set(found) == {key} else None
+
+
+def nothing_read(labels: Sequence[Any]) -> str:
+    """What is said of a judge none of whose replies on what an expert labelled could be read."""
+    return (
+        f"unvalidated: of the {len(labels)} answers that an expert labelled it judged none that "
+        "could be read. Each needs an input where its id is of no test example"
+    )

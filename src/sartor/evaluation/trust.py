@@ -1,0 +1,29 @@
+"""How far scores can be trusted, as their scorers say: what stands wherever the scores stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sartor.evaluation.records import Report
+
+UNVALIDATED = "unvalidated"
+"""How the note of a judge begins that nobody has held against an expert, or that failed there."""
+
+
+def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
+    """Scorer, candidates, note; what is said of several candidates once."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        for scorer, note in report.notes.items():
+            said.setdefault((scorer, note), []).append(report.candidate)
+    return [(scorer, ", ".join(names), note) for (scorer, note), names in sorted(said.items())]
+
+
+def doubt(reports: Sequence[Report], scorer: str) -> str:
+    """What to say beside a verdict that rests on an unvalidated judge; empty for any other."""
+    if not any(report.notes.get(scorer, "").startswith(UNVALIDATED) for report in reports):
+        return ""
+    return (
+        f"All of this rests on {scorer}, a judge that is {UNVALIDATED}: whether it sees what an "
+        "expert would see is not known."
+    )

@@ -1,0 +1,42 @@
+"""Whether a network gives token by token what it gives at once, as generating and training need.
+
+Tried on a few tokens where a network brings an attention of its own or a running state: some take
+other inputs, give other outputs, or keep a cache that only their own `generate` can go on from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sartor.errors import ModelError
+from sartor.models.language_model import ModelCard
+
+TRIED = (5, 3, 4, 6)
+FAR = 0.5
+"""Mean difference of the logits, in parts of their mean size, that no rounding explains."""
+
+
+def refuse_unable(card: ModelCard, network: Any) -> None:
+    """ModelError unless it does; networks on transformers' own attention are believed."""
+    import torch
+
+    usual = getattr(network, "_supports_attention_backend", False)
+    if usual and not getattr(network, "_is_stateful", False):
+        return
+    ids = torch.tensor([TRIED], device=network.device)
+    try:
+        with torch.inference_mode():
+            whole = network(input_ids=ids, use_cache=False).logits[0, -1].float()
+            kept = network(input_ids=ids[:, :-1], use_cache=True).past_key_values
+            next_one = {"attention_mask": torch.ones_like(ids), "past_key_values": kept}
+            last = network(input_ids=ids[:, -1:], use_cache=True, **next_one).logits[0, -1].float()
+            same = bool((whole - last).abs().mean() <= FAR * whole.abs().mean())
+            found = "it gives other tokens one by one than at once"
+    except Exception as error:  # whatever its code raises
+        same, found = False, str(error).split("\n")[0] or type(error).__name__
+    if not same:
+        raise ModelError(
+            f"base {card.name!r}: a {type(network).__name__} cannot be run token by token "
+            f"({found.rstrip('.')}), which sartor needs to generate. Give a transformer such as "
+            "Llama, Qwen, Mistral, Gemma or GPT-2."
+        )

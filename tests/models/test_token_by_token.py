@@ -1,0 +1,62 @@
+"""Networks that cannot be run token by token are refused when they are loaded, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tests import tiny_models
+
+from sartor.errors import ModelError
+from sartor.models import local
+from sartor.models.language_model import ModelCard
+from sartor.models.token_by_token import refuse_unable
+
+CARD = ModelCard("odd", "/odd", "", "", 0, 256)
+
+
+class Odd(torch.nn.Module):
+    """A network that brings an attention of its own, and does something else where it is run on."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.inside: Any = tiny_models.network("gptj")
+        self.how = how
+        self.device = torch.device("cpu")
+
+    def forward(self, **given: Any) -> Any:
+        given_back = self.inside(**given)
+        if given.get("past_key_values") is None:
+            if self.how == "no cache" and given["use_cache"]:
+                return SimpleNamespace(logits=given_back.logits)
+            return given_back
+        if self.how == "other tokens":
+            given_back.logits = -given_back.logits
+        if self.how == "fails":
+            raise RuntimeError("The size of tensor a (35) must match tensor b (33).\nAt length.")
+        return given_back
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("fails", r"run token by token \(The size .* b \(33\)\), which sartor needs to generate"),
+        ("other tokens", "it gives other tokens one by one than at once"),
+        ("no cache", "past_key_values"),
+    ],
+)
+def test_it_is_said_what_cannot_be_run(how: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        refuse_unable(CARD, Odd(how))
+    refuse_unable(CARD, Odd(""))
+
+
+@pytest.mark.parametrize("architecture", ["bloom", "mpt", "gptj", "falcon", "gpt_neo", "qwen3_5"])
+def test_those_that_can_are_loaded_in_bfloat16_too(architecture: str, tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path / "base", architecture)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert local.load_network(replace(card, name=architecture), dtype).dtype == dtype
