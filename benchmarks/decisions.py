@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=300)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("false", "planted", "stopping"))
     asked = parser.parse_args()
     began = process_time()
@@ -184,18 +185,20 @@ def main() -> None:
     for what, measure in measures.items():
         for kind in asked.kinds if asked.only in (None, what) else ():
             sizes = () if measure is stopping else (asked.sizes,)
-            made = measure(kind, *sizes, asked.worlds)
+            made = measure(kind, *sizes, asked.worlds, asked.seed)
             found.setdefault(what, {})[kind] = made
             print(what, kind, made, file=sys.stderr, flush=True)
     print(json.dumps(found | {"cpu_seconds": round(process_time() - began, 1)}, indent=2))
 
 
-def _false(kind: str, sizes: Sequence[int], worlds: int) -> dict[str, dict[int, float]]:
-    return {name: {n: false_statements(kind, name, n, worlds) for n in sizes} for name in WORLDS}
+def _false(kind: str, sizes: Sequence[int], worlds: int, seed: int) -> dict[str, dict[int, float]]:
+    return {
+        name: {n: false_statements(kind, name, n, worlds, seed) for n in sizes} for name in WORLDS
+    }
 
 
-def _planted(kind: str, sizes: Sequence[int], worlds: int) -> dict[int, Any]:
-    return {n: planted(kind, n, worlds) for n in sizes}
+def _planted(kind: str, sizes: Sequence[int], worlds: int, seed: int) -> dict[int, Any]:
+    return {n: planted(kind, n, worlds, seed) for n in sizes}
 
 
 if __name__ == "__main__":
