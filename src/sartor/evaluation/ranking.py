@@ -30,6 +30,8 @@ class Distance:
     interval: Interval
     alpha: float
     """The level of the interval's lower end."""
+    upper_alpha: float
+    """The level of its upper end, corrected for every pair."""
     p: float
 
 
@@ -142,8 +144,9 @@ def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance
     left, stopped = len(pairs), False
     for name in sorted(pairs, key=lambda name: (-_evidence(pairs[name], margin), name)):
         paired, alpha = pairs[name], ALPHA / left
-        both = Interval(paired.interval(alpha).low, paired.interval(alpha / picked).high)
-        found[name] = Distance(paired, both, alpha, by_name[name])
+        upper = alpha / picked
+        both = Interval(paired.interval(alpha).low, paired.interval(upper).high)
+        found[name] = Distance(paired, both, alpha, upper, by_name[name])
         stopped = stopped or both.low <= -margin
         left -= not stopped
     return found
