@@ -116,7 +116,7 @@ def _trainable(card: Any, method: str) -> Any:
     network = local.load_network(card, dtype)
     if method == "lora":
         technique = LoRA()
-        trained = adapted("lora", network, technique._config(network)).parameters
+        trained = adapted("lora", network, technique.configured(network)).parameters
     elif method == "full":
         trained = dict(network.named_parameters())
     else:

@@ -11,6 +11,7 @@ import torch
 from tests import tiny_models
 
 from sartor.techniques.weights import peft_errors
+from sartor.training.attention_blocks import blocks
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.fused import use_fused
 from sartor.training.masks import hidden
@@ -33,17 +34,21 @@ def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None
 
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
-@pytest.mark.parametrize("block", [2, 192])
+@pytest.mark.parametrize(("queries", "last"), [(2, 1), (4, 2), (128, 64)])
 @pytest.mark.parametrize("kept", [5, 1024])
 def test_blocked_attention_and_its_gradient(
     kept: int,
-    block: int,
+    queries: int,
+    last: int,
     heads: tuple[int, int],
     window: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sartor.training.blocked_attention.KEPT", kept)
-    monkeypatch.setattr("sartor.training.blocked_attention.BLOCK", block)
+    for where in ("attention_blocks", "blocked_attention"):
+        monkeypatch.setattr(f"sartor.training.{where}.QUERIES", queries)
+        monkeypatch.setattr(f"sartor.training.{where}.LAST", last)
+    blocks.cache_clear()
     generator = torch.Generator().manual_seed(1)
     q, k, v = (
         torch.randn(n, 16, 3, generator=generator, dtype=torch.float64, requires_grad=True)

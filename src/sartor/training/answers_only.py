@@ -23,6 +23,8 @@ ATTENTION = ("self_attn", "attention", "attn")
 WITHIN = ("q_proj", "o_proj")
 """Of attention, what works on each token by itself and is read by scored places only."""
 USED = "_sartor_answers_only"
+NARROWED = "_sartor_narrowed"
+"""Where the last block gives scored places alone (lean_blocks.py)."""
 TOLERANCE = 1e-2
 """Mean difference, in parts of the mean size, that rounding alone explains."""
 UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
@@ -34,7 +36,7 @@ _scored: ContextVar[torch.Tensor | None] = ContextVar("scored", default=None)
 @contextmanager
 def scoring(network: Any, places: torch.Tensor) -> Iterator[None]:
     """While the network runs over a row of which only these places (answer tokens,) are read."""
-    if not getattr(network, USED, False):
+    if not getattr(network, USED, False) and not is_narrowed(network):
         yield
         return
     token = _scored.set(places)
@@ -42,6 +44,11 @@ def scoring(network: Any, places: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         _scored.reset(token)
+
+
+def is_narrowed(network: Any) -> bool:
+    """Whether the network gives scored places alone while they are named."""
+    return bool(getattr(network, NARROWED, False))
 
 
 def scored_places() -> torch.Tensor | None:

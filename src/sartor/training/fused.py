@@ -101,10 +101,11 @@ class _LowRank(torch.autograd.Function):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.reshape(-1, x.shape[-1])
+        # Thin factors are laid out alike there and back: oneDNN compiles a program for each layout.
         kept_a, kept_b = a.to(x.dtype), b.to(x.dtype)
-        low = rows @ kept_a.t()  # (rows, rank)
+        low = rows @ kept_a.t().contiguous()  # (rows, rank)
         y = functional.linear(x, weight, bias)  # no view: callers may change it in place
-        y.view(-1, y.shape[-1]).addmm_(low, kept_b.t(), alpha=scale)
+        y.view(-1, y.shape[-1]).addmm_(low, kept_b.t().contiguous(), alpha=scale)
         ctx.save_for_backward(None if source else rows, weight, kept_a, kept_b, low)
         ctx.scale, ctx.shape, ctx.source = scale, x.shape, source
         return y
@@ -118,7 +119,7 @@ class _LowRank(torch.autograd.Function):
         dy = gradients[0].reshape(-1, gradients[0].shape[-1])
         d_low = (dy @ b).mul_(ctx.scale)
         d_a = (d_low.t() @ rows).float()
-        d_b = (dy.t() @ low).float().mul_(ctx.scale)
+        d_b = (low.t() @ dy).float().mul_(ctx.scale).t()
         dx = None
         if ctx.needs_input_grad[0]:
             dx = (dy @ weight).addmm_(d_low, a).view(ctx.shape)

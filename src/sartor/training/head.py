@@ -70,11 +70,14 @@ class _Summed(torch.autograd.Function):
             part = slice(start, start + step)
             logits = functional.linear(rows[part], kernel, offset).float()  # (some, vocabulary)
             right = labels[part, None]
-            log_chances = logits.sub_(logits.logsumexp(-1, keepdim=True))
-            total -= log_chances.gather(1, right).sum()
+            largest = logits.amax(-1, keepdim=True)
+            chances = logits.sub_(largest)
+            total -= chances.gather(1, right).sum()
+            summed = chances.exp_().sum(-1, keepdim=True)
+            total += summed.log().sum()
             if not any(wanted):
                 continue
-            d_logits = log_chances.exp_()
+            d_logits = chances.div_(summed)
             d_logits.scatter_add_(1, right, torch.full_like(right, -1, dtype=d_logits.dtype))
             if d_bias is not None:
                 d_bias += d_logits.sum(0).to(d_bias.dtype)

@@ -7,7 +7,9 @@ they hand to their attention.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 ATTENTION = "sartor_packed"
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a layer asks of its attention."""
+
+    scaling: float
+    window: int | None
+    softcap: float | None
+    others: bool
+    """Whether it hands on anything else that changes what attention gives."""
 
 
 def is_packed(network: Any) -> bool:
@@ -107,6 +120,27 @@ def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
     tolerance = TOLERANCE.get(str(alone.dtype).removeprefix("torch."), 1e-3)
     difference = (packed.float() - alone.float()).abs().mean()
     return bool(difference <= tolerance * alone.float().abs().mean())
+
+
+@contextmanager
+def noting(asked: dict[int, Asked]) -> Iterator[None]:
+    """While a network runs once: note what each of its layers asks."""
+    from transformers import AttentionInterface
+
+    def noted(module: Any, query: torch.Tensor, *states: Any, **given: Any) -> Any:
+        asked[module.layer_idx] = Asked(
+            given.get("scaling") or query.shape[-1] ** -0.5,
+            given.get("sliding_window"),
+            given.get("softcap"),
+            given.get("s_aux") is not None or given.get("dropout", 0.0) > 0,
+        )
+        return _attend(module, query, *states, **given)
+
+    AttentionInterface.register(ATTENTION, noted)
+    try:
+        yield
+    finally:
+        AttentionInterface.register(ATTENTION, _attend)
 
 
 def _attend(

@@ -59,7 +59,8 @@ def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[En
             continue
         encoded.append(Encoded(example.id, (*prompt, *answer)[:context], len(prompt)))
     if too_long:
-        say(f"{too_long} of {len(examples)} examples have prompts that fill the model's context")
+        some = f"{too_long} of {len(examples)} examples"
+        say(f"{some} have prompts that fill the model's context: left out")
     if not encoded:
         raise TrainingError(
             f"nothing to train on: all {len(examples)} prompts fill the model's context of "
@@ -133,7 +134,7 @@ def before_loss(
     import torch
 
     from sartor.training import head
-    from sartor.training.answers_only import scoring
+    from sartor.training.answers_only import is_narrowed, scoring
 
     if not is_packed(network):
         return *_padded(network, pack, virtual), False
@@ -144,7 +145,7 @@ def before_loss(
     with scoring(network, scored):
         if head.is_plain(network):
             hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
-            return hidden[scored], labels, True
+            return hidden if is_narrowed(network) else hidden[scored], labels, True
         logits = _run(network, network, row, virtual, logits_to_keep=scored).logits[0]
         return logits, labels, False
 

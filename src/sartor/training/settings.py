@@ -26,7 +26,7 @@ class TrainingSettings:
     together: int = 8
     """At most so many examples that begin alike, such as questions about one document, stand
     together: what they share is computed once. 1 leaves the order to chance."""
-    pack_tokens: int = 2048
+    pack_tokens: int = 3072
     """At most so many tokens are put through the model at once, on a CPU fewer where it is wide;
     bounds memory, changes no result."""
     checkpointing: Literal["auto", "on", "off", "offload"] = "auto"

@@ -24,11 +24,12 @@ def use_tricks(network: Any, options: TrainingSettings, prefix: Prefix | None = 
     from sartor.training.answers_only import use_answers_only
     from sartor.training.checkpointing import use_checkpointing
     from sartor.training.fused import use_fused
+    from sartor.training.lean_blocks import use_lean_blocks
 
     if not options.plain:
         packed = use_packed_attention(network, prefix)
         use_fused(network)
-        if packed and prefix is None:
+        if packed and prefix is None and not use_lean_blocks(network):
             use_answers_only(network, BEGINNING + TRIED[1])
     if options.checkpointing in {"on", "offload"}:
         use_checkpointing(network, offload=options.checkpointing == "offload")

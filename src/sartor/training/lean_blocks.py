@@ -1,0 +1,121 @@
+"""Blocks of Llama's build run with less around their products, and the last one only where it is
+asked.
+
+Queries and keys are turned by their positions while they are laid out for attention, sums are made
+in place, and of the last block only scored places are put through: the others give keys and values
+there. Everything that holds weights is the network's own modules. An architecture that does
+something else under the same names is found out on a few tokens, spread over the whole context, and
+keeps its own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sartor.models.lean_forward import is_built_like_llama
+from sartor.models.local import context
+from sartor.training import answers_only, head
+from sartor.training.attention_blocks import asking, every
+from sartor.training.blocked_attention import turned_attention
+from sartor.training.packed_attention import Asked, noting
+from sartor.training.sharing import Span
+
+SPANS = (Span(0, 3), Span(3, 6, ((0, 3),)), Span(6, 11, ((0, 3),)))
+"""What the blocks are tried on: two examples that begin alike."""
+PLACES = (4, 5, 9, 10)
+"""Of them, those that are scored."""
+
+
+def use_lean_blocks(network: Any) -> bool:
+    """Have the blocks run so, on a CPU, where what they give stays the same; says whether."""
+    if getattr(network, answers_only.NARROWED, False):
+        return True
+    if network.device.type != "cpu" or not head.is_plain(network):
+        return False
+    if not is_built_like_llama(network) or _drops(network):
+        return False
+    asked: dict[int, Asked] = {}
+    with torch.no_grad(), noting(asked):
+        whole = _hidden(network)[list(PLACES)].float()
+    layers = list(network.model.layers)
+    if len(asked) != len(layers) or any(a.softcap or a.others for a in asked.values()):
+        return False
+    for number, layer in enumerate(layers):
+        layer.forward = _lean(layer, asked[number], last=number == len(layers) - 1)
+    setattr(network, answers_only.NARROWED, True)
+    try:
+        with torch.no_grad(), answers_only.scoring(network, torch.tensor(PLACES)):
+            part = _hidden(network).float()
+    except answers_only.UNFIT:
+        part = torch.full_like(whole, torch.inf)
+    if part.shape == whole.shape and _close(part, whole):
+        return True
+    for layer in layers:
+        del layer.forward
+    setattr(network, answers_only.NARROWED, False)
+    return False
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    difference = (found - expected).abs().mean()
+    return bool(difference <= answers_only.TOLERANCE * expected.abs().mean())
+
+
+def _drops(network: Any) -> bool:
+    """Whether attention drops anything by chance in training."""
+    return any(getattr(layer.self_attn, "attention_dropout", 0) for layer in network.model.layers)
+
+
+def _hidden(network: Any) -> torch.Tensor:
+    """What the decoder gives of `SPANS`, at positions over all of the context: (tokens, width)."""
+    ids = torch.arange(3, 3 + SPANS[-1].end)[None]
+    far = torch.linspace(0, context(network.config) - 1, ids.shape[1]).long()
+    given: torch.Tensor = network.get_decoder()(
+        input_ids=ids, position_ids=far[None], use_cache=False, spans=SPANS
+    )[0][0]
+    return given
+
+
+def _lean(layer: Any, asked: Asked, *, last: bool) -> Any:
+    """The layer's forward: hidden states (1, tokens, width), of scored places alone in the `last`
+    where they are named."""
+    attention = layer.self_attn
+
+    def forward(
+        hidden: torch.Tensor,
+        *_: Any,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        spans: Sequence[Span] | None = None,
+        **__: Any,
+    ) -> torch.Tensor:
+        places = answers_only.scored_places() if last else None
+        spans = spans or (Span(0, hidden.shape[1]),)
+        normed = layer.input_layernorm(hidden)
+        key = _by_head(attention, "k", normed)
+        value = _by_head(attention, "v", normed)
+        if places is None:
+            runs = every(spans)
+        else:
+            runs = asking(spans, places.tolist())
+            hidden, normed = (t.index_select(1, places) for t in (hidden, normed))
+        query = _by_head(attention, "q", normed)
+        cosines, sines = (t[0].to(query.dtype) for t in position_embeddings)
+        seen = turned_attention(
+            query, key, value, (cosines, sines), runs, asked.scaling, asked.window
+        )
+        hidden = attention.o_proj(seen.flatten(2)).add_(hidden)
+        added: torch.Tensor = layer.mlp(layer.post_attention_layernorm(hidden)).add_(hidden)
+        return added
+
+    return forward
+
+
+def _by_head(attention: Any, kind: str, normed: torch.Tensor) -> torch.Tensor:
+    """Queries, keys or values: (tokens, heads, dimension)."""
+    flat = getattr(attention, f"{kind}_proj")(normed)[0]
+    by_head: torch.Tensor = flat.unflatten(-1, (-1, attention.head_dim))
+    norm = getattr(attention, f"{kind}_norm", None)
+    return by_head if norm is None else norm(by_head)
