@@ -30,7 +30,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]], keys: tuple[str, ...]) ->
 
 
 def sartor(*arguments: str | Path) -> dict[str, Any]:
-    """A verb in a process of its own, with --json: what it prints, which is the decision."""
+    """A verb in a process of its own, with --json: what it prints."""
     command = [sys.executable, "-m", "sartor", *map(str, arguments), "--json"]
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if ran.returncode:

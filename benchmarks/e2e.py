@@ -7,7 +7,7 @@ list of attributes to the description of a restaurant, of which several are righ
 arXiv:2106.09685, table 3, compare these techniques there on GPT-2. Here thimble is the base, each
 is trained with three seeds, and BLEU is sacrebleu's, over all references. The project is one that
 a user could have written, and `sartor run` does the rest: learning rates are chosen on validation,
-the verdicts are decision.json's.
+the verdicts are decision.json's. Each pair of trained ones is compared besides, each by itself.
 
 The data are not in this repository; without them it says so and does nothing. `--out` keeps the
 project, and a run that was killed goes on there. JSON to stdout.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
 from deciding import DATA, cpu_minutes, examples, other_figures, sartor, told, write_rows
@@ -77,6 +78,7 @@ def main() -> None:
         write_rows(folder / "examples.jsonl", rows, ("id", "input", "output", "references"))
         project(folder, options.seeds, options.train, options.epochs)
         found = told(sartor("run", folder)) | {"scores": other_figures(folder)}
+        found["pairs"] = [sartor("compare", folder, *two) for two in combinations(TRAINED, 2)]
     print(json.dumps({**found, "cpu_minutes": cpu_minutes()}, indent=2))
 
 

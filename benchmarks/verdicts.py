@@ -48,7 +48,7 @@ candidates = {candidates}
 
 {settings}
 [evaluate]
-scorers = ["{scorer}", "exact_match"]
+scorers = {scorers}
 
 [criteria]
 scorer = "{scorer}"

@@ -61,8 +61,11 @@ def test_the_studies_write_projects_that_sartor_reads(study: Any, tmp_path: Path
     study("e2e").project(tmp_path, 3, 400, 3)
     seeds = {one.name: one.seeds for one in project.read(tmp_path).customize.candidates}
     assert seeds["prefix-tuning"] == seeds["full"] == (0, 1, 2)
-    study("verdicts").project(tmp_path, tmp_path, ["fields"], ["rag", "rag+lora"], 30)
-    assert set(project.read(tmp_path).techniques) == {"lora"}
+    study("verdicts").project(tmp_path, tmp_path, ["fields", "label"], ["rag", "rag+lora"], 30)
+    read = project.read(tmp_path)
+    assert set(read.techniques) == {"lora"}
+    assert read.evaluate.scorers == ("fields", "label")
+    assert read.criteria.scorer == "fields"
 
 
 @pytest.mark.parametrize("arguments", [["e2e"], ["verdicts", "facts"], ["verdicts", "style"]])

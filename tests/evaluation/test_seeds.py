@@ -107,6 +107,22 @@ def test_where_seeds_differ_too_much_more_examples_are_not_what_is_asked_for(
     assert "train more seeds" in found.reason
 
 
+def test_of_many_candidates_what_is_asked_for_is_reckoned_at_the_level_of_the_verdict(
+    planted: Planted,
+) -> None:
+    values = np.random.default_rng(9).uniform(0.4, 0.6, size=80)
+    step = 0.02 * np.sqrt(3)  # so that the mean of three seeds has a standard error of 0.02
+    seeds = [planted(f"full.seed{s}", values + s * step) for s in range(3)]
+    full = joined("full", seeds, 0)
+    others = [planted(f"plain{i}", values + step - 0.25 - i / 1000, cost=0.1) for i in range(5)]
+    rows = decide([full, *others], CRITERIA, seed=0).comparisons
+    # Worse is shown at 0.05 / 15, where Student's t with two degrees of freedom reaches 17 standard
+    # errors, beyond 0.25; at 0.05 / 5 it would reach 9.9 of them, and examples would seem to do.
+    assert stats.t.ppf(1 - 0.05 / 15 / 2, 2) * 0.02 > 0.25 > stats.t.ppf(1 - 0.05 / 5 / 2, 2) * 0.02
+    asked_for = {row.candidate: (row.verdict, row.label_more) for row in rows}
+    assert asked_for["plain0"] == ("cannot tell", None)
+
+
 def test_examples_asked_for_are_those_that_leave_room_for_the_seeds() -> None:
     def pair_of(n: int, apart: float) -> Paired:
         noise = np.random.default_rng(8).normal(0, 0.2, size=n)

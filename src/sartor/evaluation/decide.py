@@ -94,7 +94,7 @@ def _compare(
         p=found.p,
         verdict=verdict,
         reason="",
-        label_more=found.paired.label_more(criteria.margin, found.alpha)
+        label_more=found.paired.label_more(criteria.margin, found.alpha, found.upper_alpha)
         if verdict == "cannot tell"
         else None,
     )

@@ -93,18 +93,21 @@ class Paired:
             error = standard_error(self._differences, self.groups)
         return max(error * sqrt(self.n), 1 / sqrt(self.n))
 
-    def label_more(self, margin: float, alpha: float = 0.05) -> int | None:
+    def label_more(
+        self, margin: float, alpha: float = 0.05, upper_alpha: float | None = None
+    ) -> int | None:
         """About how many more examples would show it good enough, or else worse (80 % power).
 
         Examples of groups not seen yet, where there are groups: more of the same tell little. None
-        where no number of them would, because seeds differ by more than that.
+        where no number of them would, because seeds differ by more than that. `upper_alpha` is
+        the level at which worse is shown, where that is another.
         """
         low, high = BOUNDS
         ways = (
-            (self.difference + margin, self.difference - low),  # to the margin; to the worst
-            (-self.difference, high - self.difference),  # to no difference; to the best
+            (self.difference + margin, self.difference - low, alpha),  # to the margin; to the worst
+            (-self.difference, high - self.difference, upper_alpha or alpha),  # to none; to best
         )
-        found = [self._needed(distance, room, alpha) for distance, room in ways if distance > 0]
+        found = [self._needed(*way) for way in ways if way[0] > 0]
         needed = [one for one in found if one is not None]
         return max(1, min(needed) - self.n) if needed else None
 

@@ -30,6 +30,8 @@ class Distance:
     interval: Interval
     alpha: float
     """The level of the interval's lower end."""
+    upper_alpha: float
+    """The level of its upper end, corrected for every pair."""
     p: float
 
 
@@ -152,6 +154,7 @@ def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance
                 pairs[name].interval(uppers[name] / picked).high,
             ),
             alphas[name],
+            uppers[name] / picked,
             by_name[name],
         )
         for name in near
