@@ -4,9 +4,9 @@ Runs in turn, sartor, then each peer, on the model and prompts that ../shared/be
 weights: they change no speed): output tokens per second of processor time on one thread, 32 new
 tokens after each prompt. `distinct` prompts have nothing in common; of the `shared` ones eight have
 a document in common and all begin with one block of shown examples. Peers: transformers' `generate`
-on batches of like lengths, ctranslate2, and llama.cpp through llama-cpp-python; the last two and
-`gguf` from --peer-python. A peer that is missing is null, and `missing` says why. Without ../shared
-it says so and does nothing.
+on batches of like lengths, ctranslate2, and llama.cpp through llama-cpp-python with many sequences
+in a batch; the last two and `gguf` from --peer-python. A peer that is missing is null, and
+`missing` says why. Without ../shared it says so and does nothing.
 """
 
 from __future__ import annotations

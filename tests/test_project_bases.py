@@ -81,6 +81,10 @@ def test_a_ladder_is_written_in_one_key_or_two(tables: dict[str, Any]) -> None:
         ({"model": {"models": ["a", "b"], "ladder": False}}, "models stands for bases and ladder"),
         ({"model": {"bases": ["a", "b"], "trust_remote_code": True}}, "Name those whose code may"),
         ({"model": {"trust_remote_code": ["b"]}}, "names 'b', which is no base here"),
+        (
+            {"model": {"trust_remote_code": "ja"}},
+            r"\[model\] trust_remote_code is 'ja': .* boolean",
+        ),
         ({"customize": {"candidates": ["rag", "rag"]}}, "two candidates are called 'rag'"),
         ({"remote": {"x/y": FAR}}, r"\[remote.x/y\]: a name begins with"),
         ({"remote": {"thimble": FAR}}, "not 'thimble'"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ConfigDict
+
+from sartor.errors import SettingError
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """For `pydantic.dataclasses.dataclass(frozen=True, config=STRICT)`."""
@@ -21,3 +25,14 @@ def settings_of(technique: Any) -> dict[str, Any]:
             value = settings_of(value)
         plain[field.name] = list(value) if isinstance(value, tuple) else value
     return plain
+
+
+@contextmanager
+def told_by(name: str, where: str = "") -> Iterator[None]:
+    """What a technique inside refuses, told by the one whose setting it is."""
+    try:
+        yield
+    except SettingError as error:
+        teller, _, what = str(error).partition(": ")
+        known = teller == name
+        raise SettingError(f"{name}: {'' if known else where}{what}") from error

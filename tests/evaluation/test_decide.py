@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sartor.errors import DataError, SettingError
 from sartor.evaluation.decide import decide, decision_json
+from sartor.evaluation.ranking import ALPHA, ranked
 from sartor.evaluation.records import Comparison, Criteria, Decision, Report
 
 Planted = Callable[..., Report]
@@ -298,3 +299,17 @@ def test_the_json_has_the_documented_keys(planted: Planted) -> None:
     ]  # fmt: skip
     assert list(found["candidates"][0]["estimate"]) == ["mean", "low", "high"]
     assert found["winner"] == "a"
+
+
+def test_those_shown_to_be_good_enough_make_it_no_easier_to_call_another_worse() -> None:
+    """Four are shown to be near the best, so Holm's level for being near has come to alpha / 1; the
+    fifth is called worse at alpha / 5, for each of the pairs the best could be picked from."""
+    best = [1.0] * 270 + [0.0] * 30
+    values = {"best": best} | {f"near {i}": [0.0, *best[1:]] for i in range(4)}
+    values["last"] = [0.0] * 30 + best[30:270] + [1.0] * 9 + [0.0] * 21
+    found = ranked(values, list(range(300)), 0.1, 0).distances
+    assert all(found[f"near {i}"].interval.low > -0.1 for i in range(4))
+    last = found["last"]
+    assert last.alpha == ALPHA
+    assert last.interval.high == last.paired.interval(ALPHA / 5 / 3).high
+    assert last.paired.interval(ALPHA / 3).high < last.interval.high

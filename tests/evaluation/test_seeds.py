@@ -16,6 +16,7 @@ from sartor.data.records import Example, Message
 from sartor.evaluation.compare import compare
 from sartor.evaluation.corpus import corpus_estimate
 from sartor.evaluation.decide import decide
+from sartor.evaluation.paired import Paired
 from sartor.evaluation.records import Criteria, Prediction, Report
 from sartor.evaluation.report import load, save
 from sartor.evaluation.scorer import Corpus
@@ -24,6 +25,7 @@ from sartor.evaluation.seeds import Seeded, joined
 from sartor.models.language_model import Completion
 
 Planted = Callable[..., Report]
+CRITERIA = Criteria("planted", 0.01)
 
 
 def test_with_one_seed_it_is_students_t_over_the_examples() -> None:
@@ -89,6 +91,39 @@ def test_reports_of_seeds_are_joined_saved_and_compared(planted: Planted, tmp_pa
     assert over_seeds.verdict == "cannot tell"  # a fourth seed might well have been below 0
     decision = decide([lora, plain], Criteria("planted", 0.01), seed=0)
     assert {c.candidate: c.verdict for c in decision.comparisons}["plain"] == "cannot tell"
+
+
+def test_where_seeds_differ_too_much_more_examples_are_not_what_is_asked_for(
+    planted: Planted,
+) -> None:
+    values = np.random.default_rng(7).uniform(0.3, 0.7, size=80)
+    apart = [planted(f"full.seed{s}", values + by) for s, by in enumerate((0.0, 0.1, 0.2))]
+    full, plain = joined("full", apart, 0), planted("plain", values - 0.1, cost=0.1)
+    rows = decide([full, plain], CRITERIA, seed=0).comparisons
+    [found] = [row for row in rows if row.candidate == "plain"]
+    # By hand: the seeds' means are 0.1 apart, so their mean has a standard error of 0.1 / sqrt(3),
+    # and Student's t with two degrees of freedom reaches 4.3 of those: beyond 0.2 below.
+    assert (found.verdict, found.label_more) == ("cannot tell", None)
+    assert "train more seeds" in found.reason
+
+
+def test_examples_asked_for_are_those_that_leave_room_for_the_seeds() -> None:
+    def pair_of(n: int, apart: float) -> Paired:
+        noise = np.random.default_rng(8).normal(0, 0.2, size=n)
+        noise -= noise.mean()
+        rows = tuple(tuple(0.02 + noise + by) for by in (-apart, 0.0, apart))
+        zeros = (0.0,) * n
+        return Paired(rows[1], zeros, seeds=(rows, (zeros,)))
+
+    few, none = pair_of(100, apart=0.004), pair_of(100, apart=0.0)
+    more, without = few.label_more(0.0), none.label_more(0.0)
+    assert more is not None
+    assert without is not None
+    by_seeds = stats.t.ppf(0.975, 2) * 0.004 / np.sqrt(3)
+    left = np.sqrt(0.02**2 - by_seeds**2)
+    assert (more + 100) / (without + 100) == pytest.approx((0.02 / left) ** 2, rel=0.01)
+    assert pair_of(100 + more, apart=0.004).interval().low > 0
+    assert few.interval().low < 0
 
 
 def test_seeds_that_agree_cost_no_certainty(planted: Planted) -> None:

@@ -27,8 +27,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
 @pytest.fixture(scope="module")
 def adapter(base: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
-    settings = {"rank": 2, "learning_rates": (1e-2,), "epochs": 1.0, "looks": 1}
-    LoRA(**settings).fit(base, ALIKE, folder)
+    LoRA(rank=2, learning_rates=(1e-2,), epochs=1.0, looks=1).fit(base, ALIKE, folder)
     return folder
 
 

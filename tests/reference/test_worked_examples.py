@@ -142,7 +142,7 @@ def test_bleu_of_papinenis_first_example() -> None:
     """Papineni et al. 2002, section 2.1: 17 of 18 words and 10 of 17 pairs are in a reference; with
     its 7 of 16 and 4 of 15 longer runs that makes 0.5046, which NLTK's manual prints too."""
     expected = (17 / 18 * 10 / 17 * 7 / 16 * 4 / 15) ** 0.25
-    found = corpus_estimates([Bleu(tokenize="none")], [answered(ACTION, ACTION_TARGETS)])
+    found = corpus_estimates([Bleu(tokenize="none")], [[answered(ACTION, ACTION_TARGETS)]])
     assert found["bleu (corpus)"].mean == pytest.approx(expected) == pytest.approx(0.5046, abs=5e-5)
 
 
@@ -154,7 +154,7 @@ def test_corpus_bleu_of_nltks_manual() -> None:
         "second",
     )
     both = [answered(ACTION, ACTION_TARGETS), history]
-    found = corpus_estimates([Bleu(tokenize="none")], both)["bleu (corpus)"]
+    found = corpus_estimates([Bleu(tokenize="none")], [both])["bleu (corpus)"]
     assert found.mean == pytest.approx(0.5920, abs=1e-4)
     assert found.low < found.mean < found.high
 

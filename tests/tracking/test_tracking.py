@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import tiny_models
 from tests.journey.small_shop import CONFIG, write
+from tests.techniques.test_preference_tuning import JUDGED
 from tests.training.test_loop import Heard, trained
 
 from sartor import progress
 from sartor.errors import MissingExtraError, ProjectError
 from sartor.project import Tracking, parse
+from sartor.techniques.registry import build
 from sartor.tracking import tracker
 
 SETTINGS = {"technique": "lora", "rank": 2, "inner": {"alpha": 4.0}}
@@ -158,3 +161,31 @@ def test_a_run_tracks_what_it_trains_and_every_score(tmp_path: Path) -> None:
     assert " GB" in done.stderr
     assert {*FIGURES, "test/token_f1"} <= set(events(shop / "runs" / "lora").Tags()["scalars"])
     assert "test/token_f1" in events(shop / "runs" / "zero-shot").Tags()["scalars"]
+
+
+class Kept:
+    """A tracker that remembers which figures of which phase came at which steps."""
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[str, str], list[int]] = {}
+
+    def begin(self, candidate: str, settings: Any) -> None: ...
+
+    def record(self, phase: str, step: int, figures: Any) -> None:
+        for name in figures:
+            self.steps.setdefault((phase, name), []).append(step)
+
+    def finish(self, scores: Any) -> None: ...
+
+
+def test_of_several_trainings_the_last_alone_has_the_plain_names(tmp_path: Path) -> None:
+    quick = {"learning_rates": (1e-3, 2e-3), "epochs": 2.0, "batch_size": 4, "looks": 2, "rank": 2}
+    technique = build("stack+dpo+lora", {}, {"lora": quick, "dpo": {"learning_rates": (1e-3,)}})
+    kept = Kept()
+    with tracker.recorded_by([kept]):
+        technique.fit(tiny_models.save(tmp_path / "base"), JUDGED, tmp_path / "made")
+    phases = {phase for phase, _ in kept.steps}
+    answers = {"answers", "answers try 0.001", "answers try 0.002"}
+    assert phases == {"train", "first"} | answers | {f"first {one}" for one in answers}
+    losses = {phase: steps for (phase, name), steps in kept.steps.items() if name == "loss"}
+    assert all(steps == list(range(1, len(steps) + 1)) for steps in losses.values())

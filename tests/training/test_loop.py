@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from tests import tiny_models
 
 from sartor import progress
 from sartor.data.records import Example, Message, TrainingData
-from sartor.errors import SettingError, TrainingError
+from sartor.errors import DataError, SettingError, TrainingError
 from sartor.techniques.lora import LoRA
 from sartor.techniques.weights import Clock
 from sartor.training.loop import (
@@ -227,6 +230,46 @@ def test_a_process_that_is_killed_loses_nothing_that_matters(tmp_path: Path) -> 
     assert killed.returncode == -9
     assert (tmp_path / "killed" / STATE).is_file()
     assert KILLABLE.fit(base, ALIKE, tmp_path / "killed").digest == whole.digest
+
+
+@contextmanager
+def full_disk(largest: int) -> Iterator[None]:
+    """No file may become larger than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_the_last_state_stays(tmp_path: Path) -> None:
+    whole = trainable()
+    expected = trained(tmp_path / "whole", what=whole)
+    folder = tmp_path / "full"
+    with pytest.raises(KeyboardInterrupt), progress.shown_by(Stopping(4)):
+        trained(folder)
+    before = (folder / STATE).read_bytes()
+    with full_disk(len(before) // 2), pytest.raises(DataError) as caught:
+        trained(folder)
+    assert str(caught.value).startswith(f"cannot write {folder / STATE}: File too large. Free some")
+    assert [path.name for path in folder.iterdir()] == [STATE]
+    assert (folder / STATE).read_bytes() == before
+    again = trainable()
+    assert trained(folder, what=again) == expected
+    assert same(values(again), values(whole))
+
+
+def test_what_was_trained_and_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
+    base, folder = tiny_models.save(tmp_path / "base"), tmp_path / "made"
+    in_the_way = folder / "adapter_model.safetensors"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cannot write .*made: .*directory.*\. Free some space"):
+        KILLABLE.fit(base, ALIKE, folder)
+    in_the_way.rmdir()
+    with progress.shown_by(Stopping(1)):  # nothing is trained again
+        made = KILLABLE.fit(base, ALIKE, folder)
+    assert made.digest == KILLABLE.fit(base, ALIKE, tmp_path / "whole").digest
 
 
 def test_seconds_are_counted_over_all_sittings(tmp_path: Path) -> None:

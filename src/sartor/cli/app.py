@@ -88,8 +88,9 @@ HERE = Path()
 
 
 def shown() -> Any:
-    """Show progress inside the block."""
-    from contextlib import ExitStack
+    """Show progress inside the block; what is printed there, by a user's own code too, is for
+    people: standard output is left to `--json`."""
+    from contextlib import ExitStack, redirect_stdout
 
     from sartor.console import reporter
     from sartor.progress import shown_by
@@ -97,6 +98,7 @@ def shown() -> Any:
     stack, shown = ExitStack(), reporter()
     stack.enter_context(shown)
     stack.enter_context(shown_by(shown))
+    stack.enter_context(redirect_stdout(sys.stderr))
     return stack
 
 

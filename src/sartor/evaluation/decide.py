@@ -10,6 +10,7 @@ The rule, in order:
    method, and so are the intervals: the candidate with the strongest evidence gets alpha/m, the
    next alpha/(m-1), and so on until one cannot be shown to be good enough; from there on the level
    stays. The chance that any candidate is wrongly called good enough is at most alpha/2 = 2.5 %.
+   Being worse is another claim, with an order and levels of its own.
 3. Non-inferior: the interval of (candidate - best) lies above -margin. Worse: not that, and the
    interval lies below 0. Else: cannot tell, with the number of examples that would settle it.
 4. The winner is the cheapest non-inferior candidate (the best counts as one) that meets every

@@ -96,19 +96,28 @@ class Paired:
     def label_more(self, margin: float, alpha: float = 0.05) -> int | None:
         """About how many more examples would show it good enough, or else worse (80 % power).
 
-        Examples of groups not seen yet, where there are groups: more of the same tell little.
+        Examples of groups not seen yet, where there are groups: more of the same tell little. None
+        where no number of them would, because seeds differ by more than that.
         """
         low, high = BOUNDS
         ways = (
             (self.difference + margin, self.difference - low),  # to the margin; to the worst
             (-self.difference, high - self.difference),  # to no difference; to the best
         )
-        needed = [self._needed(distance, room, alpha) for distance, room in ways if distance > 0]
+        found = [self._needed(distance, room, alpha) for distance, room in ways if distance > 0]
+        needed = [one for one in found if one is not None]
         return max(1, min(needed) - self.n) if needed else None
 
-    def _needed(self, distance: float, room: float, alpha: float) -> int:
+    def _needed(self, distance: float, room: float, alpha: float) -> int | None:
         """Examples whose interval falls short of `distance`, by spread and by what none shows."""
-        by_spread = examples_needed(distance, self.sd, alpha) or 0
+        sd = self.sd
+        if self._seeded:
+            left = distance**2 - self._seeded.reach_of_seeds(alpha) ** 2
+            if left <= 0:
+                return None
+            distance = sqrt(left)
+            sd = max(self._seeded.error_by_examples * sqrt(self.n), 1 / sqrt(self.n))
+        by_spread = examples_needed(distance, sd, alpha) or 0
         if self._is_table:
             return by_spread
         each = self.n / (len(set(self.groups)) if self.groups else self.n)

@@ -6,7 +6,7 @@ from the scorer takes no part.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import median
@@ -130,23 +130,42 @@ def _shared(reports: Sequence[Report], scorer: str) -> tuple[dict[str, list[floa
 
 
 def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance]:
-    """Each comparison at its own level, the strongest evidence first.
+    """Each comparison at its own levels: one for being good enough, another for being worse.
 
-    Valid in any order chosen from the data, because it stops at the first failure: the first
-    candidate that is truly too bad meets a level no looser than alpha over the number of such.
+    Each claim has its own order, the strongest evidence first, and its own levels: those who are
+    shown to be good enough make it no easier to call the others worse. Valid in any order chosen
+    from the data, because it stops at the first failure: the first candidate of which the claim is
+    false meets a level no looser than alpha over the number of such.
     """
     picked = (len(pairs) + 1) / 2  # pairs that there are, for each one with the best
     adjusted = [min(1.0, p * picked) for p in holm([paired.p for paired in pairs.values()])]
     by_name = dict(zip(pairs, adjusted, strict=True))
-    found: dict[str, Distance] = {}
-    left, stopped = len(pairs), False
-    for name in sorted(pairs, key=lambda name: (-_evidence(pairs[name], margin), name)):
-        paired, alpha = pairs[name], ALPHA / left
-        both = Interval(paired.interval(alpha).low, paired.interval(alpha / picked).high)
-        found[name] = Distance(paired, both, alpha, by_name[name])
-        stopped = stopped or both.low <= -margin
+    near = sorted(pairs, key=lambda name: (-_evidence(pairs[name], margin), name))
+    alphas = _levels(near, lambda name, alpha: pairs[name].interval(alpha).low > -margin)
+    far = sorted(pairs, key=lambda name: (pairs[name].p, name))
+    uppers = _levels(far, lambda name, alpha: pairs[name].interval(alpha / picked).high < 0)
+    return {
+        name: Distance(
+            pairs[name],
+            Interval(
+                pairs[name].interval(alphas[name]).low,
+                pairs[name].interval(uppers[name] / picked).high,
+            ),
+            alphas[name],
+            by_name[name],
+        )
+        for name in near
+    }
+
+
+def _levels(order: Sequence[str], is_shown: Callable[[str, float], bool]) -> dict[str, float]:
+    """Holm's: alpha over those that are left, until one is not shown; from there on it stays."""
+    levels, left, stopped = dict[str, float](), len(order), False
+    for name in order:
+        levels[name] = ALPHA / left
+        stopped = stopped or not is_shown(name, levels[name])
         left -= not stopped
-    return found
+    return levels
 
 
 def _evidence(paired: Paired, margin: float) -> float:

@@ -95,9 +95,11 @@ def _doubtful(decision: Decision) -> list[Comparison]:
 
 
 def _label_more(row: Comparison, name: bool = False) -> str:
+    what = row.candidate if name else "it"
+    if row.label_more is None and row.difference:
+        return f"The seeds differ too much for more examples to settle {what}: train more seeds."
     if row.label_more is None:
         return ""
-    what = row.candidate if name else "it"
     return f"About {row.label_more:,} more test examples, on other documents, would settle {what}."
 
 

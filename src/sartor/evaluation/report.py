@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.corpus import corpus_estimates
@@ -13,6 +14,7 @@ from sartor.evaluation.estimate import estimate_of, slice_estimates
 from sartor.evaluation.records import Measured, Prediction, Report, Score
 from sartor.evaluation.saved_report import load, save
 from sartor.evaluation.scorer import Noted, Scorer
+from sartor.evaluation.scorers.own import blamed_on, is_own
 
 __all__ = ["load", "report", "save"]
 
@@ -46,28 +48,51 @@ def report(
         notes={
             scorer.name: note
             for scorer in scorers
-            if isinstance(scorer, Noted) and (note := scorer.note(predictions, scores[scorer.name]))
+            if (note := _note(scorer, predictions, scores[scorer.name]))
         },
     )
 
 
+def _note(scorer: Scorer, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:
+    if not isinstance(scorer, Noted):
+        return ""
+    with _told_of(scorer):
+        return str(scorer.note(predictions, scores) or "")
+
+
+@contextmanager
+def _told_of(scorer: Scorer) -> Iterator[None]:
+    """What goes wrong inside is the scorer's fault, and not that of the candidate's model."""
+    blame = blamed_on(f"scorer {scorer.name} failed") if is_own(scorer) else nullcontext()
+    try:
+        with blame:
+            yield
+    except ModelError as error:
+        raise ModelError(f"scorer {scorer.name}: {error}") from error
+
+
 def _scored(scorer: Scorer, predictions: Sequence[Prediction]) -> list[Score]:
     """The scorer's scores, once they are known to be what scores must be."""
-    try:
+    with _told_of(scorer):
         scores = scorer.score(predictions)
-    except ModelError as error:  # of the judge's, and not of the candidate's model
-        raise ModelError(f"scorer {scorer.name}: {error}") from error
+    if not isinstance(scores, list) or not all(isinstance(score, Score) for score in scores):
+        raise SettingError(
+            f"scorer {scorer.name} returned {type(scores).__name__}; expected a list of Score, one "
+            "for each prediction that it applies to. Mend its `score`."
+        )
     known = {prediction.example.id for prediction in predictions}
     for score in scores:
         if not 0 <= score.value <= 1 or (scorer.binary and score.value not in (0, 1)):
             expected = "0 or 1" if scorer.binary else "0 to 1"
             raise SettingError(
-                f"scorer {scorer.name}: {score.example_id!r} got {score.value}; expected {expected}"
+                f"scorer {scorer.name}: {score.example_id!r} got {score.value}; expected "
+                f"{expected}. Mend what it returns."
             )
         if score.scorer != scorer.name or score.example_id not in known:
             raise SettingError(
                 f"scorer {scorer.name}: a score named {score.scorer!r} for {score.example_id!r}; "
-                "expected its own name, and at most one score for each example it was given"
+                "expected its own name, and at most one score for each example it was given. Mend "
+                "its `score`."
             )
         known.remove(score.example_id)
     return scores

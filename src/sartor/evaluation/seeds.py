@@ -51,18 +51,29 @@ class Seeded:
         """Standard error over both levels."""
         return float(np.sqrt(sum(self._variances)))
 
+    @cached_property
+    def error_by_examples(self) -> float:
+        """The part of `error` that more examples would make smaller."""
+        return float(np.sqrt(self._variances[0]))
+
     def reach(self, alpha: float) -> float:
         """Half the width of the interval: Student's t of each cause at its own freedom, squared and
         added (Zou and Donner 2008, Stat Med 27:1693)."""
+        return float(np.sqrt(sum(self._reaches(alpha))))
+
+    def reach_of_seeds(self, alpha: float) -> float:
+        """What would be left of it with examples without end."""
+        return float(np.sqrt(sum(self._reaches(alpha)[1:])))
+
+    def _reaches(self, alpha: float) -> list[float]:
+        """Squared, by cause: the examples, then each set of more than one seed."""
         from scipy.special import stdtrit
 
         freedom = [len(self._sums) - 1, *(len(rows) - 1 for rows in self._rows if len(rows) > 1)]
-        parts = [
-            stdtrit(f, alpha / 2) ** 2 * variance
+        return [
+            float(stdtrit(f, alpha / 2) ** 2 * variance) if f > 0 and variance > 0 else 0.0
             for variance, f in zip(self._variances, freedom, strict=True)
-            if f > 0 and variance > 0
         ]
-        return float(np.sqrt(sum(parts)))
 
     @cached_property
     def p(self) -> float:

@@ -133,6 +133,8 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
     rivals = open_rivals(decision)
     if rivals and (more := rivals[0].label_more):
         parts.append(f"About {more:,} more examples would tell {rivals[0].candidate} from it.")
+    elif rivals and rivals[0].difference:
+        parts.append("More examples alone would tell none of the others from it; more seeds might.")
     return " ".join(parts)
 
 

@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 
-from sartor.models.packed_reading import Heads, Reading
+from sartor.models.packed_queries import Heads
+from sartor.models.packed_reading import Reading
 from sartor.models.packed_writing import Writing
+from sartor.models.products import Products
 
 OF_MODEL = {"embed_tokens", "layers", "norm", "rotary_emb"}
 OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 OF_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+OF_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 PER_HEAD = {"q_norm", "k_norm"}
 """Norms of every head's queries and keys, where an architecture has them."""
 
@@ -58,6 +61,7 @@ def lean_logits(
     row: Reading | Writing,
     kept: Sequence[int] | None,
     heads: Sequence[Heads],
+    products: Products,
 ) -> torch.Tensor:
     """Of the places `kept`, or of all: (kept, vocabulary); `heads` by layer, `positions` (places,).
 
@@ -72,38 +76,46 @@ def lean_logits(
     places = None if kept is None else torch.tensor(kept, device=hidden.device)
     *lower, last = model.layers
     for number, layer in enumerate(lower):
-        hidden = _through(layer, hidden, turn, row, number, heads[number], None)
-    hidden = _through(last, hidden, turn, row, len(lower), heads[-1], places)
-    logits: torch.Tensor = network.lm_head(model.norm(hidden))[0]
-    return logits
+        hidden = _through(layer, hidden, turn, row, number, heads[number], None, products)
+    hidden = _through(last, hidden, turn, row, len(lower), heads[-1], places, products)
+    return products(network.lm_head, model.norm(hidden))[0]
 
 
 def _through(
     layer: Any, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor],
     row: Reading | Writing, number: int, heads: Heads, kept: torch.Tensor | None,
+    products: Products,
 ) -> torch.Tensor:  # fmt: skip
     """One layer, at all places or at those kept: (1, places, hidden)."""
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
-    key = _turned(_split(attention, "k", normed), *turn)
-    value = attention.v_proj(normed)[0].unflatten(-1, (-1, attention.head_dim))
+    key = _turned(_split(attention, "k", normed, products), *turn)
+    value = products(attention.v_proj, normed)[0].unflatten(-1, (-1, attention.head_dim))
     if kept is not None:
         hidden, normed = hidden[:, kept], normed[:, kept]
         turn = turn[0][kept], turn[1][kept]
-    query = _turned(_split(attention, "q", normed), *turn)
+    query = _turned(_split(attention, "q", normed, products), *turn)
     rows = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     if kept is not None and isinstance(row, Reading):
         seen = row.attend_last(number, *rows, heads)
     else:
         seen = row.attend(number, *rows, heads)  # (places, heads, width)
-    hidden = hidden + attention.o_proj(seen.flatten(1)[None])
-    added: torch.Tensor = layer.mlp(layer.post_attention_layernorm(hidden)).add_(hidden)
-    return added
+    hidden = products(attention.o_proj, seen.flatten(1)[None]).add_(hidden)
+    return _mlp(layer.mlp, layer.post_attention_layernorm(hidden), products).add_(hidden)
 
 
-def _split(attention: Any, kind: str, normed: torch.Tensor) -> torch.Tensor:
+def _mlp(mlp: Any, normed: torch.Tensor, products: Products) -> torch.Tensor:
+    """(1, places, hidden)."""
+    if _parts(mlp) != OF_MLP or _is_watched(mlp):
+        made: torch.Tensor = mlp(normed)
+        return made
+    opened = mlp.act_fn(products(mlp.gate_proj, normed))
+    return products(mlp.down_proj, opened.mul_(products(mlp.up_proj, normed)))
+
+
+def _split(attention: Any, kind: str, normed: torch.Tensor, products: Products) -> torch.Tensor:
     """Queries or keys by head: (places, heads, width)."""
-    flat = getattr(attention, f"{kind}_proj")(normed)[0]
+    flat = products(getattr(attention, f"{kind}_proj"), normed)[0]
     by_head: torch.Tensor = flat.unflatten(-1, (-1, attention.head_dim))
     norm = getattr(attention, f"{kind}_norm", None)
     return by_head if norm is None else norm(by_head)

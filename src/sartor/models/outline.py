@@ -6,6 +6,7 @@ For estimates (techniques/estimate.py); what is run is loaded by local.py.
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +147,20 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
         return AutoModelForCausalLM.from_config(
             config, trust_remote_code=card.trust_remote_code, **options
         )
+
+
+def empty_alike(base: ModelCard) -> Any:
+    """The base's network without weights; None where nothing, or only a part, is told of it, or its
+    code cannot make it so."""
+    path = Path(base.path) / "config.json"
+    if not path.is_file():
+        return None
+    config = configuration(base)
+    whole = json.loads(path.read_text("utf-8")).get("model_type") == config.model_type
+    try:
+        return empty_network(base, config) if whole else None
+    except (ValueError, TypeError, AttributeError, RuntimeError, ImportError, OSError):
+        return None
 
 
 def _linears(network: Any, experts: int) -> list[tuple[str, int]]:

@@ -16,10 +16,13 @@ import torch
 
 from sartor.models import local
 from sartor.models.lean_forward import is_built_like_llama, lean_logits
-from sartor.models.packed_reading import Heads, Reading
-from sartor.models.packed_writing import Writing, blocks
+from sartor.models.packed_blocks import laid_out
+from sartor.models.packed_queries import Heads
+from sartor.models.packed_reading import Reading
+from sartor.models.packed_writing import Writing
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
+from sartor.models.products import Products
 
 ATTENTION = "sartor_rows"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -47,19 +50,25 @@ def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> boo
     return bool(getattr(network, VERDICT))
 
 
-def logits(
-    network: Any,
-    inputs: dict[str, torch.Tensor],
-    row: Reading | Writing,
-    kept: Sequence[int] | None,
-) -> torch.Tensor:
-    """Of the places `kept`, or of all: (kept, vocabulary), float32."""
-    positions = row.positions
-    if not isinstance(positions, torch.Tensor):
-        positions = torch.tensor(positions, device=network.device)
-    if heads := _lean_heads(network):
-        return lean_logits(network, inputs, positions, row, kept, heads).float()
-    return _whole_logits(network, inputs, positions, row, kept)
+class Forward:
+    """A network that runs in rows, for as long as its weights stay."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.products = Products(network)
+        self._heads = _lean_heads(network)
+
+    def logits(
+        self, inputs: dict[str, torch.Tensor], row: Reading | Writing, kept: Sequence[int] | None
+    ) -> torch.Tensor:
+        """Of the places `kept`, or of all: (kept, vocabulary), float32."""
+        network, positions = self.network, row.positions
+        if not isinstance(positions, torch.Tensor):
+            positions = torch.tensor(positions, device=network.device)
+        if not self._heads:
+            return _whole_logits(network, inputs, positions, row, kept)
+        found = lean_logits(network, inputs, positions, row, kept, self._heads, self.products)
+        return found.float()
 
 
 def _whole_logits(
@@ -157,10 +166,10 @@ def _close(found: torch.Tensor, expected: torch.Tensor, network: Any) -> bool:
 
 
 def _tried(network: Any) -> torch.Tensor:
-    made = leaves(TRIED)
+    forward, made = Forward(network), leaves(TRIED)
     reading = Reading(made)
-    first = logits(network, {"input_ids": _ids(network, reading.tokens)}, reading, reading.last)
-    written = blocks(reading)
+    first = forward.logits({"input_ids": _ids(network, reading.tokens)}, reading, reading.last)
+    written = laid_out([reading])
     order = [leaf.row for block in written for leaf in block.leaves]
     pairs = zip(written[0].keys, written[0].values, strict=True)
     setattr(network, SHAPES, [(k.shape[1], k.shape[3], v.shape[3]) for k, v in pairs])
@@ -168,7 +177,7 @@ def _tried(network: Any) -> torch.Tensor:
         block.advance()
     writing = Writing(written, [len(TRIED[row]) for row in order], network.device)
     tokens = [NEXT[row] for row in order]
-    second = logits(network, {"input_ids": _ids(network, tokens)}, writing, None)
+    second = forward.logits({"input_ids": _ids(network, tokens)}, writing, None)
     of_first = {leaf.row: first[i] for i, leaf in enumerate(made)}
     of_second = {row: second[i] for i, row in enumerate(order)}
     return torch.stack([torch.stack([of_first[r], of_second[r]]) for r in range(len(TRIED))])
@@ -209,7 +218,9 @@ def _tried_lean(network: Any) -> tuple[Heads, ...]:
     if any(asked.sinks is not None for asked in heads):
         return ()
     try:
-        found = lean_logits(network, inputs, positions, reading, reading.last, heads).float()
+        found = lean_logits(
+            network, inputs, positions, reading, reading.last, heads, Products(network)
+        ).float()
     except UNFIT:
         return ()
     return heads if _close(found, expected, network) else ()

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
-from sartor.models.packed_forward import logits
+from sartor.models.packed_blocks import Block, laid_out
+from sartor.models.packed_forward import Forward
 from sartor.models.packed_reading import Reading
-from sartor.models.packed_writing import Block, Writing, blocks
+from sartor.models.packed_writing import Writing
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import Leaf, Node, leaves
 from sartor.models.sampling import Asked, Step, choose
 
 ROW_TOKENS = 1024
 """Tokens that are read at once: enough for full products, little enough to stay in the cache."""
+WORTH_PACKING = 16
+"""Tokens of the longest answer from which laying out the weights anew pays."""
 REFILL = 0.75
 """Part of the answers that is left when others are let in."""
 
@@ -34,7 +37,7 @@ def packed_steps(
     waiting = deque(leaves(prompts, root, share=asked.share))
     held = _Held(network, asked, batch_tokens)
     full, filling = 0, True
-    while waiting or held.blocks:
+    while waiting or held.answers:
         if waiting and (filling or held.answers <= REFILL * full):
             if taken := held.next_of(waiting):
                 filling = True
@@ -51,20 +54,27 @@ class _Held:
 
     def __init__(self, network: Any, asked: Asked, batch_tokens: int) -> None:
         self.network, self.asked, self.batch_tokens = network, asked, batch_tokens
-        self.blocks: list[Block] = []
+        self.forward = Forward(network)
+        self.rows: list[Reading | Block] = []
+        """What has been read since the last token was written, and what is being written."""
         self.written: dict[int, list[int]] = {}
         """By row: how many tokens, and the last of them."""
 
     @property
     def answers(self) -> int:
-        return sum(map(len, self.blocks))
+        return sum(map(len, self.rows))
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """Their prompts."""
+        return [leaf for row in self.rows for leaf in row.leaves]
 
     def next_of(self, waiting: deque[Leaf]) -> list[Leaf]:
         """As many of those waiting as there is room for in memory and in a row; one at least where
         nothing is held."""
         taken: list[Leaf] = []
-        behind = {id(n): n for b in self.blocks for leaf in b.leaves for n in leaf.before}
-        tokens = sum(self._size(leaf) for block in self.blocks for leaf in block.leaves)
+        behind = {id(node): node for leaf in self.leaves for node in leaf.before}
+        tokens = sum(map(self._size, self.leaves))
         tokens += sum(map(len, behind.values()))
         read = 0
         while waiting:
@@ -73,7 +83,7 @@ class _Held:
             shared = sum(map(len, new))
             unread = len(leaf) + sum(len(node) for node in new if not node.keys)
             tokens, read = tokens + self._size(leaf) + shared, read + unread
-            first = not taken and not self.blocks
+            first = not taken and not self.rows
             if not first and (tokens > self.batch_tokens or (taken and read > ROW_TOKENS)):
                 break
             behind |= {id(node): node for node in new}
@@ -86,23 +96,28 @@ class _Held:
     def read(self, taken: Sequence[Leaf]) -> Step:
         """Prompts, for the first token of each answer."""
         reading = Reading(taken)
-        found = logits(
-            self.network, _inputs(self.network, reading, self.asked), reading, reading.last
-        )
-        self.blocks += blocks(reading)
+        inputs = _inputs(self.network, reading, self.asked)
+        found = self.forward.logits(inputs, reading, reading.last)
+        self.rows.append(reading)
         return self._chosen(found, [leaf.row for leaf in taken])
 
     def write(self) -> Step:
         """The next token of every answer."""
-        for block in self.blocks:
+        if any(isinstance(row, Reading) for row in self.rows):
+            self.rows = [*laid_out(self.rows)]
+            if max(self.asked.limits[leaf.row] for leaf in self.leaves) >= WORTH_PACKING:
+                self.forward.products.pack()
+        blocks = [row for row in self.rows if isinstance(row, Block)]
+        for block in blocks:
             block.advance()
-        rows = [leaf.row for block in self.blocks for leaf in block.leaves]
-        before = [leaf.offset + len(leaf) for block in self.blocks for leaf in block.leaves]
+        leaves = self.leaves
+        rows = [leaf.row for leaf in leaves]
+        before = [leaf.offset + len(leaf) for leaf in leaves]
         positions = [p + self.written[row][0] - 1 for row, p in zip(rows, before, strict=True)]
-        writing = Writing(self.blocks, positions, self.network.device)
+        writing = Writing(blocks, positions, self.network.device)
         ids = [[self.written[row][1] for row in rows]]
         inputs = {"input_ids": torch.tensor(ids, device=self.network.device)}
-        return self._chosen(logits(self.network, inputs, writing, None), rows)
+        return self._chosen(self.forward.logits(inputs, writing, None), rows)
 
     def _chosen(self, found: torch.Tensor, rows: Sequence[int]) -> Step:
         chosen = choose(found, rows, self.asked)
@@ -113,13 +128,12 @@ class _Held:
 
     def drop_ended(self) -> None:
         """Let go of answers whose newest token was their last; whoever asked has seen it."""
-        for block in self.blocks:
-            for place in reversed(range(len(block))):
-                row = block.leaves[place].row
-                count, token = self.written[row]
-                if self.asked.ended(row, token, count):
-                    block.drop(place)
-        self.blocks = [block for block in self.blocks if len(block)]
+        for held in self.rows:
+            for place, leaf in reversed(list(enumerate(held.leaves))):
+                count, token = self.written[leaf.row]
+                if self.asked.ended(leaf.row, token, count):
+                    held.drop(place)
+        self.rows = [held for held in self.rows if len(held)]
 
 
 def _root(network: Any, virtual: torch.Tensor | Prefix | None) -> Node | None:

@@ -1,8 +1,7 @@
 """Answers written together, a token each at a time, behind keys and values that were read before.
 
-Answers of like length stand in one block of memory, ends aligned, with room for some tokens more;
-what their prompts share stays in its node and is put to all their queries at once. A finished
-answer's place is taken by the last one of its block.
+Their own stand in blocks (packed_blocks.py); what their prompts share stays in its node and is put
+to all their queries at once.
 """
 
 from __future__ import annotations
@@ -11,129 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from sartor.models.packed_reading import Heads, Reading, softmax
-from sartor.models.prefix_tree import Leaf, Node
-
-ROOM = 32
-"""Tokens that a block grows by; it is copied then."""
-WASTE = 0.25
-"""Part of a block that may be padding; prompts whose lengths differ more get another block."""
-
-
-class Block:
-    """Answers whose prompts' own parts are about as long."""
-
-    def __init__(self, reading: Reading, spans: Sequence[tuple[Leaf, int, int]]) -> None:
-        self.leaves = [leaf for leaf, _, _ in spans]
-        longest = max(map(len, self.leaves))
-        self.pads = [longest - len(leaf) for leaf in self.leaves]
-        """Unused places before each; where the own part of a prompt starts."""
-        self.used = longest
-        self.room = longest + ROOM
-        self.keys = [self._placed(tensor, spans) for tensor in reading.keys]
-        self.values = [self._placed(tensor, spans) for tensor in reading.values]
-        """By layer: (answers, key heads, room, width); values in float32 (..., width, room), as
-        products with one query then read them in the order of memory."""
-        if not self.whole:
-            self.values = [tensor.transpose(2, 3).contiguous() for tensor in self.values]
-
-    def _placed(self, row: torch.Tensor, spans: Sequence[tuple[Leaf, int, int]]) -> torch.Tensor:
-        made = row.new_zeros(len(spans), row.shape[0], self.room, row.shape[2])
-        for i, (_, start, end) in enumerate(spans):
-            made[i, :, self.pads[i] : self.used] = row[:, start:end]
-        return made
-
-    def __len__(self) -> int:
-        return len(self.leaves)
-
-    @property
-    def whole(self) -> bool:
-        """Whether products go over all places: bfloat16's are slow on parts of the memory."""
-        return self.keys[0].dtype == torch.bfloat16
-
-    @property
-    def seen(self) -> int:
-        """Places that products go over."""
-        return self.room if self.whole else self.used
-
-    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Of every answer's newest token: (answers, key heads, width)."""
-        count, at = len(self), self.used - 1
-        self.keys[layer][:count, :, at] = keys
-        kept = self.values[layer][:count]
-        (kept if self.whole else kept.transpose(2, 3))[:, :, at] = values
-
-    def scores(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        """Queries (answers * key heads, groups, width) with the keys: (..., groups, seen)."""
-        keys = self.keys[layer][: len(self)].flatten(0, 1)[:, : self.seen]
-        if self.whole:
-            return torch.bmm(queries, keys.transpose(1, 2))
-        return torch.bmm(keys, queries.transpose(1, 2)).transpose(1, 2)
-
-    def weighed(self, layer: int, chances: torch.Tensor) -> torch.Tensor:
-        """Values by chances (answers * key heads, groups, seen): (..., groups, width)."""
-        values = self.values[layer][: len(self)].flatten(0, 1)
-        if self.whole:
-            return torch.bmm(chances, values[:, : self.seen])
-        return torch.bmm(values[..., : self.seen], chances.transpose(1, 2)).transpose(1, 2)
-
-    def advance(self) -> None:
-        """Make a place for every answer's next token."""
-        self.used += 1
-        if self.used > self.room:
-            spare = min(self.pads)  # room that nobody uses is given up
-            self.pads = [pad - spare for pad in self.pads]
-            self.used -= spare
-            self.room = self.used - 1 + ROOM
-            self.keys = [self._grown(tensor, spare) for tensor in self.keys]
-            last = not self.whole
-            self.values = [self._grown(tensor, spare, last=last) for tensor in self.values]
-
-    def _grown(self, tensor: torch.Tensor, spare: int, *, last: bool = False) -> torch.Tensor:
-        """With more room; `last` where places are the last dimension."""
-        axis = 3 if last else 2
-        shape = [len(self), *tensor.shape[1:]]
-        shape[axis] = self.room
-        made, kept = tensor.new_zeros(shape), self.used - 1
-        made.narrow(axis, 0, kept).copy_(tensor[: len(self)].narrow(axis, spare, kept))
-        return made
-
-    def drop(self, place: int) -> None:
-        """Forget an answer; the last one takes its place."""
-        last = len(self) - 1
-        if place != last:
-            for tensor in (*self.keys, *self.values):
-                tensor[place] = tensor[last]
-            self.leaves[place], self.pads[place] = self.leaves[last], self.pads[last]
-        self.leaves.pop()
-        self.pads.pop()
-
-    def hidden(self, positions: torch.Tensor, window: int | None) -> torch.Tensor | None:
-        """Which places each answer (at `positions`) must not see: (answers, seen), or None."""
-        places = torch.arange(self.seen, device=positions.device)
-        pads = torch.tensor(self.pads, device=positions.device)[:, None]
-        unseen = (places >= self.used) | (places < pads)
-        if window is not None:
-            unseen |= places < self.used - window
-        return unseen if self.used < self.seen or window is not None or any(self.pads) else None
-
-
-def blocks(reading: Reading) -> list[Block]:
-    """What a row that has been read leaves to write, like lengths together."""
-    spans = [(s.of, s.start, s.end) for s in reading.spans if isinstance(s.of, Leaf)]
-    spans.sort(key=lambda span: -len(span[0]))
-    made: list[list[tuple[Leaf, int, int]]] = []
-    for span in spans:
-        if made and _waste([*made[-1], span]) <= WASTE:
-            made[-1].append(span)
-        else:
-            made.append([span])
-    return [Block(reading, group) for group in made]
-
-
-def _waste(spans: Sequence[tuple[Leaf, int, int]]) -> float:
-    lengths = [len(leaf) + ROOM for leaf, _, _ in spans]
-    return 1 - sum(lengths) / (max(lengths) * len(lengths))
+from sartor.models.packed_blocks import Block
+from sartor.models.packed_queries import Heads, softmax
+from sartor.models.prefix_tree import Node
 
 
 class Writing:

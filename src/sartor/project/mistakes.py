@@ -41,7 +41,7 @@ def _short(value: int) -> str:
 
 
 def told(error: Any) -> str:
-    path = [str(part) for part in error["loc"]]
+    path = [str(part) for part in error["loc"] if not _is_alternative(str(part))]
     place = _place(path)
     if error["type"] == "extra_forbidden":
         known = _known(path[:-1])
@@ -65,6 +65,11 @@ def told(error: Any) -> str:
         return f"{place}: {error['ctx']['error']}"
     said = error["msg"].lower().replace("tuple", "list").split(" or instance of")[0]
     return f"{place} is {error['input']!r}: {said.replace('dictionary', 'table')}"
+
+
+def _is_alternative(part: str) -> bool:
+    """Whether pydantic names one of several types a value may have, which is no key of the file."""
+    return part in {"bool", "str"} or "[" in part
 
 
 def _place(path: Sequence[str]) -> str:

@@ -42,6 +42,7 @@ def peak_bytes(
     """On each device, without what libraries take."""
     answering = HALF * (parameters + _cache(work, shape, new_tokens))
     answering += HALF * _reading(work) * (shape.cached + shape.widths / shape.layers)
+    answering = max(answering, work.other_bytes)
     if work.trains == "nothing":
         return answering
     return max(answering, held_bytes(work, parameters, quantized) / gpus + at_once(work, shape))
@@ -80,14 +81,22 @@ def seconds(
     back = 2 if work.trains == "everything" else 1
     rate = device.tflops * 1e12 * TRAINING * gpus
     token = forward * (1 + back) / rate
-    watched = work.looks * work.watched_tokens * forward / rate
+    watched = (work.looks * work.watched_tokens + work.read_tokens) * forward / rate
     written = min(work.answer_tokens, new_tokens)
     read = work.prompt_tokens * forward / (device.tflops * 1e12 * READING)
     moved = HALF * (active + _cache(work, shape, new_tokens)) / TOGETHER
     write = written * max(
         moved / (device.bandwidth * 1e9 * MOVING), forward / (device.tflops * 1e12 * READING)
     )
-    return work.training_tokens * token + watched, work.epoch_tokens * token, (read + write) / gpus
+    asked = work.asked_prompt_tokens * read / work.prompt_tokens
+    asked += work.asked_new_tokens * write / max(1e-9, written)
+    training = min(work.training_tokens * token + watched, _budgeted(work, token))
+    return training + asked / gpus, work.epoch_tokens * token, (read + write) / gpus
+
+
+def _budgeted(work: Workload, token: float) -> float:
+    """The most seconds that a search may take: its budget, and the run that it ends in."""
+    return work.most_seconds + work.training_tokens / work.runs * token
 
 
 def _cache(work: Workload, shape: Outline, new_tokens: int) -> float:

@@ -17,12 +17,13 @@ from sartor.data.files import digest, read_json, write_json, write_text
 from sartor.data.records import TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.full import FullFineTuning, keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, load_inner, save_inner
 from sartor.techniques.zero_shot import ZeroShot
+from sartor.tracking.tracker import stage
 from sartor.training.corpus import Corpus
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 
@@ -55,7 +56,8 @@ class ContinuedPretraining(TrainingSettings):
                 f"{self.name}: piece_tokens is {self.piece_tokens}; it must be 8 or more (256 to "
                 "2048 is usual)"
             )
-        self._stage()  # refuses a wrong rank
+        with told_by(self.name):
+            self.stage()  # refuses a wrong rank
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there is nothing to read."""
@@ -68,7 +70,8 @@ class ContinuedPretraining(TrainingSettings):
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train on documents, keep the base that makes, and fit what is inside on it."""
         self.refuse_data(data)
-        read = self._read(base, data, directory)
+        with stage("documents"):
+            read = self._read(base, data, directory)
         inner = save_inner(self.inner, kept_base(base, directory / BASE), data, directory)
         note = f"read {len(data.documents)} documents: {', '.join(read.notes)}"
         made = around(self, inner, directory, made_of=read.digest, seconds=read.seconds, note=note)
@@ -98,7 +101,7 @@ class ContinuedPretraining(TrainingSettings):
         """Settings but what is inside."""
         return {key: value for key, value in settings_of(self).items() if key != "inner"}
 
-    def _stage(self) -> Any:
+    def stage(self) -> Any:
         """The technique whose weights take up the text."""
         options = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
         if self.trained == "full":
@@ -112,7 +115,7 @@ class ContinuedPretraining(TrainingSettings):
         if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
             return read_json(record, Customization)
         record.unlink(missing_ok=True)
-        stage = self._stage()
+        stage = self.stage()
         made: Customization = stage.fit(base, data, directory / STAGE, course=self)
         keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
         for trained in Path(made.directory).glob("*.safetensors"):

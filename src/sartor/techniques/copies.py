@@ -20,7 +20,7 @@ from sartor.models.language_model import Completion, ModelCard, Sampling
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory, give_back, held
 from sartor.models.outline import outline
-from sartor.models.packed_writing import ROOM, WASTE
+from sartor.models.packed_blocks import ROOM, WASTE
 from sartor.models.prefix_tree import leaves
 from sartor.progress import Task, shown_by
 from sartor.techniques.rehearsal import Rehearsal

@@ -28,6 +28,7 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
+from sartor.tracking.tracker import stage
 
 UNTAUGHT = frozenset({"zero-shot", "rag"})
 """Techniques that show a teacher no right answers."""
@@ -141,7 +142,8 @@ class Distill:
         seconds = 0.0
         for number, (seen, part) in enumerate(self._folds(data, asked)):
             folder = directory / "teacher" / str(number)
-            made = save_inner(technique, card, seen, folder)
+            with stage(f"teacher {number + 1}"):
+                made = save_inner(technique, card, seen, folder)
             model = Later(partial(technique.load, made))
             what = f"distill: {technique.name} on {card.name} answers"
             requests = [example.input for example in part]

@@ -20,12 +20,13 @@ from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
-from sartor.techniques.arithmetic import BESIDE, held_bytes, peak_bytes, seconds
+from sartor.techniques.arithmetic import BESIDE, at_once, held_bytes, peak_bytes, seconds
 from sartor.techniques.copies import ASKED, COUNTED
 from sartor.techniques.drawn import Drawn
+from sartor.techniques.extra_work import reading_texts
 from sartor.techniques.fitting import AGAIN, checkpointed, is_quantized, nearest
 from sartor.techniques.probe import Probe, Probed
-from sartor.techniques.workload import Workload, workload
+from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
@@ -89,24 +90,94 @@ def estimated(
     work = workload(technique, card, data, tokenizer)
     if written is not None:
         work = replace(work, answer_tokens=written)
-    few = random.Random(0).sample(data.train, min(ASKED, len(data.train)))
-    prompts = [drawn.put(example).input for example in few]
     new_tokens = max(1, min(new_tokens, card.context - work.longest_prompt))
-    quick = held_bytes(work, card.parameters, is_quantized(innermost(technique)))
-    try:
-        if quick > memory():
-            raise ValueError("its weights alone do not fit")
-        seen = probe.of(technique, data, drawn, tokenizer, prompts)
-    except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
-        told = str(error).split("\n")[0]
-        found = counted(
-            technique, work, card, outline(card), card.parameters, this_machine(), answers,
-            new_tokens, beside=resident,
+
+    def one(technique: Any, work: Workload, drawn: Drawn, answers: int) -> Estimated:
+        tried = _Tried(technique, work, drawn, probe, resident, answers, new_tokens)
+        return judged(
+            tried.found(card, data, tokenizer), technique, work, card, outline(card), limit(),
+            new_tokens,
         )  # fmt: skip
-        found = replace(found, how=f"{COUNTED_HOW}; not tried: {told}")
-    else:
-        found = estimate(work, card, seen, resident, answers, new_tokens)
-    return judged(found, technique, work, card, outline(card), limit(), new_tokens)
+
+    found = one(technique, work, drawn, answers)
+    if (text := reading_texts(technique)) is None or not data.documents:
+        return found
+    stage = text.stage()
+    read = of_texts(text, card, data, tokenizer)
+    first = one(stage, read, Drawn(stage, card, data, tokenizer), 0)
+    return _joined(replace(first, why=_by_its_name(first.why, text.name, stage.name)), found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A technique to be tried, or else counted."""
+
+    technique: Any
+    work: Workload
+    drawn: Drawn
+    probe: Probe
+    resident: int
+    answers: int
+    new_tokens: int
+
+    def found(self, card: ModelCard, data: TrainingData, tokenizer: Any) -> Estimated:
+        few = random.Random(0).sample(data.train, min(ASKED, len(data.train)))
+        prompts = [self.drawn.put(example).input for example in few]
+        work, core = self.work, innermost(self.technique)
+        try:
+            if held_bytes(work, card.parameters, is_quantized(core)) > memory():
+                raise ValueError("its weights alone do not fit")
+            seen = self.probe.of(self.technique, data, self.drawn, tokenizer, prompts)
+        except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
+            found = counted(
+                self.technique, work, card, outline(card), card.parameters, this_machine(),
+                self.answers, self.new_tokens, beside=self.resident,
+            )  # fmt: skip
+            told = str(error).split("\n")[0]
+            return replace(found, how=f"{COUNTED_HOW}; not tried: {told}")
+        if work.scores_everything:
+            usual = workload(self.technique, card, data, tokenizer)
+            seen = _scoring_everything(seen, outline(card), card, work, usual)
+        return estimate(work, card, seen, self.resident, self.answers, self.new_tokens)
+
+
+def _scoring_everything(
+    seen: Probed, shape: Outline, card: ModelCard, work: Workload, usual: Workload
+) -> Probed:
+    """What was tried on answers, for training that scores every token of full packs: the head works
+    on all of them."""
+    head = shape.vocabulary * shape.hidden
+    part = 1 + head / max(1, card.parameters - head)
+    more = max(0.0, at_once(work, shape) - at_once(usual, shape))
+    return replace(
+        seen,
+        seconds_a_token=seen.seconds_a_token * part,
+        seconds_a_look=seen.seconds_a_look * part,
+        customizing_bytes=seen.customizing_bytes + more,
+    )
+
+
+def _by_its_name(why: str, name: str, stage: str) -> str:
+    """What would fit, by the settings of the technique that reads documents."""
+    if "quantize" in why:  # which it has not
+        return f"{why.partition('. ')[0]}. Choose a smaller base."
+    why = why.replace(f"'lora' in place of {stage!r}", '`trained = "lora"`')
+    return why.replace(f"[techniques.{stage}]", f"[techniques.{name}]").replace(
+        "[techniques.lora]", f"[techniques.{name}]"
+    )
+
+
+def _joined(first: Estimated, then: Estimated) -> Estimated:
+    """One after the other."""
+    return replace(
+        then,
+        seconds_to_customize=first.seconds_to_customize + then.seconds_to_customize,
+        seconds_an_epoch=first.seconds_an_epoch + then.seconds_an_epoch,
+        training_tokens=first.training_tokens + then.training_tokens,
+        peak_memory_bytes=max(first.peak_memory_bytes, then.peak_memory_bytes),
+        fits=first.fits and then.fits,
+        why=first.why or then.why,
+    )
 
 
 def counted(
@@ -170,7 +241,7 @@ def estimate(
     beside = resident + seen.set_aside_bytes + _shapes(work, card)
     beside += RETRIEVAL if work.passages else 0
     # what training held is given back before a network is loaded to answer (local.py)
-    peak = max(seen.customizing_bytes, seen.answering_bytes + more)
+    peak = max(seen.customizing_bytes, seen.answering_bytes + more, work.other_bytes)
     return Estimated(
         seconds_to_customize=_customize_seconds(work, seen),
         seconds_an_epoch=work.epoch_tokens * seen.seconds_a_token,
@@ -184,16 +255,20 @@ def estimate(
 
 def _customize_seconds(work: Workload, seen: Probed) -> float:
     total = (OPENING if work.passages else 0.0) + work.passages * INDEXING
-    total += work.searches * _search_seconds(work) + seen.seconds_to_prepare
+    total += work.searches * _search_seconds(work)
+    total += work.asked_prompt_tokens * seen.seconds_a_prompt_token
+    total += work.asked_new_tokens * seen.seconds_a_new_token
     if work.trains == "nothing":
-        return total
+        return total + seen.seconds_to_prepare
     forward = FORWARD[work.trains] * seen.seconds_a_token
     if work.trains == "adapter":
         forward = seen.seconds_a_look / seen.held_tokens  # what is written down is little
     watched = work.looks * (
         seen.seconds_a_look + (work.watched_tokens - seen.held_tokens) * forward
     )
-    return total + work.training_tokens * seen.seconds_a_token + watched
+    training = work.runs * seen.seconds_to_prepare + work.read_tokens * forward
+    training += work.training_tokens * seen.seconds_a_token + watched
+    return total + min(training, work.most_seconds + training / work.runs)
 
 
 def _shapes(work: Workload, card: ModelCard) -> float:

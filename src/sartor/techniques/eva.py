@@ -16,7 +16,6 @@ from sartor.errors import TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard
 from sartor.techniques import weights
-from sartor.techniques.experts import LAYERS_ONLY, adapted_experts
 
 if TYPE_CHECKING:
     import torch
@@ -33,19 +32,16 @@ ELSE = "Lower the rank, or leave initialization out."
 
 
 def begin_with_activations(
-    model: Any, base: ModelCard, examples: Sequence[Example], ranks: Sequence[int]
+    model: Any, base: ModelCard, examples: Sequence[Example], rank: int
 ) -> None:
-    """Set PEFT's adapters to begin so; `ranks` are all that layers were given.
+    """Set PEFT's adapters to begin so; `rank` is the largest that layers were given.
 
-    Raises TrainingError where layers are too narrow or prompts too short for the rank, where
-    experts that are kept as one tensor are adapted, and where nothing flows through a layer.
+    Raises TrainingError where prompts are too short for the rank, and where nothing flows through a
+    layer.
     """
-    needed = SEEN * max(ranks)
-    _refuse_experts(model)
-    _refuse_narrow(model, needed, max(ranks))
     tokenizer = local.load_tokenizer(base)
     prompts = [chat.encode(tokenizer, e.input)[-base.context :] for e in examples[:LOOKED_AT]]
-    batches = [_padded(batch, model.device) for batch in _batches(prompts, needed)]
+    batches = [_padded(batch, model.device) for batch in _batches(prompts, SEEN * rank)]
     with weights.peft_errors(WHAT):
         import peft
 
@@ -66,16 +62,9 @@ def begin_with_activations(
             ) from error
 
 
-def _refuse_experts(model: Any) -> None:
-    """What flows through one of many experts in one tensor, PEFT's hooks do not see."""
-    if found := adapted_experts(model):
-        raise TrainingError(
-            f"{WHAT}: {found[0]} holds all its experts as one tensor, and which activations are "
-            f"whose is not seen. {LAYERS_ONLY}, or leave initialization out."
-        )
-
-
-def _refuse_narrow(model: Any, needed: int, rank: int) -> None:
+def refuse_narrow(model: Any, rank: int) -> None:
+    """TrainingError where a layer that PEFT's model adapts takes too few inputs for the rank."""
+    needed = SEEN * rank
     for name, module in model.named_modules():
         width = getattr(module, "in_features", needed) if hasattr(module, "lora_A") else needed
         if width < needed:

@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from sartor.errors import TrainingError
-from sartor.models.language_model import ModelCard
-from sartor.models.outline import configuration, empty_network
-from sartor.techniques import weights
 
 LAYERS_ONLY = 'Adapt layers only, such as `target_modules = ["q_proj", "v_proj"]`'
 """What to do where experts cannot be adapted."""
@@ -34,13 +31,10 @@ def module_of(name: str) -> str:
     return name
 
 
-def refuse_experts(what: str, config_of: Any, base: ModelCard) -> None:
-    """TrainingError where adapters of that configuration, made by `config_of(network)`, would be on
-    experts of the base; only its configuration is read."""
-    network = empty_network(base, configuration(base))
-    model = weights.adapted(what, network, config_of(network)).model
+def refuse_adapted(what: str, model: Any, instead: str) -> None:
+    """TrainingError where experts inside PEFT's model have adapters."""
     if found := adapted_experts(model):
         raise TrainingError(
-            f"{what}: {found[0]} holds all its experts as one tensor, whose adapters cannot be put "
-            f"together. {LAYERS_ONLY} under [techniques.lora], or use another technique."
+            f"{what}: {found[0]} holds all its experts as one tensor, for whose adapters this is "
+            f"not known. {instead}"
         )

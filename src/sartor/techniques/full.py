@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from sartor.data.records import TrainingData
 from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
+from sartor.models.outline import empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
@@ -40,6 +41,11 @@ class FullFineTuning(weights.TrainedTechnique):
     def __post_init__(self) -> None:
         weights.TrainedTechnique.__post_init__(self)
         layers.refuse_none(self.name, self.upper_layers)
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where the base has fewer layers than are to be trained."""
+        if self.upper_layers is not None and (network := empty_alike(base)) is not None:
+            layers.upper(network, self.upper_layers, self.name)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,

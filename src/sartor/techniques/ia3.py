@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.records import TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
@@ -30,6 +30,11 @@ class IA3(weights.TrainedTechnique):
         """How many values will be trained on a base of that shape, at most."""
         ends = (*layers.KEYS_AND_VALUES, *layers.FEED_FORWARD)
         return sum(width for name, width in shape.linears if name.endswith(ends))
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where keys and values cannot be found."""
+        if (network := empty_alike(base)) is not None:
+            layers.ia3_layers(network)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,

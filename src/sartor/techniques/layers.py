@@ -78,9 +78,12 @@ def not_to_adapt(network: Any) -> list[str]:
 
 def _answering_more(network: Any) -> list[str]:
     """Layers that give more than one tensor, such as some mixtures' routers: nothing can be added
-    to what they give. Tried on a few tokens where a layer has its own ways."""
+    to what they give. Tried on a few tokens where a layer has its own ways; without weights none
+    is told."""
     import torch
 
+    if network.device.type == "meta":
+        return []
     own = [(n, m) for n, m in _linear(network) if _has_its_own_ways(m)]
     found: list[str] = []
 

@@ -7,6 +7,7 @@ came after it is a setting each.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import field, replace
@@ -19,10 +20,11 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
-from sartor.techniques.eva import begin_with_activations
+from sartor.techniques.eva import begin_with_activations, refuse_narrow
+from sartor.techniques.experts import LAYERS_ONLY, refuse_adapted
 from sartor.techniques.technique import Customization
 
 INITIAL = "initial"
@@ -41,7 +43,7 @@ class LoRA(weights.TrainedTechnique):
     dropout: float = 0.0
     """Part of the adapters' input that is dropped while training."""
     target_modules: str | tuple[str, ...] = "all-linear"
-    """Layers that get an adapter, by the end of their name."""
+    """Layers that get an adapter: how their names end, or a regular expression of a whole name."""
     upper_layers: int | None = None
     """Adapt only so many of the uppermost layers: the others' gradients are not needed."""
     ranks: dict[str, int] = field(default_factory=dict)
@@ -68,6 +70,11 @@ class LoRA(weights.TrainedTechnique):
                 raise SettingError(
                     f"{self.name}: {where} is {rank}; it must be 1 or more (8 to 64 is usual)"
                 )
+        if not 0 < self.alpha < float("inf"):
+            raise SettingError(
+                f"{self.name}: alpha is {self.alpha}; it must be above 0 (the rank or twice it is "
+                "usual)"
+            )
         if not 0 <= self.dropout < 1:
             raise SettingError(f"{self.name}: dropout is {self.dropout}; it lies in [0, 1)")
         if not 0 < self.plus_ratio < float("inf"):
@@ -115,13 +122,29 @@ class LoRA(weights.TrainedTechnique):
         return [(name, width) for name, width in shape.linears if name.endswith(ends)]
 
     def refuse(self, base: ModelCard) -> None:
-        """TrainingError where this machine cannot train so."""
+        """TrainingError where this machine cannot train so, or the base has no such layers."""
         if self.quantize != "none" and local.device().type != "cuda":
             raise TrainingError(
                 f"{self.name}: quantize is {self.quantize!r}, which needs an NVIDIA GPU: this "
                 "machine has none, and on a CPU 4-bit weights save no memory that bfloat16 "
                 "adapters need. Leave quantize out, or choose a smaller base."
             )
+        if (network := empty_alike(base)) is not None:
+            plain = replace(self, initialization="zero")
+            made = weights.adapted(self.name, network, plain.configured(network))
+            self._refuse_unfit(made)
+
+    def _refuse_unfit(self, made: weights.Prepared) -> None:
+        """By what was adapted, without the weights of it."""
+        self._refuse_unmatched(made.parameters)
+        if self.initialization != "zero":
+            what = f"{self.name}: initialization {self.initialization!r}"
+            refuse_adapted(what, made.model, f"{LAYERS_ONLY}, or leave initialization out.")
+        if self.initialization == "eva":
+            refuse_narrow(made.model, self._widest())
+
+    def _widest(self) -> int:
+        return max(self.rank, *self.ranks.values(), 1)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
@@ -132,13 +155,12 @@ class LoRA(weights.TrainedTechnique):
 
         def prepare(network: Any) -> weights.Prepared:
             prepared = weights.adapted(self.name, network, self.configured(network))
-            self._refuse_unmatched(prepared.parameters)
+            self._refuse_unfit(prepared)
             if self.initialization == "pissa":
                 prepared = _kept_as_plain(prepared, directory)
             elif self.initialization == "eva":
                 told = weights.with_instruction(data, self.system)
-                ranks = (self.rank, *self.ranks.values())
-                begin_with_activations(prepared.model, base, told.train, ranks)
+                begin_with_activations(prepared.model, base, told.train, self._widest())
                 prepared = weights.prepared(network, prepared.model)
             second = {n: self.plus_ratio for n in prepared.parameters if ".lora_B." in n}
             return replace(prepared, rates=second if self.plus_ratio != 1 else {})
@@ -167,6 +189,8 @@ class LoRA(weights.TrainedTechnique):
     def configured(self, network: Any) -> Any:
         """PEFT's configuration of the adapters on that network."""
         chosen: Any = self.target_modules
+        if chosen != "all-linear" and isinstance(chosen, str) and re.fullmatch(r"[\w.]*", chosen):
+            chosen = (chosen,)
         if self.upper_layers is not None:
             among = layers.upper(network, self.upper_layers, self.name)
             chosen = layers.linear_layers(among)

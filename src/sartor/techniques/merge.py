@@ -20,15 +20,17 @@ from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.memory import PeakMemory
+from sartor.models.outline import empty_alike
 from sartor.settings import STRICT, settings_of
 from sartor.techniques import weights
 from sartor.techniques.earlier import WEIGHTS, adapter_in, contents, earlier
-from sartor.techniques.experts import refuse_experts
+from sartor.techniques.experts import LAYERS_ONLY, refuse_adapted
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import innermost, save_inner
+from sartor.tracking.tracker import stage
 
 PARTS, REST = "parts", "the rest"
 
@@ -75,6 +77,10 @@ class Merge:
             )
         if self.most < 1 or (self.by == "seed" and self.most < 2):
             raise SettingError(f"merge: most is {self.most}; it must be 1 or more, 2 by seed")
+        if self.weights and not any(self.weights):
+            raise SettingError(
+                "merge: weights are all 0; give one of them above 0, or leave them out"
+            )
         if self.adapters and self.weights and len(self.weights) != len(self.adapters):
             raise SettingError(
                 f"merge: {len(self.weights)} weights for {len(self.adapters)} adapters. Give one "
@@ -90,8 +96,10 @@ class Merge:
         where those that would be trained are on a mixture's experts."""
         for name in self.adapters:
             earlier("merge", name, base)
-        if not self.adapters and (Path(base.path) / "config.json").is_file():
-            refuse_experts("merge", innermost(self.inner).configured, base)
+        if not self.adapters and (network := empty_alike(base)) is not None:
+            config = innermost(self.inner).configured(network)
+            model = weights.adapted("merge", network, config).model
+            refuse_adapted("merge", model, f"{LAYERS_ONLY} under [techniques.lora].")
 
     def refuse_data(self, data: TrainingData) -> None:
         """DataError where there are no parts to train on, or not as many as weights."""
@@ -165,7 +173,8 @@ class Merge:
             folder = directory / PARTS / str(number)
             if self.by == "seed":
                 technique = _seeded(self.inner, innermost(self.inner).seed + number)
-            made = save_inner(technique, base, part, folder)
+            with stage(f"adapter {number + 1}"):
+                made = save_inner(technique, base, part, folder)
             found = adapter_in(Path(made.directory)).absolute()
             yield Part(earlier("merge", str(found), base), len(part.train), made)
 

@@ -21,11 +21,12 @@ from sartor.data.files import digest
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, load_inner, save_inner
+from sartor.tracking.tracker import stage
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 from sartor.training.objective import Objective
 from sartor.training.preferences import pairs_of
@@ -65,7 +66,8 @@ class PreferenceTuning(ABC):
             raise SettingError(
                 f"{self.name}: beta is {self.beta}; it must be above 0 (0.01 to 0.5 is usual)"
             )
-        self._preferring(self.inner)  # refuses wrong rates and epochs
+        with told_by(self.name):
+            self._preferring(self.inner)  # refuses wrong rates and epochs
 
     @abstractmethod
     def _objective(self) -> Objective:
@@ -109,7 +111,7 @@ class PreferenceTuning(ABC):
     ) -> Trained:  # fmt: skip
         """Right answers, then preferences."""
         if self.supervised:
-            with watched_by(None):
+            with watched_by(None), stage("answers"):
                 train(trainable, data, options, directory / ANSWERS, f"{what}: answers")
         own = {key: value for key, value in settings_of(self).items() if key != "inner"}
         preferring = replace(

@@ -17,7 +17,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import generation, local, prefix
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import virtual_tokens, weights
 from sartor.techniques.technique import Customization
@@ -43,6 +43,11 @@ class PrefixTuning(weights.TrainedTechnique):
     def trainable(self, shape: Outline) -> int:
         """How many values will be trained on a base of that shape."""
         return self.virtual_tokens * shape.cached
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where layers do not see far enough back."""
+        if (network := empty_alike(base)) is not None:
+            _refuse_short_sight(network, base.context)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,

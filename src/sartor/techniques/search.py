@@ -24,13 +24,14 @@ from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SettingError, TrainingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.progress import say
-from sartor.settings import STRICT, settings_of
+from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.search_space import defaults, distributions, values, varied
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, innermost, load_inner
+from sartor.tracking.tracker import stage
 from sartor.training.loop import Trained
 from sartor.training.watching import Curve, watched_by
 
@@ -105,7 +106,8 @@ class Search:
                 raise SettingError(f"search: {name} is {value}; it must be above 0")
         for name, written in self._space.items():
             for value in values(name, written):
-                varied(self.inner, {name: value})  # which refuses what makes no sense
+                with told_by("search", f"space.{name} holds {value!r}: "):
+                    varied(self.inner, {name: value})  # which refuses what makes no sense
 
     def refuse(self, base: ModelCard) -> None:
         """MissingExtraError where Optuna is not installed."""
@@ -174,7 +176,7 @@ class Search:
         began = time.perf_counter()
         say(f"search: trial {number + 1} of {self.trials}: {settings}")
         try:
-            with watched_by(watch):
+            with watched_by(watch), stage(f"trial {number + 1}"):
                 made = technique.fit(base, data, folder)
         except (_Pruned, TrainingError) as ended:
             state: Literal["pruned", "failed"] = "pruned"

@@ -25,6 +25,7 @@ from sartor.techniques.full import keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
+from sartor.tracking.tracker import stage
 
 FIRST, BASE, RECORD = "first", "base", "customization.json"
 """Folders of the earlier stage and of the base that it makes, and the record of it."""
@@ -106,6 +107,7 @@ class Stack:
     def _adapter(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """The record of the earlier adapter, found or trained."""
         if not self.on:
-            return save_inner(self.inner, base, data, directory / FIRST)
+            with stage("first"):
+                return save_inner(self.inner, base, data, directory / FIRST)
         found = earlier("stack", self.on, base, experts=True)
         return Customization("stack", base, str(found.folder), found.digest, 0, 0.0, 0)

@@ -20,7 +20,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline
+from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
@@ -57,6 +57,11 @@ class VirtualTokens(weights.TrainedTechnique, ABC):
     def _module(self, tokens: torch.Tensor) -> torch.nn.Module:
         """What is trained: called, it gives the virtual tokens, at first `tokens` (virtual tokens,
         hidden)."""
+
+    def refuse(self, base: ModelCard) -> None:
+        """TrainingError where virtual tokens cannot stand before others."""
+        if (network := empty_alike(base)) is not None:
+            _refuse_deep_embeddings(network, self.name)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,

@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as settings
 
 from sartor.data.files import digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
-from sartor.errors import MissingExtraError, ModelError, TrainingError
+from sartor.errors import DataError, MissingExtraError, ModelError, TrainingError
 from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
@@ -27,6 +27,7 @@ from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
 from sartor.training import processes, sharding
 from sartor.training.loop import Trainable, Trained, TrainingSettings, forget, train
+from sartor.training.state import writing
 from sartor.training.trainable import CURVE
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def fit(
         if divided and not frozen:
             sharding.bring_together(network)
         if processes.team().leads:
-            ready.save(directory)
+            with writing(directory):
+                ready.save(directory)
             write_json(directory / CURVE, trained)
             forget(directory)
     made = sorted(directory.glob("*.safetensors"))
@@ -179,14 +181,16 @@ class Clock:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        write_text(self.path, str(self.total))
+        with suppress(DataError) if failed else nullcontext():  # what failed is what is told
+            write_text(self.path, str(self.total))
 
     def _tick(self) -> None:
         while not self._done.wait(TICK):
-            write_text(self.path, str(self.total))
+            with suppress(DataError):  # a full disk is told where weights are written
+                write_text(self.path, str(self.total))
 
     @property
     def total(self) -> float:

@@ -19,7 +19,9 @@ from sartor.models import chat
 from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
+from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.drawn import Drawn, layers
+from sartor.techniques.extra_work import Around, extended, one_rate, pieces
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.sharing import WORTH_SHARING
@@ -61,6 +63,21 @@ class Workload:
     """Of the largest pack of validation."""
     searches: int = 0
     """Requests that passages are searched for before training."""
+    planned_tokens: int = 0
+    """Of the whole run alone, without tries of learning rates."""
+    runs: float = 1.0
+    """How often training begins from nothing: searches, merges and stacks train several times."""
+    read_tokens: float = 0.0
+    """Forward only, beside looks: references of preferences, merges that are compared."""
+    asked_prompt_tokens: float = 0.0
+    """Of requests that are answered while it is customized, in all."""
+    asked_new_tokens: float = 0.0
+    other_bytes: float = 0.0
+    """Of another model that answers then."""
+    most_seconds: float = math.inf
+    """No new run of training begins after so many."""
+    scores_everything: bool = False
+    """Whether all tokens are scored, not only those of answers."""
     runs_blocks_again: bool = False
     """Whether activations are made anew on the way back (training/checkpointing.py)."""
 
@@ -81,18 +98,38 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         trains=trains,
         trainable_parameters=trainable,
     )
-    if trains == "nothing":
-        return work
+    options = innermost(technique) if trains != "nothing" else None
+    if options is not None and one_rate(technique):
+        options = replace(options, learning_rates=options.learning_rates[:1])
+
+    def plan(options: TrainingSettings, train: list[int], held: list[int], many: int) -> Workload:
+        return _with_training(
+            work, options, train=train, held=held, virtual=drawn.virtual, many=many,
+            validated=len(data.validation),
+        )  # fmt: skip
+
+    around = Around(
+        card, data, drawn, tokenizer, options, plan,
+        lambda other: workload(other, card, data, tokenizer),
+    )  # fmt: skip
+    if options is None:
+        return extended(work, technique, around)
     held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
-    return _with_training(
-        work,
-        innermost(technique),
-        train=[drawn.size(example) for example in few],
-        held=[drawn.size(example) for example in held],
-        virtual=drawn.virtual,
-        many=len(data.train),
-        validated=len(data.validation),
-    )
+    sizes = [[drawn.size(example) for example in examples] for examples in (few, held)]
+    return extended(plan(options, *sizes, len(data.train)), technique, around)
+
+
+def of_texts(
+    layer: ContinuedPretraining, card: ModelCard, data: TrainingData, tokenizer: Any
+) -> Workload:
+    """The work of training on the documents themselves; nothing is asked."""
+    sizes, watched, many = pieces(layer, card, data.documents, tokenizer)
+    trains, trainable = _trained(layer.stage(), card, lambda: outline(card))
+    work = Workload(
+        prompt_tokens=1.0, longest_prompt=1, shared_tokens=0, answer_tokens=fmean(sizes),
+        passages=0, trains=trains, trainable_parameters=trainable,
+    )  # fmt: skip
+    return _with_training(work, layer, train=sizes, held=watched, virtual=0, many=many, validated=0)
 
 
 def from_numbers(
@@ -167,6 +204,7 @@ def _with_training(
     return replace(
         work,
         training_tokens=round((steps + tries * short) * options.batch_size * mean),
+        planned_tokens=round(steps * options.batch_size * mean),
         epoch_tokens=round(many * mean),
         looks=looks,
         watched_tokens=sum(held),

@@ -28,7 +28,7 @@ class Tracker(Protocol):
         ...
 
     def record(self, phase: str, step: int, figures: Mapping[str, float]) -> None:
-        """Figures of a step; `phase` is `train`, or the try of a learning rate."""
+        """Figures of a step; `phase` is `train`, the try of a learning rate, or a `stage`."""
         ...
 
     def finish(self, scores: Mapping[str, float]) -> None:
@@ -37,6 +37,7 @@ class Tracker(Protocol):
 
 
 _trackers: ContextVar[tuple[Tracker, ...]] = ContextVar("trackers", default=())
+_stage: ContextVar[str] = ContextVar("stage", default="")
 
 
 def opened(wanted: Mapping[str, str | None], folder: Path, project: str) -> tuple[Tracker, ...]:
@@ -70,7 +71,20 @@ def candidate(name: str, settings: Mapping[str, Any]) -> Iterator[dict[str, floa
         yield scores
 
 
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Figures inside the block are of one of several trainings that a candidate is made of: they
+    stand apart from those of the last one."""
+    token = _stage.set(f"{_stage.get()} {name}".strip())
+    try:
+        yield
+    finally:
+        _stage.reset(token)
+
+
 def record(phase: str, step: int, figures: Mapping[str, float]) -> None:
     """Send figures of a step."""
+    if before := _stage.get():
+        phase = before if phase == "train" else f"{before} {phase}"
     for tracker in _trackers.get():
         tracker.record(phase, step, figures)

@@ -59,7 +59,8 @@ def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[En
             continue
         encoded.append(Encoded(example.id, (*prompt, *answer)[:context], len(prompt)))
     if too_long:
-        say(f"{too_long} of {len(examples)} examples have prompts that fill the model's context")
+        some = f"{too_long} of {len(examples)} examples"
+        say(f"{some} have prompts that fill the model's context: left out")
     if not encoded:
         raise TrainingError(
             f"nothing to train on: all {len(examples)} prompts fill the model's context of "

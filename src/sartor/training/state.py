@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.errors import DataError
 from sartor.training.processes import Team
 from sartor.training.sharding import gathered, is_part, put
 
@@ -137,8 +138,26 @@ def save(path: Path, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
     state.written += 1
     temporary = path.with_name(f"{path.name}.tmp")
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(plain, temporary, metadata={"state": state.told()})
-    temporary.replace(path)
+    with writing(path):
+        save_file(plain, temporary, metadata={"state": state.told()})
+        temporary.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While weights are written: DataError where the disk is full or the folder is not ours."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
+        told = str(getattr(error, "strerror", "") or error)
+        found = told.rpartition("I/O error: ")[2].partition(" (os error")[0]
+        raise DataError(
+            f"cannot write {path}: {found}. Free some space or check the folder's rights, and "
+            "start again: it goes on from the last state that was written."
+        ) from error
 
 
 def latest(directory: Path) -> Path:

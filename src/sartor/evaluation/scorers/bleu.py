@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorer import Corpus
-from sartor.evaluation.scorers.against_targets import scores_over_targets
+from sartor.evaluation.scorers.against_targets import scores_over_targets, summed
 from sartor.settings import STRICT
 
 if TYPE_CHECKING:
@@ -41,20 +41,7 @@ class Bleu:
 
     def corpus(self, predictions: Sequence[Prediction]) -> list[Corpus]:
         """Corpus BLEU over the examples that have targets and can be answered."""
-        import numpy as np
-
-        kept = [p for p in predictions if p.example.targets and p.example.answerable]
-        if not kept:
-            return []
-        rows = [self._counts(p.completion.text, p.example.targets) for p in kept]
-        counts = np.array(rows, dtype=np.float64)  # (examples, 2 * ORDER + 2)
-        return [
-            Corpus(
-                f"{self.name} (corpus)",
-                tuple(p.example for p in kept),
-                lambda times: corpus_bleu(times @ counts),
-            )
-        ]
+        return summed(f"{self.name} (corpus)", predictions, self._counts, corpus_bleu)
 
     @cached_property
     def _library(self) -> Any:

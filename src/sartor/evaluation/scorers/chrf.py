@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorer import Corpus
-from sartor.evaluation.scorers.against_targets import scores_over_targets
+from sartor.evaluation.scorers.against_targets import scores_over_targets, summed
 from sartor.settings import STRICT
 
 if TYPE_CHECKING:
@@ -40,20 +40,12 @@ class ChrF:
 
     def corpus(self, predictions: Sequence[Prediction]) -> list[Corpus]:
         """Corpus chrF over the examples that have targets and can be answered."""
-        import numpy as np
-
-        kept = [p for p in predictions if p.example.targets and p.example.answerable]
-        if not kept:
-            return []
-        rows = [self._counts(p.completion.text, p.example.targets) for p in kept]
-        counts = np.array(rows, dtype=np.float64)  # (examples, 3 * orders)
-        return [
-            Corpus(
-                f"{self.name} (corpus)",
-                tuple(p.example for p in kept),
-                lambda times: corpus_chrf(times @ counts, self.beta),
-            )
-        ]
+        return summed(
+            f"{self.name} (corpus)",
+            predictions,
+            self._counts,
+            lambda counts: corpus_chrf(counts, self.beta),
+        )
 
     @cached_property
     def _library(self) -> Any:

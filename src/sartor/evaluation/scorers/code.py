@@ -8,9 +8,7 @@ user close it. That bounds accidents; it is no prison for hostile code: run it i
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,11 +23,12 @@ from pydantic.dataclasses import dataclass
 
 from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
-from sartor.evaluation.scorers.execution import refuse_unless_allowed
+from sartor.evaluation.scorers.by_id import read_by_id
+from sartor.evaluation.scorers.execution import refuse_unless_allowed, written_as
 from sartor.evaluation.scorers.place import Placed, digest_of
 from sartor.settings import STRICT
 
-_FENCE = re.compile(r"```(?:python|py|Python)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+LANGUAGES = frozenset({"", "py", "python"})
 _LIMITED = """
 import resource, runpy, sys
 memory, seconds = int(sys.argv[1]), int(sys.argv[2])
@@ -88,17 +87,10 @@ class Code(Placed):
     @cached_property
     def _tests(self) -> dict[str, str]:
         path = self.place.file(self.name, "tests", self.tests)
-        try:
-            rows = [json.loads(row) for row in path.read_text("utf-8-sig").split("\n") if row]
-            return {str(row["id"]): str(row["test"]) for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
-            raise SettingError(
-                f'scorer {self.name}: {path} is not rows of {{"id": ..., "test": ...}}: {error!r}'
-            ) from error
+        return read_by_id(path, self.name, "test")
 
     def _fault(self, text: str, test: str) -> str:
-        blocks = _FENCE.findall(text)
-        program = f"{blocks[0] if len(blocks) == 1 else text}\n\n{test}\n"
+        program = f"{written_as(text, LANGUAGES)}\n\n{test}\n"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "answer.py"
             path.write_text(program, encoding="utf-8", errors="replace")

@@ -16,6 +16,7 @@ from sartor.data.records import Message
 from sartor.errors import MissingExtraError, ModelError
 from sartor.evaluation.scorers.asking import Asking
 from sartor.evaluation.scorers.place import Place
+from sartor.evaluation.scorers.rubric import replied
 
 Verdict = Literal["supported", "contradicted", "not in passage"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "not in passage")
@@ -133,10 +134,5 @@ def _question(text: str, claim: str) -> tuple[Message, ...]:
 
 def read_verdict(answer: str) -> Verdict | Unreadable:
     """Strictly: one JSON object with that one key, and nothing around it."""
-    try:
-        found = json.loads(answer)
-    except (ValueError, RecursionError):
-        return Unreadable(answer)
-    if not isinstance(found, dict) or set(found) != {"verdict"}:
-        return Unreadable(answer)
-    return next((v for v in VERDICTS if v == found["verdict"]), Unreadable(answer))
+    said = replied(answer, "verdict")
+    return next((v for v in VERDICTS if v == said), Unreadable(answer))

@@ -11,17 +11,39 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sartor.data.files import digest
-from sartor.errors import MissingExtraError, SettingError
+from sartor.errors import MissingExtraError, SartorError, SettingError
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.place import Place
 
 EVALUATE = "evaluate:"
 """How the name of a metric of the `evaluate` library begins."""
+
+
+@contextmanager
+def blamed_on(what: str) -> Iterator[None]:
+    """Whatever the user's own code raises inside, it is told as a SettingError that says where."""
+    try:
+        yield
+    except SartorError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise SettingError(
+            f"{what}: {error!r} ({frame.filename}:{frame.lineno}). Mend it, and run again: answers "
+            "made so far are kept."
+        ) from error
+
+
+def is_own(scorer: object) -> bool:
+    """Whether its class is the user's."""
+    return type(scorer).__module__.partition(".")[0] != "sartor"
 
 
 class OneByOne:
@@ -37,7 +59,8 @@ class OneByOne:
         """Raises SettingError, naming the example, for what is no number."""
         found = []
         for prediction in predictions:
-            value = self._judge(prediction)
+            with blamed_on(f"scorer {self.name} failed on {prediction.example.id!r}"):
+                value = self._judge(prediction)
             if value is not None:
                 found.append(Score(prediction.example.id, self.name, self._number(value)))
         return found
@@ -51,7 +74,7 @@ class OneByOne:
         except (TypeError, ValueError) as error:
             raise SettingError(
                 f"scorer {self.name} returned {value!r}; expected a number from 0 to 1, or None "
-                "where it does not apply"
+                "where it does not apply. Mend what it returns."
             ) from error
 
 
@@ -100,7 +123,7 @@ def of_file(path: str, place: Place) -> Any:
     try:
         made.loader.exec_module(module)
         return getattr(module, attribute)
-    except Exception as error:  # it is the user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # it is the user's code, which may raise anything
         raise SettingError(
             f"scorer {path!r} cannot be loaded: {error!r}. Expected 'file.py:name'."
         ) from error

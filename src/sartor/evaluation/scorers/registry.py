@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from sartor.errors import SettingError
+from sartor.errors import SartorError, SettingError
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.scorers.own import EVALUATE, as_scorer, library_metric, of_file
 from sartor.evaluation.scorers.place import Place, Placed
@@ -130,7 +130,9 @@ def _built(kind: str, chosen: dict[str, Any], name: str, place: Place) -> Any:
         raise SettingError(
             f"scorer {name}: {where} is {first['input']!r}: {first['msg'].lower()}"
         ) from error
-    except (TypeError, ValueError) as error:
+    except SartorError:
+        raise
+    except Exception as error:  # a class of the user's may raise anything
         raise SettingError(
             f"scorer {kind!r} cannot be made with the settings {sorted(chosen)}: {error}. Expected "
             f"a class whose settings have defaults, or give them under [scorers.{name}]."

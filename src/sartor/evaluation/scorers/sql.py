@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
-from sartor.evaluation.scorers.execution import refuse_unless_allowed
+from sartor.evaluation.scorers.execution import refuse_unless_allowed, written_as
 from sartor.evaluation.scorers.place import Placed, digest_of
 from sartor.settings import STRICT
 
@@ -27,7 +27,7 @@ _READING = {
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
 }  # fmt: skip
 _REFUSED_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
-_FENCE = re.compile(r"```(?:sql|SQL|sqlite)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+LANGUAGES = frozenset({"", "sql", "sqlite"})
 _ORDERED = re.compile(r"\border\s+by\b(?![^(]*\))", re.IGNORECASE)
 LONGEST_VALUE = 1_000_000
 """Bytes of one value, and of a query."""
@@ -82,7 +82,7 @@ class Sql(Placed):
                     f"{error}. Mend the target, or the database."
                 ) from error
         try:
-            said = self._rows(database, _query(prediction.completion.text))
+            said = self._rows(database, written_as(prediction.completion.text, LANGUAGES))
         except sqlite3.Error as error:
             return Score(prediction.example.id, self.name, 0.0, str(error)[:300])
         right = any(_same(said, rows, ordered=_is_ordered(query)) for query, rows in wanted)
@@ -106,11 +106,6 @@ def _only_reading(action: int, one: str | None, two: str | None, *_: str | None)
         return sqlite3.SQLITE_DENY
     unsafe = action == sqlite3.SQLITE_FUNCTION and (two or "").lower() in _REFUSED_FUNCTIONS
     return sqlite3.SQLITE_DENY if unsafe else sqlite3.SQLITE_OK
-
-
-def _query(text: str) -> str:
-    blocks = _FENCE.findall(text)
-    return str(blocks[0]) if len(blocks) == 1 else text
 
 
 def _is_ordered(query: str) -> bool:

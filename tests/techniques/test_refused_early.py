@@ -1,0 +1,85 @@
+"""What cannot work on a base is said before anything is trained, by `refuse`, by the name of the
+technique whose setting it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import tiny_models
+
+from sartor.errors import SettingError, TrainingError
+from sartor.models.language_model import ModelCard
+from sartor.techniques.lora import LoRA
+from sartor.techniques.registry import build
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
+    return tiny_models.save(tmp_path_factory.mktemp("base"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"target_modules": "nix"}, r"nix.* not found in the base model.* Name its linear layers"),
+        ({"target_modules": ()}, "Name its linear layers in target_modules"),
+        ({"target_modules": ""}, "Name its linear layers in target_modules"),
+        ({"ranks": {"q_prj": 3}}, r"ranks names 'q_prj'.*Known: .*q_proj"),
+        ({"upper_layers": 99}, "upper_layers is 99, but the base has 2 layers. Give at most"),
+        ({"initialization": "eva"}, "rank 16 .* takes only 32 inputs. Lower the rank"),
+    ],
+)
+def test_lora_refuses_by_the_configuration_alone(
+    settings: dict[str, Any], said: str, base: ModelCard
+) -> None:
+    with pytest.raises(TrainingError, match=said):
+        LoRA(**settings).refuse(base)
+
+
+@pytest.mark.parametrize(
+    ("technique", "settings", "architecture", "said"),
+    [
+        ("full", {"upper_layers": 7}, "llama", "full: upper_layers is 7, but the base has 2"),
+        ("ia3", {}, "mamba", "ia3: no layer of a MambaForCausalLM is known to make keys"),
+        ("prefix-tuning", {}, "mistral", "layers of a MistralForCausalLM see only the last tokens"),
+        ("p-tuning", {}, "gemma3n", "p-tuning: a Gemma3nForCausalLM looks its tokens up in every"),
+        ("lora", {"dora": True}, "mixtral", "does not work with use_dora=True"),
+        ("lora", {"initialization": "pissa"}, "mixtral", "mlp.experts holds .* Adapt layers only"),
+    ],
+)
+def test_others_do_too(
+    technique: str, settings: dict[str, Any], architecture: str, said: str, tmp_path: Path
+) -> None:
+    card = tiny_models.save(tmp_path / "base", architecture)
+    made: Any = build(technique, settings)
+    with pytest.raises(TrainingError, match=said):
+        made.refuse(card)
+
+
+def test_layers_are_named_by_their_end_or_by_a_regular_expression(base: ModelCard) -> None:
+    began = time.process_time()
+    for chosen in ("q_proj", "self_attn.q_proj", r".*\.q_proj", ("q_proj",), "all-linear"):
+        LoRA(target_modules=chosen).refuse(base)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("technique", "settings", "said"),
+    [
+        ("kto", {"learning_rates": ()}, r"^kto: learning_rates is \[\]"),
+        ("orpo", {"epochs": 0}, r"^orpo: epochs is 0"),
+        ("continued-pretraining", {"rank": 0}, r"^continued-pretraining: rank is 0"),
+        ("search+lora", {"space": {"rank": (0, 8)}}, r"^search: space.rank holds 0: rank is 0"),
+        ("search+lora", {"space": {"rnk": (4, 8)}}, r"^search: space names 'rnk'"),
+        ("lora", {"alpha": 0}, r"^lora: alpha is 0.0; it must be above 0"),
+        ("merge+lora", {"weights": (0, 0)}, r"^merge: weights are all 0; give one"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_the_technique_it_is_of(
+    technique: str, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingError, match=said):
+        build(technique, settings)
