@@ -19,6 +19,8 @@ QUERIES = 128
 """Queries at a time."""
 LAST = 64
 """Of a run's last block, where so many are enough. Keys come in multiples of it."""
+FEW = 16
+"""Virtual tokens come in multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class Block:
 
 
 def _before(run: Run) -> int:
-    """Keys that must stand before those seen, for the first query to be at a multiple of `LAST`."""
-    return -(run.span.offset + run.place - run.span.start) % LAST
+    """Keys that must stand before those seen, for the first query to be at a multiple of `LAST`, or
+    of `FEW` behind the few places that virtual tokens take: they are as many in every block."""
+    start = run.span.offset + run.place - run.span.start
+    return -start % (min(FEW, LAST) if start < LAST else LAST)
 
 
 @lru_cache(maxsize=256)

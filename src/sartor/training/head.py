@@ -12,8 +12,12 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-LOGITS = 1 << 21
-"""At once; each takes some ten bytes."""
+LOGITS = 1 << 22
+"""At once; each takes some six bytes."""
+GATHERED = 1 << 25
+"""Gradients of logits, two or four bytes each, that wait for one product with all their rows: the
+gradient of a trained head is as large as the head, and made for a few rows at a time it takes
+longer than all else."""
 PLAIN = "_sartor_plain_head"
 BOUNDED = "final_logit_softcapping"
 """What bounds large logits is not seen in small ones (Gemma)."""
@@ -66,6 +70,7 @@ class _Summed(torch.autograd.Function):
         offset = None if bias is None else bias.to(dtype)
         total = torch.zeros((), device=hidden.device)
         step = max(16, LOGITS // len(weight))
+        waiting: list[torch.Tensor] = []
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             logits = functional.linear(rows[part], kernel, offset).float()  # (some, vocabulary)
@@ -84,8 +89,14 @@ class _Summed(torch.autograd.Function):
             d_logits = d_logits.to(dtype)
             if d_hidden is not None:
                 d_hidden[part] = (d_logits @ kernel).to(hidden.dtype)
-            if d_weight is not None:
-                d_weight += (d_logits.t() @ rows[part]).to(weight.dtype)
+            if d_weight is None:
+                continue
+            waiting.append(d_logits)
+            count, end = sum(map(len, waiting)), start + len(d_logits)
+            if end == len(rows) or count * len(weight) >= GATHERED:
+                gathered = torch.cat(waiting) if len(waiting) > 1 else waiting[0]
+                d_weight += gathered.t() @ rows[end - count : end]
+                waiting.clear()
         ctx.made = made
         return total
 
