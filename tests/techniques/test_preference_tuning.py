@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
-from tests.training.test_loop import ALIKE, THINGS, examples
+from tests.training.test_loop import ALIKE, THINGS, Stopping, examples
 
+from sartor import progress
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import ModelCard, Sampling
@@ -152,3 +153,16 @@ def test_the_served_model_answers(base: ModelCard, tmp_path: Path) -> None:
     model = technique.load(technique.fit(base, JUDGED, tmp_path))
     [answer] = model.generate([JUDGED.train[0].input], Sampling(max_new_tokens=4))
     assert answer.new_tokens > 0
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_kto_with_dropout_that_was_stopped_ends_the_same(
+    base: ModelCard, tmp_path: Path, steps: int
+) -> None:
+    """How far the model has moved is measured with dropout on: that draws the same again too."""
+    quick = {**QUICK, "dropout": 0.3}
+    technique = build("kto", {"learning_rates": (4e-3,), "supervised": False}, {"lora": quick})
+    whole = technique.fit(base, JUDGED, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt), progress.shown_by(Stopping(steps)):
+        technique.fit(base, JUDGED, tmp_path / "stopped")
+    assert technique.fit(base, JUDGED, tmp_path / "stopped").digest == whole.digest
