@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
-from tests.training.test_loop import ALIKE, THINGS, examples
+from tests.training.test_loop import ALIKE, THINGS, Stopping, examples
 
+from sartor import progress
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import ModelCard, Sampling
@@ -152,3 +153,16 @@ def test_the_served_model_answers(base: ModelCard, tmp_path: Path) -> None:
     model = technique.load(technique.fit(base, JUDGED, tmp_path))
     [answer] = model.generate([JUDGED.train[0].input], Sampling(max_new_tokens=4))
     assert answer.new_tokens > 0
+
+
+def test_kto_with_dropout_that_was_stopped_ends_the_same(base: ModelCard, tmp_path: Path) -> None:
+    """How far the model has moved is measured with dropout on: that draws the same again too."""
+    quick = {**QUICK, "dropout": 0.3, "looks": 6}
+    technique = build("kto", {"learning_rates": (1e-2,), "supervised": False}, {"lora": quick})
+    liked = replace(JUDGED, train=(*JUDGED.train[:1], *ALIKE.train[1:]))  # so it moves upwards
+    technique.fit(base, liked, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt), progress.shown_by(Stopping(5)):
+        technique.fit(base, liked, tmp_path / "stopped")
+    technique.fit(base, liked, tmp_path / "stopped")
+    whole, stopped = (tmp_path / name / "inner" / "curve.json" for name in ("whole", "stopped"))
+    assert stopped.read_text() == whole.read_text()
