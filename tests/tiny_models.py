@@ -83,7 +83,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 OPT: dict[str, Any] = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
 HYBRID: dict[str, Any] = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16}
 HYBRID |= {"mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 16}
+BART: dict[str, Any] = {"is_decoder": True, "d_model": 32, "decoder_layers": 2}
+BART |= {"decoder_attention_heads": 4, "decoder_ffn_dim": 64, "encoder_layers": 2}
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "bart": ("bart", BART),
     "falcon_h1": ("falcon_h1", HYBRID),
     "megatron-bert": ("megatron-bert", {"is_decoder": True}),
     "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),

@@ -11,6 +11,7 @@ import torch
 from tests import tiny_models
 
 from sartor.models import generation, packed_forward
+from sartor.models.padded_generation import padding_is_seen
 
 ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name != "mamba"]
 HEAD = [5, 9, 33, 71, 18, 26, 44, 80, 13, 61]
@@ -54,6 +55,16 @@ def test_greedy_answers_are_those_of_transformers(
     network = tiny_models.network(architecture)
     found = together(network, prompts, share=share)
     assert found == [theirs(network, prompt) for prompt in prompts]
+
+
+@pytest.mark.reference
+def test_a_network_that_sees_padding_answers_prompts_alone() -> None:
+    bart, bloom = tiny_models.network("bart"), tiny_models.network("bloom")
+    found = [answer[: NEW - 1] for answer in together(bart, RAGGED)]
+    assert found == [theirs(bart, prompt)[: NEW - 1] for prompt in RAGGED]  # which ends by force
+    together(bloom, RAGGED)
+    assert padding_is_seen(bart)
+    assert not padding_is_seen(bloom)
 
 
 @pytest.mark.reference

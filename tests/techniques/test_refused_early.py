@@ -24,11 +24,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"target_modules": "nix"}, r"nix.* not found in the base model.* Name its linear layers"),
-        ({"target_modules": ()}, "Name its linear layers in target_modules"),
-        ({"target_modules": ""}, "Name its linear layers in target_modules"),
+        ({"target_modules": "nix"}, r"target_modules names 'nix', .* Known: down_proj, .*v_proj"),
+        ({"target_modules": ("q_proj", "v_prj")}, r"target_modules names 'v_prj', and no layer"),
+        ({"target_modules": ".*nix"}, "Name its linear layers in target_modules"),
+        ({"target_modules": ()}, r"target_modules is empty.* Give some of: \['down_proj'"),
+        ({"target_modules": ""}, "target_modules names ''"),
         ({"ranks": {"q_prj": 3}}, r"ranks names 'q_prj'.*Known: .*q_proj"),
         ({"upper_layers": 99}, "upper_layers is 99, but the base has 2 layers. Give at most"),
+        ({"initialization": "pissa", "rank": 64}, "rank is 64, and .* has only .* Lower the rank"),
         ({"initialization": "eva"}, "rank 16 .* takes only 32 inputs. Lower the rank"),
     ],
 )
@@ -46,6 +49,13 @@ def test_lora_refuses_by_the_configuration_alone(
         ("ia3", {}, "mamba", "ia3: no layer of a MambaForCausalLM is known to make keys"),
         ("prefix-tuning", {}, "mistral", "layers of a MistralForCausalLM see only the last tokens"),
         ("p-tuning", {}, "gemma3n", "p-tuning: a Gemma3nForCausalLM looks its tokens up in every"),
+        (
+            "p-tuning",
+            {"virtual_tokens": 256},
+            "llama",
+            "p-tuning: virtual_tokens is 256, and .* no",
+        ),
+        ("prefix-tuning", {"virtual_tokens": 900}, "llama", "reads 256 tokens: there is no room"),
         ("lora", {"dora": True}, "mixtral", "does not work with use_dora=True"),
         ("lora", {"initialization": "pissa"}, "mixtral", "mlp.experts holds .* Adapt layers only"),
     ],

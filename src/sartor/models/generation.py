@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sartor.models.padded_generation import must_go_alone, padded_steps, sees_all
+from sartor.models.padded_generation import (
+    must_go_alone,
+    padded_steps,
+    padding_is_seen,
+    sees_all,
+)
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import common_prefix
 from sartor.models.sampling import Asked, Step
@@ -66,6 +71,7 @@ def _batches(
 ) -> Iterator[list[int]]:
     """Like lengths together, within `batch_tokens`."""
     alone = must_go_alone(network, asked.virtual)
+    alone = alone or (len(prompts) > 1 and padding_is_seen(network))
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), list(prompts[row])))
     batch: list[int] = []
     for row in order:  # ascending length, so the newest is the longest

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 """What transformers calls layers that keep nothing but keys and values."""
+VERDICT = "_sartor_sees_padding"
+TRIED = (9, 8, 7, 3, 5, 4)
+UNEQUAL = 0.1
+"""Mean difference of the logits, in parts of their mean size, that rounding does not explain."""
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """Where configurations say how far back a layer sees."""
 
@@ -31,6 +35,24 @@ def must_go_alone(network: Any, virtual: torch.Tensor | Prefix | None = None) ->
         return True
     kinds = set(getattr(_text_config(network), "layer_types", None) or ())
     return bool(getattr(network, "_is_stateful", False)) or not kinds <= ATTENTION_LAYERS
+
+
+def padding_is_seen(network: Any) -> bool:
+    """Whether padding before a prompt changes what the network gives, as where positions are
+    counted in slots (decoders of BART's build); tried on a few tokens once."""
+    import torch
+
+    if not hasattr(network, VERDICT):
+        rows = [list(TRIED), list(TRIED[:2])]
+        with torch.inference_mode():
+            inputs, mask = _padded(network, rows, 0, None)
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            together = _forward(network, inputs, mask, positions, None).logits[1, -1].float()
+            ids = torch.tensor(rows[1:], device=network.device)
+            alone = _forward(network, {"input_ids": ids}, None, None, None).logits[0, -1].float()
+        far = (together - alone).abs().mean() > UNEQUAL * alone.abs().mean()
+        setattr(network, VERDICT, bool(far))
+    return bool(getattr(network, VERDICT))
 
 
 def padded_steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:

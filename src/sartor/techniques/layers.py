@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sartor.errors import SettingError, TrainingError
 from sartor.training.blocks import blocks
 
-__all__ = ["blocks", "ia3_layers", "linear_layers", "not_to_adapt", "refuse_none", "upper"]
+__all__ = [
+    "blocks",
+    "ia3_layers",
+    "linear_layers",
+    "not_to_adapt",
+    "refuse_none",
+    "refuse_unknown",
+    "upper",
+]
 
 KEYS_AND_VALUES = {
     "k_proj", "v_proj", "key", "value", "kv_b_proj", "c_attn", "qkv_proj", "query_key_value",
@@ -17,6 +26,8 @@ KEYS_AND_VALUES = {
 FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
 """What they call the last layer of a feed-forward block."""
 
+EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
+"""What experts and routers are called by PEFT where they are kept as one tensor."""
 READ, READ_BY_KERNELS = "out_proj", frozenset({"falcon_h1", "nemotron_h"})
 """A layer whose weight kernels for state spaces read without calling it, and networks with such
 (PEFT, `_check_lora_target_modules_mamba`)."""
@@ -39,6 +50,23 @@ def refuse_none(what: str, count: int | None) -> None:
         raise SettingError(
             f"{what}: upper_layers is {count}; it must be 1 or more. Leave it out for all layers."
         )
+
+
+def refuse_unknown(network: Any, ends: Sequence[str], what: str) -> None:
+    """TrainingError for the end of a name that nothing in the network has: PEFT passes over it.
+    What is in experts kept as one tensor goes by the names that it had as layers."""
+    names = {n for n, _ in (*network.named_modules(), *network.named_parameters())}
+    stacked = any(parameter.dim() == 3 for parameter in network.parameters())
+    known = sorted({name.rpartition(".")[2] for name, _ in _linear(network)})
+    if not ends:
+        raise TrainingError(f"{what} is empty, so nothing would be trained. Give some of: {known}.")
+    for end in ends:
+        found = bool(end) and any(name == end or name.endswith(f".{end}") for name in names)
+        if not found and not (stacked and end in EXPERTS):
+            raise TrainingError(
+                f"{what} names {end!r}, and no layer of a {type(network).__name__} ends so. Known: "
+                f"{', '.join(known)}."
+            )
 
 
 def linear_layers(among: list[tuple[str, Any]]) -> list[str]:

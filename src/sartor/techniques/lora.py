@@ -142,6 +142,19 @@ class LoRA(weights.TrainedTechnique):
             refuse_adapted(what, made.model, f"{LAYERS_ONLY}, or leave initialization out.")
         if self.initialization == "eva":
             refuse_narrow(made.model, self._widest())
+        if self.initialization == "pissa":
+            self._refuse_wide(made.model)
+
+    def _refuse_wide(self, model: Any) -> None:
+        """A matrix has no more singular vectors than its smaller side."""
+        for name, module in model.named_modules():
+            side = min(module.in_features, module.out_features) if hasattr(module, "lora_A") else 0
+            if 0 < side < self.rank:
+                layer = name.removeprefix("base_model.model.")
+                raise TrainingError(
+                    f"{self.name}: initialization 'pissa': rank is {self.rank}, and {layer} has "
+                    f"only {side} singular vectors. Lower the rank, or leave initialization out."
+                )
 
     def _widest(self) -> int:
         return max(self.rank, *self.ranks.values(), 1)
@@ -191,6 +204,8 @@ class LoRA(weights.TrainedTechnique):
         chosen: Any = self.target_modules
         if chosen != "all-linear" and isinstance(chosen, str) and re.fullmatch(r"[\w.]*", chosen):
             chosen = (chosen,)
+        if isinstance(chosen, tuple):
+            layers.refuse_unknown(network, chosen, f"{self.name}: target_modules")
         if self.upper_layers is not None:
             among = layers.upper(network, self.upper_layers, self.name)
             chosen = layers.linear_layers(among)

@@ -46,6 +46,7 @@ class PrefixTuning(weights.TrainedTechnique):
 
     def refuse(self, base: ModelCard) -> None:
         """TrainingError where layers do not see far enough back."""
+        virtual_tokens.refuse_no_room(self.name, self.virtual_tokens, base)
         if (network := empty_alike(base)) is not None:
             _refuse_short_sight(network, base.context)
 

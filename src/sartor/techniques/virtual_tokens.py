@@ -60,6 +60,7 @@ class VirtualTokens(weights.TrainedTechnique, ABC):
 
     def refuse(self, base: ModelCard) -> None:
         """TrainingError where virtual tokens cannot stand before others."""
+        refuse_no_room(self.name, self.virtual_tokens, base)
         if (network := empty_alike(base)) is not None:
             _refuse_deep_embeddings(network, self.name)
 
@@ -103,6 +104,15 @@ class VirtualTokens(weights.TrainedTechnique, ABC):
         network = local.load_network(customization.base, local.inference_dtype(customization.base))
         virtual = read(customization).to(network.device, network.dtype)
         return weights.answering(customization, network, system=self.system, virtual=virtual)
+
+
+def refuse_no_room(what: str, count: int, base: ModelCard) -> None:
+    """TrainingError where so many leave nothing of the context."""
+    if count >= base.context:
+        raise TrainingError(
+            f"{what}: virtual_tokens is {count}, and {base.name} reads {base.context} tokens: there"
+            " is no room for a request. Give fewer (20 to 100 is usual), or a base that reads more."
+        )
 
 
 def first(base: ModelCard, data: TrainingData, count: int, seed: int) -> list[int]:
