@@ -59,6 +59,8 @@ class Outcome:
     """Nothing had changed since the last run, so nothing was done."""
     not_tried: tuple[str, ...] = ()
     """Candidates that were passed over, and why."""
+    looks: int = 1
+    """Runs that were decided on this test part, this one included."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def leave(
     unlabelled = _unlabelled(workspace, prepared)
     summary = summarize(decision, ranking, reports, file.cost.currency, seed, unlabelled)
     told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
+    told["looks"] = looks
     told["not_tried"] = [asdict(one) for one in made.not_tried]
     write_json(workspace.decision, told)
     _leave_to_label(workspace.root / TO_LABEL, summary)
@@ -118,7 +121,7 @@ def leave(
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), at)
     page = _page(workspace, file, prepared, reports, run, summary)
-    return Outcome(decision, reports, page, summary, unchanged=False, not_tried=run.not_tried)
+    return Outcome(decision, reports, page, summary, False, run.not_tried, looks)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
@@ -135,7 +138,7 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     prepared = prepared_files.load(workspace.folder("data"))
     last = runs[-1]
     page = _page(workspace, file, prepared, reports, last, summary)
-    return Outcome(last.decision, reports, page, summary, unchanged=True, not_tried=last.not_tried)
+    return Outcome(last.decision, reports, page, summary, True, last.not_tried, last.looks)
 
 
 def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:

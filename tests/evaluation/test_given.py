@@ -9,7 +9,7 @@ import pytest
 from sartor.data.records import Example, Message
 from sartor.errors import DataError
 from sartor.evaluation.decide import decide
-from sartor.evaluation.given import Given, keep, kept, read_outputs
+from sartor.evaluation.given import Given, keep, kept, read_outputs, refuse_twin
 from sartor.evaluation.records import Criteria, Measured
 from sartor.evaluation.report import report
 from sartor.evaluation.scorers.registry import load_scorer
@@ -79,3 +79,11 @@ def test_lone_surrogates_are_replaced_for_files_cannot_hold_them(tmp_path: Path)
     assert outputs == {"e0": "a\ufffdb", "e1": "\U0001f600", "e2": "2"}
     keep(tmp_path, one := Given("gpt", outputs))
     assert kept(tmp_path) == [one]
+
+
+def test_a_name_that_differs_in_capitals_only_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, Given("GPT", {"e0": "a"}))
+    refuse_twin(tmp_path, "GPT")
+    refuse_twin(tmp_path, "gpt-2")
+    with pytest.raises(DataError, match="kept under 'GPT', which differs from 'gpt' in capitals"):
+        refuse_twin(tmp_path, "gpt")

@@ -201,3 +201,10 @@ def test_candidates_within_the_margin_are_hardly_ever_stopped(planted: Planted) 
         at_margin = planted("c", noisy(values, -0.05, world))
         stopped += hopeless(at_margin, [planted("best", values)], "planted", 0.05, 0) is not None
     assert stopped <= 1
+
+
+def test_where_nobody_got_anything_right_the_words_say_so(planted: Planted) -> None:
+    zero, one = np.zeros(40), np.array([0.0] * 39 + [0.1])
+    said = "Every answer of every candidate scored 0 by planted: nothing here is fit to ship."
+    assert said in summary([planted("a", zero), planted("b", zero)]).words.how_sure
+    assert said not in summary([planted("a", zero), planted("b", one)]).words.how_sure
