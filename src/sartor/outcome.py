@@ -109,7 +109,15 @@ def leave(
     rows = tuple(one.stopped for one in stopped if one.stopped)
     decision = replace(decision, comparisons=(*decision.comparisons, *rows))
     unlabelled = _unlabelled(workspace, prepared)
-    summary = summarize(decision, ranking, reports, file.cost.currency, seed, unlabelled)
+    summary = summarize(
+        decision,
+        ranking,
+        reports,
+        file.cost.currency,
+        seed,
+        unlabelled,
+        _labelled_for_one(prepared),
+    )
     told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
     told["looks"] = looks
     told["not_tried"] = [asdict(one) for one in made.not_tried]
@@ -149,6 +157,12 @@ def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
     requests = tuple((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
     labelled = frozenset(example.input[-1].content for example in everything)
     return Unlabelled(training.documents, requests[-MOST_REQUESTS:], labelled)
+
+
+def _labelled_for_one(prepared: Prepared) -> float:
+    """New examples are divided as those were that there are."""
+    counts = prepared.counts
+    return sum(counts[part] for part in ("train", "validation", "test")) / counts["test"]
 
 
 def _leave_to_label(path: Path, summary: Summary) -> None:
