@@ -207,6 +207,11 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for said in outcome.not_tried:
         shown.print(escape(said))
     _print_words(shown, outcome)
+    if outcome.looks > 1:
+        shown.print(
+            f"[dim]looks:[/dim] this test part was looked at {outcome.looks} times; each makes the "
+            "result a little kinder than the truth"
+        )
     for noted, names, note in said_of(outcome.reports):
         if noted == scorer:
             shown.print(escape(f"{scorer} of {names}: {note}"))

@@ -28,7 +28,7 @@ from sartor.errors import DataError, ProjectError, SartorError, ServingError
 from sartor.evaluation import history
 from sartor.evaluation.compare import Difference, compare
 from sartor.evaluation.forgetting import Gate
-from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs
+from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs, refuse_twin
 from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
@@ -170,11 +170,13 @@ class Project:
         """Take answers made elsewhere as a candidate; how many were not to the test part."""
         project.refuse_name(given.name, self.candidates)
         with self.workspace.locked():
+            folder = self.workspace.folder("given")
+            refuse_twin(folder, given.name)
             split = _prepared(self, _data_key(self)).split
             training = split.training
             others = {example.id for example in (*training.train, *training.validation)}
             outputs, passed = read_outputs(predictions, split.test, others)
-            keep(self.workspace.folder("given"), replace(given, outputs=outputs))
+            keep(folder, replace(given, outputs=outputs))
         return passed
 
     def given(self) -> list[Given]:

@@ -55,6 +55,8 @@ class Outcome:
     """Nothing had changed since the last run, so nothing was done."""
     not_tried: tuple[str, ...] = ()
     """Candidates that were passed over, and why."""
+    looks: int = 1
+    """Runs that were decided on this test part, this one included."""
 
 
 def leave(
@@ -80,8 +82,17 @@ def leave(
     rows = tuple(one.stopped for one in stopped if one.stopped)
     decision = replace(decision, comparisons=(*decision.comparisons, *rows))
     unlabelled = _unlabelled(workspace, prepared)
-    summary = summarize(decision, ranking, reports, file.cost.currency, seed, unlabelled)
+    summary = summarize(
+        decision,
+        ranking,
+        reports,
+        file.cost.currency,
+        seed,
+        unlabelled,
+        _labelled_for_one(prepared),
+    )
     told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
+    told["looks"] = looks
     told["not_tried"] = [asdict(one) for one in made.not_tried]
     write_json(workspace.decision, told)
     _leave_to_label(workspace.root / TO_LABEL, summary)
@@ -91,7 +102,7 @@ def leave(
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), at)
     page = write_page(workspace, file, prepared, reports, run, summary)
-    return Outcome(decision, reports, page, summary, unchanged=False, not_tried=run.not_tried)
+    return Outcome(decision, reports, page, summary, False, run.not_tried, looks)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
@@ -108,7 +119,7 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     prepared = prepared_files.load(workspace.folder("data"))
     last = runs[-1]
     page = write_page(workspace, file, prepared, reports, last, summary)
-    return Outcome(last.decision, reports, page, summary, unchanged=True, not_tried=last.not_tried)
+    return Outcome(last.decision, reports, page, summary, True, last.not_tried, last.looks)
 
 
 def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
@@ -119,6 +130,12 @@ def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
     requests = tuple((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
     labelled = frozenset(example.input[-1].content for example in everything)
     return Unlabelled(training.documents, requests[-MOST_REQUESTS:], labelled)
+
+
+def _labelled_for_one(prepared: Prepared) -> float:
+    """New examples are divided as those were that there are."""
+    counts = prepared.counts
+    return sum(counts[part] for part in ("train", "validation", "test")) / counts["test"]
 
 
 def _leave_to_label(path: Path, summary: Summary) -> None:

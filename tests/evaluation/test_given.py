@@ -9,7 +9,7 @@ import pytest
 from sartor.data.records import Example, Message
 from sartor.errors import DataError
 from sartor.evaluation.decide import decide
-from sartor.evaluation.given import Given, keep, kept, read_outputs
+from sartor.evaluation.given import Given, keep, kept, read_outputs, refuse_twin
 from sartor.evaluation.records import Criteria, Measured
 from sartor.evaluation.report import report
 from sartor.evaluation.scorers.registry import load_scorer
@@ -79,3 +79,11 @@ def test_a_name_in_another_case_is_the_same_candidate(tmp_path: Path) -> None:
     keep(tmp_path, Given("Clerk", {"e0": "0"}))
     keep(tmp_path, Given("clerk", {"e0": "1"}))
     assert [(one.name, one.outputs) for one in kept(tmp_path)] == [("clerk", {"e0": "1"})]
+
+
+def test_a_name_that_differs_in_capitals_only_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, Given("GPT", {"e0": "a"}))
+    refuse_twin(tmp_path, "GPT")
+    refuse_twin(tmp_path, "gpt-2")
+    with pytest.raises(DataError, match="kept under 'GPT', which differs from 'gpt' in capitals"):
+        refuse_twin(tmp_path, "gpt")

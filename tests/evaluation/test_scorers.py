@@ -96,6 +96,30 @@ def test_numeric_compares_values(
     assert value("numeric", prediction(answer, target), **settings) == right
 
 
+@pytest.mark.parametrize(
+    ("answer", "target"),
+    [
+        ("1,5 Mio. €", "1.500.000"),
+        ("2 Milliarden Euro", "2 Mrd."),
+        ("1\u202f234,5", "1234,5"),
+        ("12\u2019345 Franken", "12345"),
+        ("3 millions d'euros", "3000000"),
+    ],
+)
+def test_numeric_reads_numbers_as_they_are_written_on_the_continent(
+    answer: str, target: str
+) -> None:
+    assert value("numeric", prediction(answer, target), decimal=",") == 1
+    assert value("numeric", prediction(f"9{answer}", target), decimal=",") == 0
+
+
+@pytest.mark.parametrize("said", ["Die Antwort ist B.", "Antwort: B", "La réponse est B"])
+def test_a_choice_is_read_in_other_languages(said: str) -> None:
+    asked = "Welche?\nA. Rot\nB. Blau"
+    assert value("choice", prediction(said, "B", question=asked)) == 1
+    assert value("choice", prediction(said, "A", question=asked)) == 0
+
+
 def test_numeric_says_nothing_where_no_target_is_a_number() -> None:
     assert value("numeric", prediction("5", "five apples")) is None
 

@@ -15,7 +15,7 @@ from sartor.data.records import Document
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.decide import decide, decided
 from sartor.evaluation.decision_file import decision_json, summary_of
-from sartor.evaluation.label_next import Unlabelled, rows_to_fill, to_fill
+from sartor.evaluation.label_next import Unlabelled, label_next, rows_to_fill, to_fill, undecided
 from sartor.evaluation.records import Criteria, Report
 from sartor.evaluation.stopping import hopeless
 from sartor.evaluation.summary import Summary, summarize
@@ -201,3 +201,26 @@ def test_candidates_within_the_margin_are_hardly_ever_stopped(planted: Planted) 
         at_margin = planted("c", noisy(values, -0.05, world))
         stopped += hopeless(at_margin, [planted("best", values)], "planted", 0.05, 0) is not None
     assert stopped <= 1
+
+
+def test_where_nobody_got_anything_right_the_words_say_so(planted: Planted) -> None:
+    zero, one = np.zeros(40), np.array([0.0] * 39 + [0.1])
+    said = "Every answer of every candidate scored 0 by planted: nothing here is fit to ship."
+    assert said in summary([planted("a", zero), planted("b", zero)]).words.how_sure
+    assert said not in summary([planted("a", zero), planted("b", one)]).words.how_sure
+
+
+def test_how_many_to_label_counts_those_that_will_not_be_tested_on(planted: Planted) -> None:
+    reports = [planted("a", base(15)), planted("b", noisy(base(15), -0.04), cost=5)]
+    decision, ranking = decided(reports, CRITERIA, seed=0, refusals=["looked at too often"])
+    pair = undecided(decision)
+    assert pair
+    more = pair[2]
+    plain = summarize(decision, ranking, reports, "USD", 0)
+    assert f"Label about {more:,} more examples." in plain.words.ship
+    fifth = summarize(decision, ranking, reports, "USD", 0, labelled_for_one=5.0)
+    said = f"Label about {5 * more:,} more examples, so that about {more:,} of them are tested on."
+    assert said in fifth.words.ship
+    documents = tuple(Document(f"d{n}", "x", "", "", "", "", "") for n in range(5 * more + 9))
+    asked = label_next(decision, reports, Unlabelled(documents), 5.0)
+    assert len(asked) == min(100, 5 * more)

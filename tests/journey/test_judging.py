@@ -32,6 +32,7 @@ def test_answers_made_elsewhere_are_one_more_candidate(shop: Path, sartor: Sarto
     assert rows_by_name["clerk"]["estimate"]["mean"] == 1
     assert rows_by_name["clerk"]["cost_per_answer"] is None
     assert decision["winner"] == "clerk"
+    assert decision["looks"] == 2  # the run, and this
     assert "clerk" in (shop / "report.html").read_text()
     assert asked_at == {path: path.stat().st_mtime_ns for path in asked_at}
 

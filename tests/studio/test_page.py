@@ -160,7 +160,7 @@ def test_it_says_how_many_more_to_label_when_it_cannot_tell() -> None:
 def test_a_cheaper_candidate_that_might_do_is_mentioned() -> None:
     decision = decided("rag", "rag", against("lora", "cannot tell", label_more=90))
     told = text_of(render(page(decision, report("rag", 0.7, 0.002), report("lora", 0.66, 0.001))))
-    assert "lora is cheaper and might be good enough: label about 90 more examples" in told
+    assert "lora is cheaper and might be good enough: label about 90 more test examples" in told
 
 
 def test_a_best_that_cannot_be_told_from_another_is_not_said_to_be_shipped() -> None:

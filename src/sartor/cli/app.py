@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from sartor.errors import ProjectError, SartorError
 
-THE_USERS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+THE_USERS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 DISK = "Free some space or check the folder's rights, and run again: what was done is kept."
 ADVICE = {
     **dict.fromkeys(THE_USERS_DISK, DISK),

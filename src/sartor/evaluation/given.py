@@ -151,6 +151,17 @@ def keep(folder: Path, given: Given) -> None:
     write_json(folder / f"{given.name}.json", given)
 
 
+def refuse_twin(folder: Path, name: str) -> None:
+    """DataError where answers are kept under a name that differs in capitals only: some file
+    systems would take the two for one."""
+    for path in folder.glob("*.json"):
+        if path.stem.lower() == name.lower() and path.stem != name:
+            raise DataError(
+                f"answers made elsewhere are kept under {path.stem!r}, which differs from {name!r} "
+                f"in capitals only. Give that name to replace them, or another; or delete {path}."
+            )
+
+
 def kept(folder: Path) -> list[Given]:
     """All that were kept, by name."""
     return [read_json(path, Given) for path in sorted(folder.glob("*.json"))]

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -71,9 +72,15 @@ def undecided(decision: Decision) -> tuple[str, str, int] | None:
 
 
 def label_next(
-    decision: Decision, reports: Sequence[Report], unlabelled: Unlabelled
+    decision: Decision,
+    reports: Sequence[Report],
+    unlabelled: Unlabelled,
+    labelled_for_one: float = 1.0,
 ) -> tuple[ToLabel, ...]:
-    """Those on which the two candidates are likeliest to disagree first; none where all is told."""
+    """Those on which the two candidates are likeliest to disagree first; none where all is told.
+
+    As many as are needed: of `labelled_for_one` new examples one comes into the test part.
+    """
     pair = undecided(decision)
     if pair is None:
         return ()
@@ -95,7 +102,7 @@ def label_next(
     ]
     # Requests first: they are what the model is really asked, and need only an answer.
     rows.sort(key=lambda row: (row.kind == "document", -round(row.disagreement, 9), row.id))
-    return tuple(rows[: min(MOST, more)])
+    return tuple(rows[: min(MOST, ceil(more * labelled_for_one))])
 
 
 def rows_to_fill(rows: Sequence[ToLabel]) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def _praise(decision: Decision, best: str, reports: Mapping[str, Report]) -> str
     name, criteria = str(decision.winner), decision.criteria
     [row] = [row for row in decision.comparisons if row.candidate == name]
     quality = f"{criteria.scorer} {_score(reports[name], criteria)}"
-    on = f"on {decision.n} test examples"
+    on = f"on {decision.n:,} test examples"
     if len(reports) == 1:
         return f"{name} is the only candidate: {quality} {on}, at {_cost(reports[name])}."
     if name == best:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.changes import Change, changes
@@ -57,8 +58,10 @@ def summarize(
     currency: str,
     seed: int,
     unlabelled: Unlabelled | None = None,
+    labelled_for_one: float = 1.0,
 ) -> Summary:
-    """Put the decision into words, with what stands behind them."""
+    """Put the decision into words, with what stands behind them. Of so many newly labelled examples
+    one comes into the test part, `labelled_for_one`; the others are trained on."""
     scorer = decision.criteria.scorer
     by_name = {report.candidate: report for report in reports}
     subject = by_name.get(decision.winner or decision.best or "")
@@ -70,14 +73,14 @@ def summarize(
     found = changes(decision, ranking, reports, currency) if reports else ()
     evens = break_evens(reports)
     words = Words(
-        ship=headline(decision),
+        ship=headline(decision, labelled_for_one),
         why=decision.reason,
         how_sure=" ".join(filter(None, (_how_sure(decision, subject), doubt(reports, scorer)))),
         costs=" ".join(_costs(decision, subject, currency, evens)),
         still_wrong=_still_wrong(subject, scorer, slices),
         would_change=tuple(change.says for change in found),
     )
-    asked = label_next(decision, reports, unlabelled or Unlabelled())
+    asked = label_next(decision, reports, unlabelled or Unlabelled(), labelled_for_one)
     name = subject.candidate if subject else None
     return Summary(words, name, short, slices, found, evens, asked)
 
@@ -90,17 +93,24 @@ def open_rivals(decision: Decision) -> tuple[Comparison, ...]:
     return tuple(sorted(rows, key=lambda row: (row.label_more is None, row.label_more or 0)))
 
 
-def headline(decision: Decision) -> str:
+def headline(decision: Decision, labelled_for_one: float = 1.0) -> str:
     """What to ship, in one sentence."""
     if decision.winner is None:
         pair = undecided(decision)
-        more = f" Label about {pair[2]:,} more examples." if pair else ""
+        more = f" {_label(pair[2], labelled_for_one)}" if pair else ""
         return f"Ship nothing yet.{more}"
     rivals = open_rivals(decision)
     if not rivals:
         return f"Ship {decision.winner}."
     names = listed([row.candidate for row in rivals])
     return f"{decision.winner} leads, but cannot be told from {names} yet."
+
+
+def _label(more: int, labelled_for_one: float) -> str:
+    whole = ceil(more * labelled_for_one)
+    if whole <= more:
+        return f"Label about {more:,} more examples."
+    return f"Label about {whole:,} more examples, so that about {more:,} of them are tested on."
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -135,9 +145,11 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
         )
     rivals = open_rivals(decision)
     if rivals and (more := rivals[0].label_more):
-        parts.append(f"About {more:,} more examples would tell {rivals[0].candidate} from it.")
+        parts.append(f"About {more:,} more test examples would tell {rivals[0].candidate} from it.")
     elif rivals and rivals[0].difference:
-        parts.append("More examples alone would tell none of the others from it; more seeds might.")
+        parts.append(
+            "More test examples alone would tell none of the others from it; more seeds might."
+        )
     return " ".join(parts)
 
 

@@ -20,10 +20,16 @@ def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
 
 
 def doubt(reports: Sequence[Report], scorer: str) -> str:
-    """What to say beside a verdict that rests on an unvalidated judge; empty for any other."""
-    if not any(report.notes.get(scorer, "").startswith(UNVALIDATED) for report in reports):
-        return ""
-    return (
-        f"All of this rests on {scorer}, a judge that is {UNVALIDATED}: whether it sees what an "
-        "expert would see is not known."
-    )
+    """What to say beside a verdict whose scores say little; empty for any other."""
+    if any(report.notes.get(scorer, "").startswith(UNVALIDATED) for report in reports):
+        return (
+            f"All of this rests on {scorer}, a judge that is {UNVALIDATED}: whether it sees what "
+            "an expert would see is not known."
+        )
+    means = [report.estimates[scorer].mean for report in reports if scorer in report.estimates]
+    if means and max(means) == 0:
+        return (
+            f"Every answer of every candidate scored 0 by {scorer}: nothing here is fit to ship. "
+            "Read some answers, and see whether that scorer suits them."
+        )
+    return ""

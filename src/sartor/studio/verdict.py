@@ -177,7 +177,7 @@ def _cheaper_and_unsure(winner: Standing, rows: Sequence[Standing]) -> Iterator[
         return
     nearest = min(cheaper, key=lambda row: _label_more(row) or math.inf)
     more, others = _label_more(nearest), len(cheaper) - 1
-    label = f": label about {more:,} more examples to know" if more else ""
+    label = f": label about {more:,} more test examples to know" if more else ""
     too = f" So {'might one more' if others == 1 else f'might {others} more'}." if others else ""
     yield _say(f"{{}} is cheaper and might be good enough{label}.{too}", nearest.name)
 

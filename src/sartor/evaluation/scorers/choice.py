@@ -21,7 +21,8 @@ from sartor.evaluation.scorers.wording import normalize
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*?)\s*$", re.MULTILINE)
 _BEGINS = re.compile(r"^\s*[\"'*(\[]*([A-Z])(?:[\"'*)\]]*\s*$|[.):\]*]+(?:\s|$))")
 _SAID = re.compile(
-    r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?: is|:)?:?\s+[\"'*(\[]*([A-Z])\b(?![\w'])"
+    r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice|[Aa]ntwort|[Rr]\u00e9ponse|[Rr]espuesta|[Rr]isposta|[Rr]esposta|"
+    r"[Aa]ntwoord)(?: is| ist| est| es| \u00e8| \u00e9|:)?:?\s+[\"'*(\[]*([A-Z])\b(?![\w'])"
 )
 
 

@@ -1,6 +1,7 @@
 """Numeric: the answer's number is a target's, within a tolerance.
 
-"$1,496.5 million", "1.4965 billion" and "1496500000" are one number; "5 %" is 5.
+"$1,496.5 million", "1.4965 billion" and "1496500000" are one number; "5 %" is 5. With a decimal
+comma, "1,5 Mio." is 1500000.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ from sartor.settings import STRICT
 _SCALES = {
     "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "m": 1e6,
     "billion": 1e9, "bn": 1e9, "b": 1e9, "trillion": 1e12,
+    "tausend": 1e3, "mio": 1e6, "millionen": 1e6, "millions": 1e6, "millones": 1e6, "milioni": 1e6,
+    "mrd": 1e9, "milliarde": 1e9, "milliarden": 1e9, "milliard": 1e9, "milliards": 1e9,
 }  # fmt: skip
+_APART = "\u00a0\u202f\u2009'\u2019"
+"""What stands between thousands where it is no comma; a plain space may part two numbers."""
 _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-+\u2212](?=[$€£¥₹]?\s?[\d.]))?[$€£¥₹]?\s?"
-    r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d{1,3})?"
-    r"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|[kKMB])\b)?"
+    rf"(?P<digits>\d{{1,3}}(?:[,{_APART}]\d{{3}})+(?:\.\d+)?|"
+    r"\d+(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d{1,3})?"
+    r"(?:\s?(?P<scale>thousand|[Mm]illion|billion|trillion|mn|bn|[kKMB]|"
+    r"[Tt]ausend|[Mm]io|[Mm]illionen|[Mm]illions|millones|milioni|[Mm]rd|[Mm]illiarden?|milliards?)\b)?"
 )
 
 
@@ -84,7 +91,8 @@ def numbers_in(text: str, decimal: str = ".") -> list[float]:
 
 
 def _value(match: re.Match[str]) -> float:
-    number = float(match["digits"].replace(",", "") + (match["power"] or ""))
+    digits = re.sub(f"[,{_APART}]", "", match["digits"])
+    number = float(digits + (match["power"] or ""))
     scale = match["scale"] or ""
     number *= _SCALES[scale.lower()] if scale else 1.0
     return -number if match["sign"] in ("-", "\u2212") else number
