@@ -27,6 +27,7 @@ PROMPTS = {"small": 48, "big": 16}
 BATCH = {"small": 8, "big": 4}
 """Prompts at a time for transformers and ctranslate2, where they are fastest."""
 NEW = 32
+KINDS = ("distinct", "shared")
 BLOCK = 150
 """Tokens that all shared prompts begin with."""
 SIDES = ("sartor", "sartor_bfloat16", "sartor_unshared")
@@ -34,6 +35,14 @@ ENGINES = (
     "transformers", "transformers_bfloat16", "ctranslate2", "ctranslate2_int8", "llama_cpp",
     "llama_cpp_f32",
 )  # fmt: skip
+RATIOS = {
+    "ratio_transformers": ("distinct", "sartor", "transformers"),
+    "ratio_transformers_bfloat16": ("distinct", "sartor_bfloat16", "transformers_bfloat16"),
+    "ratio_shared": ("shared", "sartor", "transformers"),
+    "ratio_shared_bfloat16": ("shared", "sartor_bfloat16", "transformers_bfloat16"),
+    "gain_of_sharing": ("shared", "sartor", "sartor_unshared"),
+}
+"""Name -> kind of prompts, and whose speed by whose."""
 NEEDED = {"ctranslate2": "import ctranslate2", "llama_cpp": "import llama_cpp, gguf, safetensors"}
 
 
@@ -140,9 +149,11 @@ def measured(
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every side in turn, as often as there are pairs; medians and ratios."""
     files = data(arguments.size, arguments.data)
-    lacking = missing(arguments.peer_python)
+    lacking = {name: "not asked for" for name in (*SIDES, *ENGINES) if name not in arguments.only}
+    lacking |= missing(arguments.peer_python)
     result: dict[str, Any] = {"size": arguments.size, "new_tokens": NEW}
-    for kind, prompts in files.items():
+    for kind in arguments.kinds:
+        prompts = files[kind]
         rates: dict[str, list[float]] = {name: [] for name in (*SIDES, *ENGINES)}
         exact = None
         for pair in range(arguments.pairs):
@@ -159,21 +170,17 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         row: dict[str, Any] = {n: round(median(r), 1) if r else None for n, r in rates.items()}
         row["exact"] = exact
         result[kind] = row
-    result["ratio_transformers"] = _ratio(result["distinct"], "sartor", "transformers")
-    result["ratio_transformers_bfloat16"] = _ratio(
-        result["distinct"], "sartor_bfloat16", "transformers_bfloat16"
-    )
-    result["ratio_shared"] = _ratio(result["shared"], "sartor", "transformers")
-    result["ratio_shared_bfloat16"] = _ratio(
-        result["shared"], "sartor_bfloat16", "transformers_bfloat16"
-    )
-    result["gain_of_sharing"] = _ratio(result["shared"], "sartor", "sartor_unshared")
-    result["exact"] = min(result["distinct"]["exact"], result["shared"]["exact"])
+    for name, (kind, one, other) in RATIOS.items():
+        if (ratio := _ratio(result.get(kind, {}), one, other)) is not None:
+            result[name] = ratio
+    result["exact"] = min(result[kind]["exact"] for kind in arguments.kinds)
     result["missing"] = lacking
     return result
 
 
-def _ratio(row: dict[str, Any], one: str, other: str) -> float:
+def _ratio(row: dict[str, Any], one: str, other: str) -> float | None:
+    if row.get(one) is None or row.get(other) is None:
+        return None
     return round(row[one] / row[other], 2)
 
 
@@ -181,6 +188,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=list(PROMPTS), default="small")
     parser.add_argument("--pairs", type=int, default=3, help="times each side runs, in turn")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument(
+        "--only", nargs="+", choices=(*SIDES, *ENGINES), default=(*SIDES, *ENGINES),
+        help="sides to run; sartor is one of them always",
+    )  # fmt: skip
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--data", type=Path, default=Path(".bench"))
     parser.add_argument("--json", action="store_true", help="it is always JSON")
@@ -194,7 +206,7 @@ def main() -> None:
         return
     if not (BENCH / "gen.py").is_file():
         sys.exit(f"skipped: there is no {BENCH}, which makes the models of this benchmark")
-    arguments.data = arguments.data.resolve()
+    arguments.data, arguments.only = arguments.data.resolve(), {"sartor", *arguments.only}
     print(json.dumps(compare(arguments), indent=2))
 
 

@@ -90,7 +90,7 @@ def _through(
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
     key = _turned(_split(attention, "k", normed, products), *turn)
-    value = products(attention.v_proj, normed)[0].unflatten(-1, (-1, attention.head_dim))
+    value = products(attention.v_proj, normed)[0].view(normed.shape[1], -1, attention.head_dim)
     if kept is not None:
         hidden, normed = hidden[:, kept], normed[:, kept]
         turn = turn[0][kept], turn[1][kept]
@@ -116,9 +116,11 @@ def _mlp(mlp: Any, normed: torch.Tensor, products: Products) -> torch.Tensor:
 def _split(attention: Any, kind: str, normed: torch.Tensor, products: Products) -> torch.Tensor:
     """Queries or keys by head: (places, heads, width)."""
     flat = products(getattr(attention, f"{kind}_proj"), normed)[0]
-    by_head: torch.Tensor = flat.unflatten(-1, (-1, attention.head_dim))
+    by_head = flat.view(len(flat), -1, attention.head_dim)
     norm = getattr(attention, f"{kind}_norm", None)
-    return by_head if norm is None else norm(by_head)
+    if norm is not None:
+        by_head = norm(by_head)
+    return by_head
 
 
 def _turned(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:

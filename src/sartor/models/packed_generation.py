@@ -23,8 +23,8 @@ from sartor.models.sampling import Asked, Step, choose
 
 ROW_TOKENS = 1024
 """Tokens that are read at once: enough for full products, little enough to stay in the cache."""
-WORTH_PACKING = 16
-"""Tokens of the longest answer from which laying out the weights anew pays."""
+WORTH_PACKING = 4, 256
+"""Answers at once, and tokens of all of them, from which laying out the weights anew pays."""
 REFILL = 0.75
 """Part of the answers that is left when others are let in."""
 
@@ -105,7 +105,8 @@ class _Held:
         """The next token of every answer."""
         if any(isinstance(row, Reading) for row in self.rows):
             self.rows = [*laid_out(self.rows)]
-            if max(self.asked.limits[leaf.row] for leaf in self.leaves) >= WORTH_PACKING:
+            limits = [self.asked.limits[leaf.row] for leaf in self.leaves]
+            if len(limits) >= WORTH_PACKING[0] and sum(limits) >= WORTH_PACKING[1]:
                 self.forward.products.pack()
         blocks = [row for row in self.rows if isinstance(row, Block)]
         for block in blocks:

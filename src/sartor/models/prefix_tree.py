@@ -72,9 +72,17 @@ def _same(one: Sequence[int], other: Sequence[int], most: int) -> int:
 
 
 def leaves(
-    prompts: Sequence[Sequence[int]], root: Node | None = None, *, share: bool = True
+    prompts: Sequence[Sequence[int]],
+    root: Node | None = None,
+    *,
+    share: bool = True,
+    worth: int = WORTH_SHARING,
+    saving: int = WORTH_SAVING,
 ) -> list[Leaf]:
-    """Every prompt, kin beside kin and else the longest first: the dearest comes at once."""
+    """Every prompt, kin beside kin and else the longest first: the dearest comes at once.
+
+    A common run becomes a node from `worth` tokens on, if it spares `saving` of them.
+    """
     order = sorted(range(len(prompts)), key=lambda row: list(prompts[row]))
     kin = [
         _same(prompts[a], prompts[b], min(len(prompts[a]), len(prompts[b])) - 1) if share else 0
@@ -89,7 +97,7 @@ def leaves(
             continue
         same = min(kin[start : end - 1])
         own = same - depth
-        if own >= WORTH_SHARING and own * (end - start - 1) >= WORTH_SAVING:
+        if own >= worth and own * (end - start - 1) >= saving:
             node = Node(tuple(prompts[order[start]][depth:same]), before)
             depth, before = same, (*before, node)
         parts = [(a, b, depth, before) for a, b in _parts(kin, start, end, same)]

@@ -50,8 +50,9 @@ class Products:
 
 
 def _is_there() -> bool:
+    backend: Any = torch.backends.mkldnn
     return (
-        torch.backends.mkldnn.is_available()
+        bool(backend.is_available())
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

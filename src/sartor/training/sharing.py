@@ -1,18 +1,18 @@
 """A pack of examples as one row in which what several begin with stands once.
 
-A tree of spans: an example is the spans from the root to its leaf, and a span sees those before it
-on that way and itself. System prompts, passages and shown examples are computed once for all that
-have them, forward and backward, and every example gets what it gets alone.
+A tree of spans (models/prefix_tree.py finds it): an example is the spans from the root to its leaf,
+and a span sees those before it on that way and itself. System prompts, passages and shown examples
+are computed once for all that have them, forward and backward, and every example gets what it gets
+alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Protocol
 
-from sartor.models.generation import common_prefix
+from sartor.models.prefix_tree import Node, leaves
 
 WORTH_SHARING = 16
 """Tokens; a shorter common part costs more in small products than it saves."""
@@ -65,9 +65,28 @@ class Row:
 
 
 def laid_out(pack: Sequence[Sequenced], virtual: int = 0) -> Row:
-    """The row of a pack, with so many virtual tokens before all examples."""
+    """The row of a pack, with so many virtual tokens before all examples.
+
+    The place before an answer is always its example's own, since no prompt is shared whole.
+    """
     made = _Making(virtual)
-    made.branch(sorted(pack, key=lambda e: e.tokens), 0, (), root=virtual > 0)
+    runs: dict[int, tuple[int, int]] = {}
+    """Of every node, where it stands."""
+    root = Node((), virtual=virtual) if virtual else None
+    prompts = [example.tokens[: example.prompt] for example in pack]
+    for leaf in leaves(prompts, root, worth=WORTH_SHARING, saving=WORTH_SHARING):
+        example = pack[leaf.row]
+        for depth, node in enumerate(leaf.before):
+            if id(node) not in runs:
+                before = tuple(runs[id(n)] for n in leaf.before[:depth])
+                span = made.add(node.tokens, before, example, node.virtual)
+                runs[id(node)] = (span.start, span.end)
+        before = tuple(runs[id(node)] for node in leaf.before)
+        own = len(example.tokens) - example.prompt + len(leaf)
+        span = made.add(example.tokens[len(example.tokens) - own :], before, example)
+        first = span.end - (len(example.tokens) - example.prompt)
+        made.scored += range(first - 1, span.end - 1)
+        made.labels += example.tokens[example.prompt :]
     return Row(
         tuple(made.tokens), tuple(made.spans), tuple(made.scored), tuple(made.labels),
         tuple(made.origins),
@@ -83,48 +102,14 @@ class _Making:
         self.labels: list[int] = []
         self.origins: list[tuple[Span, Sequenced, int]] = []
 
-    def branch(
-        self,
-        group: Sequence[Sequenced],
-        depth: int,
-        before: tuple[tuple[int, int], ...],
-        root: bool = False,
-    ) -> None:
-        """Lay out examples, sorted, that are the same up to `depth` tokens."""
-        if len(group) == 1 and not root:
-            return self.leaf(group[0], depth, before)
-        same = common_prefix([example.tokens[: example.prompt] for example in group])
-        if same - depth >= WORTH_SHARING or root:
-            span = self._add(group[0].tokens[depth:same], before, self.virtual if root else 0)
-            self.origins.append((span, group[0], depth))
-            depth, before = same, (*before, (span.start, span.end))
-        for kin in _kin(group, same):
-            if len(kin) == len(group):  # what they go on with is an answer
-                for example in kin:
-                    self.leaf(example, depth, before)
-            else:
-                self.branch(kin, depth, before)
-        return None
-
-    def leaf(self, example: Sequenced, depth: int, before: tuple[tuple[int, int], ...]) -> None:
-        """What is left of an example; the place before its answer is always its own."""
-        span = self._add(example.tokens[depth:], before, 0)
-        self.origins.append((span, example, depth))
-        first = span.end - (len(example.tokens) - example.prompt)
-        self.scored += range(first - 1, span.end - 1)
-        self.labels += example.tokens[example.prompt :]
-
-    def _add(
-        self, tokens: Sequence[int], before: tuple[tuple[int, int], ...], virtual: int
-    ) -> Span:
+    def add(
+        self, tokens: Sequence[int], before: tuple[tuple[int, int], ...], example: Sequenced,
+        virtual: int = 0,
+    ) -> Span:  # fmt: skip
+        """The next run of the row, of `example` at least."""
         start = self.spans[-1].end if self.spans else 0
         span = Span(start, start + virtual + len(tokens), before)
         self.spans.append(span)
         self.tokens += tokens
+        self.origins.append((span, example, max(0, span.offset - self.virtual)))
         return span
-
-
-def _kin(group: Sequence[Sequenced], place: int) -> Iterator[list[Sequenced]]:
-    """Those that go on with the same token."""
-    for _, kin in groupby(group, key=lambda e: e.tokens[place]):
-        yield list(kin)
