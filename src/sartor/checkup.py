@@ -48,6 +48,8 @@ class Expected:
     training_tokens: int = 0
     how: str = ""
     """Tried, or by arithmetic."""
+    note: str = ""
+    """What the run does so that it fits."""
     cost: float = 0.0
     """Of its answers, in the project's currency, where a provider is paid for them."""
 
@@ -65,6 +67,7 @@ class Expected:
             seconds_an_epoch=found.seconds_an_epoch,
             training_tokens=found.training_tokens,
             how=found.how,
+            note=found.note,
         )
 
 

@@ -348,7 +348,7 @@ def print_costs(found: Costs) -> None:
             f"{one.peak_memory_bytes / 1e9:.2f} GB",
             figures.significant(one.energy_kwh, 2),
             figures.money(one.money or None, found.currency),
-            "" if one.fits else f"[red]{escape(one.why)}[/red]",
+            escape(one.note) if one.fits else f"[red]{escape(one.why)}[/red]",
         )
     shown.print(table)
     for how in dict.fromkeys(one.how for one in found.costed):
@@ -385,7 +385,7 @@ def print_checkup(found: Checkup) -> None:
             figures.duration(one.seconds_to_customize),
             figures.duration(one.seconds_to_answer),
             figures.memory(one.peak_memory_bytes),
-            "" if one.fits else f"[red]{escape(one.why)}[/red]",
+            escape(one.note) if one.fits else f"[red]{escape(one.why)}[/red]",
         )
     shown.print(table)
     for said in found.not_tried:

@@ -85,6 +85,7 @@ class Costed:
     fits: bool
     why: str
     how: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,7 @@ def _costed(
         fits=found.fits,
         why=found.why,
         how=found.how,
+        note=found.note,
     )
 
 

@@ -263,7 +263,7 @@ def test_checkpointing_is_turned_on_when_and_only_when_memory_needs_it(card: Mod
     assert tight.fits
     assert tight.peak_memory_bytes == pytest.approx(less, abs=2)
     assert tight.seconds_an_epoch == pytest.approx(found.seconds_an_epoch * 4 / 3)
-    assert "checkpointing is turned on" in tight.how
+    assert "checkpointing is turned on" in tight.note
     off = FullFineTuning(checkpointing="off")
     assert not judged(found, off, *given, at(less + 1), 20).fits
     assert not judged(found, FullFineTuning(), *given, at(less - 10), 20).fits

@@ -89,30 +89,30 @@ class Copy:
             return Customized(made, 0.0, 0.0, 0.0, 0.0, 0.0)
         everything = {"batch_size": len(parts.largest.train), "looks": 1, "epochs": 2.0}
         counted = _counting(lambda: self._fit(parts.largest, "made", **everything))
-        # other programs on the machine only ever add to the wall's seconds
-        rounds = [self._round(parts, n) for n in range(1 if _is_alone() else 2)]
-        token = min(token for _, token, _ in rounds)
-        # no look takes longer than training on as many tokens, nor less than a part of that
-        most, least = token * parts.held_tokens, LEAST_LOOK * token * parts.held_tokens
-        look = max(least, min(most, *(look for _, _, look in rounds)))
-        preparing = min(preparing for preparing, _, _ in rounds)
+        preparing, token, look = self._timed(parts)
         return Customized(counted.made, preparing, token, look, counted.tensors, counted.set_aside)
 
-    def _round(self, parts: Rehearsal, number: int) -> tuple[float, float, float]:
-        """Seconds of all but steps and looks, of a trained token, and of a look at validation."""
+    def _timed(self, parts: Rehearsal) -> tuple[float, float, float]:
+        """Seconds of all but steps and looks, of a trained token in the fastest step, since other
+        programs on the machine only ever add to them, and of a look at validation."""
         watch, began = Stopwatch(), _clock()
         told = {"batch_size": parts.usual_size, "looks": 2, "epochs": 1.0}
         with shown_by(watch):
-            self._fit(parts.usual, f"timed-{number}", **told)
+            self._fit(parts.usual, "timed", **told)
         whole = _clock() - began
         steps, tokens = watch.seconds, parts.usual_tokens
         look_after = -(-len(steps) // 2)  # as training/loop.py has it; the last look ends the run
         plain = [n for n in range(len(steps)) if n != look_after] or [0]
         each = min(steps[n] / tokens[n] for n in plain)
         look = steps[look_after] - each * tokens[look_after] if look_after < len(steps) else 0.0
-        return max(0.0, whole - sum(steps) - look), each, max(0.0, look)
+        # no look takes longer than training on as many tokens, nor less than a part of that
+        most, least = each * parts.held_tokens, LEAST_LOOK * each * parts.held_tokens
+        preparing = max(0.0, whole - sum(steps) - max(0.0, look))
+        return preparing, each, max(least, min(most, look))
 
     def _fit(self, data: TrainingData, folder: str, **told: Any) -> Customization:
+        if self.core.checkpointing == "auto":  # whether the whole base needs it, judged() says
+            told["checkpointing"] = "off"
         brief = replace(
             self.core, learning_rates=(RATE,), max_tokens=UNENDING, patience=1000, **told
         )

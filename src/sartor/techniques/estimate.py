@@ -63,6 +63,8 @@ class Estimated:
     fits: bool = True
     why: str = ""
     """Why it does not fit, and what to do; empty when it does."""
+    note: str = ""
+    """What is done so that it fits."""
 
 
 def estimated(
@@ -177,6 +179,7 @@ def _joined(first: Estimated, then: Estimated) -> Estimated:
         peak_memory_bytes=max(first.peak_memory_bytes, then.peak_memory_bytes),
         fits=first.fits and then.fits,
         why=first.why or then.why,
+        note=first.note or then.note,
     )
 
 
@@ -216,13 +219,13 @@ def judged(
         return found
     given = (technique, work, card, shape, peak, most, new_tokens, gpus)
     if (after := checkpointed(*given)) is not None:
-        told = f"; checkpointing is turned on, as without it {peak / 1e9:.1f} GB were needed"
+        told = f"checkpointing is turned on, as without it {peak / 1e9:.1f} GB were needed"
         return replace(
             found,
             seconds_to_customize=found.seconds_to_customize * AGAIN,
             seconds_an_epoch=found.seconds_an_epoch * AGAIN,
             peak_memory_bytes=round(after),
-            how=found.how + told,
+            note=told,
         )
     needs = f"it needs about {peak / 1e9:.1f} GB of memory, and {allowed.why}"
     return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")

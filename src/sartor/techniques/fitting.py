@@ -83,9 +83,10 @@ def is_quantized(core: Any) -> bool:
 def changes(core: Any, work: Workload, shape: Outline) -> Iterator[Change]:
     """The least first: smaller packs, blocks that are run again, LoRA in place of what trains all
     weights, and its weights in 4 bits."""
+    name = getattr(core, "name", "")
     if work.trains == "nothing" or not isinstance(core, TrainingSettings):
         return
-    under, small = f"under [techniques.{core.name}]", replace(core)
+    under, small = f"under [techniques.{name}]", replace(core)
     for pack in _packs(core, work):
         small = replace(core, pack_tokens=pack)
         yield Change(f"It fits with `pack_tokens = {pack}` {under}.", small, packed(small, work))
@@ -103,7 +104,7 @@ def changes(core: Any, work: Workload, shape: Outline) -> Iterator[Change]:
     )
     told = f"`pack_tokens = {pack}`"
     if work.trains == "everything":
-        where = f"It fits with 'lora' in place of {core.name!r}, and"
+        where = f"It fits with 'lora' in place of {name!r}, and"
         yield Change(f"{where} {told} under [techniques.lora].", lora, adapter)
     if not work.runs_blocks_again:
         lora, adapter = replace(lora, checkpointing="on"), replace(adapter, runs_blocks_again=True)

@@ -102,9 +102,11 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     if options is not None and one_rate(technique):
         options = replace(options, learning_rates=options.learning_rates[:1])
 
+    asked = work
+
     def plan(options: TrainingSettings, train: list[int], held: list[int], many: int) -> Workload:
         return _with_training(
-            work, options, train=train, held=held, virtual=drawn.virtual, many=many,
+            asked, options, train=train, held=held, virtual=drawn.virtual, many=many,
             validated=len(data.validation),
         )  # fmt: skip
 
@@ -112,11 +114,12 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         card, data, drawn, tokenizer, options, plan,
         lambda other: workload(other, card, data, tokenizer),
     )  # fmt: skip
-    if options is None:
-        return extended(work, technique, around)
-    held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
-    sizes = [[drawn.size(example) for example in examples] for examples in (few, held)]
-    return extended(plan(options, *sizes, len(data.train)), technique, around)
+    if options is not None:
+        held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
+        train, watched = ([drawn.size(example) for example in some] for some in (few, held))
+        work = plan(options, train, watched, len(data.train))
+    whole: Workload = extended(work, technique, around)
+    return whole
 
 
 def of_texts(
