@@ -335,7 +335,7 @@ def test_what_is_said_of_a_judge_stands_wherever_its_score_stands(
         )
         for name, times in (("a", 1), ("b", 2))
     ]
-    print_difference(compare(*reports, "judge", 0.03, seed=0))
+    print_difference(compare(reports[0], reports[1], "judge", 0.03, seed=0))
     assert "judge of a, b: unvalidated: nobody has" in capsys.readouterr().err
     decision, ranking = decided(reports, Criteria("judge", 0.03), seed=0)
     summary = summarize(decision, ranking, reports, "USD", 0)
