@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,4 +145,4 @@ def test_with_every_trick_the_gradient_of_what_is_trained_is_the_plain_one(
         refused = (TrainingError, "does not work with use_dora")
     kind, words = refused or (Compared, None)
     with pytest.raises(kind, match=words):
-        technique.fit(base, ALIKE, tmp_path, compare)
+        technique.fit(base, ALIKE, tmp_path, SimpleNamespace(course=compare))
