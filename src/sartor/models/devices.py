@@ -144,7 +144,7 @@ def signature() -> tuple[str, ...]:
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8", "replace").splitlines() if info.is_file() else []
+    lines = info.read_text("utf-8", "replace").split("\n") if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return (
         platform.machine(), *names[:1], str(os.cpu_count()), str(torch.get_num_threads()), gpu,
