@@ -28,7 +28,8 @@ FEED_FORWARD = {"down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"}
 
 EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
 """What experts and routers are called by PEFT where they are kept as one tensor."""
-READ, READ_BY_KERNELS = "out_proj", frozenset({"falcon_h1", "nemotron_h"})
+READ = "out_proj"
+READ_BY_KERNELS = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 """A layer whose weight kernels for state spaces read without calling it, and networks with such
 (PEFT, `_check_lora_target_modules_mamba`)."""
 
