@@ -219,7 +219,7 @@ def judged(
         return found
     given = (technique, work, card, shape, peak, most, new_tokens, gpus)
     if (after := checkpointed(*given)) is not None:
-        told = f"checkpointing is turned on, as without it {peak / 1e9:.1f} GB were needed"
+        told = f"checkpointing is turned on, as without it {peak / 1e9:.3g} GB were needed"
         return replace(
             found,
             seconds_to_customize=found.seconds_to_customize * AGAIN,
@@ -227,7 +227,7 @@ def judged(
             peak_memory_bytes=round(after),
             note=told,
         )
-    needs = f"it needs about {peak / 1e9:.1f} GB of memory, and {allowed.why}"
+    needs = f"it needs about {peak / 1e9:.3g} GB of memory, and {allowed.why}"
     return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")
 
 
