@@ -50,8 +50,8 @@ def blocked_attention(
     serves heads / key heads queries; a query sees the last `window` keys, its own included.
     Returns (1, tokens, heads, dimension).
     """
-    rows = (t.transpose(0, 1) for t in (query, key, value))
-    return turned_attention(*rows, None, every(spans), scaling, window)
+    q, k, v = (t.transpose(0, 1) for t in (query, key, value))
+    return turned_attention(q, k, v, None, every(spans), scaling, window)
 
 
 def turned_attention(
@@ -97,10 +97,10 @@ class _Blocked(torch.autograd.Function):
         ctx: Any, query: Any, key: Any, value: Any, turn: Any, runs: Any, scaling: float,
         window: Any,
     ) -> Any:  # fmt: skip
-        rows, heads, _ = query.shape
+        rows, heads, width = query.shape
         kinds = key.shape[1]
         asked = _asked(turn, runs, rows)
-        q = _laid_out(query, asked, 0).mul_(scaling).unflatten(0, (kinds, heads // kinds))
+        q = _laid_out(query, asked, 0).mul_(scaling).view(kinds, heads // kinds, -1, width)
         k, v = _laid_out(key, turn, LAST), _laid_out(value, None, LAST)
         out = query.new_empty(1, rows, heads, value.shape[-1])
         view = _by_key_head(out, kinds)
@@ -112,7 +112,9 @@ class _Blocked(torch.autograd.Function):
                 if _is_kept(q, block):
                     given.append(chances)
                 made = torch.bmm(chances, part(seen_v, block))
-                made = made.unflatten(1, (-1, block.end - block.start))[:, :, : block.count]
+                made = made.view(kinds, -1, block.end - block.start, v.shape[-1])[
+                    :, :, : block.count
+                ]
                 view[:, :, block.row : block.row + block.count] = made
         ctx.save_for_backward(q, k, v, *given)
         ctx.turn, ctx.asked, ctx.runs = turn, asked, runs
@@ -149,7 +151,7 @@ class _Blocked(torch.autograd.Function):
                     d_chances, chances, -1, chances.dtype
                 )
                 d_rows = torch.bmm(d_scores, part(seen_k, block))
-                d_q[:, :, own] = d_rows.unflatten(1, (groups, -1))[:, :, : block.count]
+                d_q[:, :, own] = d_rows.view(kinds, groups, -1, width)[:, :, : block.count]
                 d_seen_k[:, block.first : block.end].baddbmm_(d_scores.transpose(1, 2), asking)
             if shared:
                 give_back(d_k, d_seen_k, run)
@@ -219,7 +221,7 @@ def _chances(
     last = block.first if window is not None else block.start  # all before is seen
     first, end = block.start - last, block.end - last  # masks are the same wherever a block stands
     unseen = _unseen(first, end, 0, window, (rows.device, rows.dtype))
-    square = scores.unflatten(1, (-1, block.end - block.start))
+    square = scores.view(len(rows), -1, block.end - block.start, block.end - block.first)
     square[..., last - block.first :].add_(unseen)
     if block.before > block.first:
         square[..., : block.before - block.first] = float("-inf")
