@@ -44,7 +44,9 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_ten_kills_change_nothing(shop: Path) -> None:
     whole = shop.with_name("whole")
+    fresh = shop.with_name("fresh")
     shutil.copytree(shop, whole)
+    shutil.copytree(shop, fresh)
     began = time.monotonic()
     unbroken = start(whole)
     _, told = unbroken.communicate()
@@ -61,7 +63,11 @@ def test_ten_kills_change_nothing(shop: Path) -> None:
             process.wait()
             killed += 1
         else:
-            break  # what the earlier ones did was enough to get to the end
+            if killed:
+                break  # what the earlier ones did was enough to get to the end
+            shutil.rmtree(shop)  # it was quicker than the unbroken one: begin again
+            shutil.copytree(fresh, shop)
+            usual /= 2
         finally:
             assert process.stderr is not None
             process.stderr.close()

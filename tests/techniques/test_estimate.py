@@ -287,7 +287,7 @@ def test_a_run_turns_checkpointing_on_by_itself_and_says_so(
     peak = peak_bytes(work, outline(card), card.parameters, round(work.answer_tokens))
     spoken = Spoken()
     with shown_by(spoken), at_most((peak + 1) / 1e9):
-        assert fitting.settled(technique, card, data) is technique
+        assert fitting.settled(technique, card, data).checkpointing == "off"
     assert not spoken.said
     with shown_by(spoken), at_most((peak - 1) / 1e9):
         assert fitting.settled(technique, card, data).checkpointing == "on"
