@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from string import ascii_uppercase
 from typing import Any, get_args
 
 from sartor.data.cleaning import clean
@@ -47,7 +48,12 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         answer = () if found.disliked else _answer(row)
     else:
         conversation, answer = _question_and_answer(row, answered=not found.disliked)
-    targets = _targets(row, answer)
+    targets, choices, answerable = _targets(row, answer), _choices(row), _truth(row, "answerable")
+    if choices and targets and answerable and not any(_names_one(t, choices) for t in targets):
+        raise BadRow(
+            f"choices: the answer, {json.dumps(targets[0])[:60]}, is none of them; give it in a "
+            "choice's own words, or by its letter"
+        )
     return Example(
         id=_id(row, id),
         input=conversation,
@@ -55,10 +61,10 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         group=_plain(row, "group"),
         source=source,
         evidence=_names(row, "document_ids") or _names(row, "document_id"),
-        answerable=_truth(row, "answerable"),
+        answerable=answerable,
         tags=tuple(dict.fromkeys(_names(row, "label") + _names(row, "tags"))),
         rejected=_rejected(found, targets),
-        choices=_choices(row),
+        choices=choices,
     )
 
 
@@ -177,6 +183,19 @@ def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(texts)) < len(texts):
         raise BadRow("choices: two are the same; leave one out")
     return texts
+
+
+def _names_one(target: str, choices: tuple[str, ...]) -> bool:
+    """Whether it may be one of them: by words that are alike, or by a letter."""
+    letters = set(ascii_uppercase[: len(choices)])
+    alike = {_bare(target)} & {_bare(choice) for choice in choices}
+    return bool(alike) or bool(letters & set(re.findall(r"\b[A-Z]\b", target)))
+
+
+def _bare(text: str) -> str:
+    """Without case, marks and English articles: more is alike here than where it is scored."""
+    words = re.findall(r"\w+", text.casefold())
+    return " ".join(word for word in words if word not in ("a", "an", "the")) or text
 
 
 def _id(row: Mapping[str, Any], default: str) -> str:
