@@ -10,6 +10,7 @@ from tests import tiny_models
 
 from sartor.data.example_rows import BadRow, example
 from sartor.data.records import Conversation, Example, Message
+from sartor.errors import SettingError
 from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.records import Prediction
 from sartor.evaluation.scorers.registry import load_scorer
@@ -111,6 +112,21 @@ def test_a_model_that_scores_no_texts_has_no_such_score(
 def test_no_option_is_asked_for_where_none_is_right(model: LocalModel, tmp_path: Path) -> None:
     assert chosen(model, asked("", "purple", COLORS), tmp_path).likeliest is None
     assert chosen(model, asked("", "B"), tmp_path).likeliest is None  # nothing is listed
+
+
+def test_an_own_scorer_is_no_chooser_for_having_options_and_is_blamed_for_what_it_raises(
+    tmp_path: Path,
+) -> None:
+    class Own:
+        name = "own"
+        options: ClassVar[list[str]] = ["fast"]
+
+    made = asked("", "red", COLORS)
+    own: Any = Own()
+    assert with_likeliest([made], [own], ScriptedModel, tmp_path, "x") == [made]  # type: ignore[arg-type]
+    own.likelihood_options = lambda example: 1 / 0
+    with pytest.raises(SettingError, match="scorer own failed: ZeroDivisionError"):
+        with_likeliest([made], [own], ScriptedModel, tmp_path, "x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

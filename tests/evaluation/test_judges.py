@@ -299,6 +299,35 @@ def test_groundedness_may_ask_a_language_model(tmp_path: Path) -> None:
     assert "1 answers it could not be read" in note
 
 
+def test_labels_hold_a_request_as_text_or_as_its_turns(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "How long?"}]
+    row = {"id": "a", "output": "28 days", "label": 5}
+    asked: list[Conversation] = []
+    where = place(tmp_path, lambda _: '{"grade": 5}', asked)
+    labels = write(tmp_path / "l.jsonl", [row | {"input": said}, row | {"input": "How long?"}])
+    judge(where, labels=labels, repeats=1).note([prediction("x")], [])
+    assert "user: How long?" in [part(one, "request") for one in asked]
+    assert len(asked) == 2  # both rows put the same question; the other is the prediction's
+    for wrong in (7, [7], [{"role": "user"}]):
+        write(tmp_path / "l.jsonl", [row | {"input": wrong}])
+        with pytest.raises(SettingError, match=r"l\.jsonl: the row of id 'a': "):
+            judge(where, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"id": "a", "input": "?", "output": "x", "other": "y", "label": ["tie"]}', ":1 is no"),
+        (b"\xff", "is not UTF-8"),
+        (b"[" * 99999, ":1 is no label"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "l.jsonl").write_bytes(content)
+    with pytest.raises(SettingError, match=said):
+        pairwise(place(tmp_path, lambda _: ""), labels="l.jsonl")
+
+
 def test_a_judge_that_takes_nothing_new_is_an_error_after_a_good_run_too(tmp_path: Path) -> None:
     assert judge(place(tmp_path, lambda _: '{"grade": 5}')).score([prediction("28 days")])
 

@@ -44,7 +44,7 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
     if "messages" in row:
         conversation, answer = _chat(row)
     elif "turns" in row:
-        conversation = _conversation(row, "turns")
+        conversation = turns(row, "turns")
         answer = () if found.disliked else _answer(row)
     else:
         conversation, answer = _question_and_answer(row, answered=not found.disliked)
@@ -102,7 +102,7 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
-    messages = _conversation(row, "messages")
+    messages = turns(row, "messages")
     if messages[-1].role != "assistant":
         raise BadRow(
             f"messages: the last is the {messages[-1].role}'s; expected the assistant's, the answer"
@@ -110,13 +110,14 @@ def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
     return messages[:-1], (messages[-1].content,)
 
 
-def _conversation(row: Mapping[str, Any], name: str) -> Conversation:
-    turns = row[name]
-    if isinstance(turns, str):
-        turns = _from_cell(turns, name)
-    if not isinstance(turns, list) or not turns:
+def turns(row: Mapping[str, Any], name: str) -> Conversation:
+    """The conversation in that field; BadRow for anything else."""
+    said = row[name]
+    if isinstance(said, str):
+        said = _from_cell(said, name)
+    if not isinstance(said, list) or not said:
         raise BadRow(f"{name}: expected a list of {{role, content}}")
-    messages = tuple(_message(turn, number) for number, turn in enumerate(turns, 1))
+    messages = tuple(_message(turn, number) for number, turn in enumerate(said, 1))
     if not any(message.role == "user" for message in messages):
         raise BadRow(f"{name}: none is the user's; expected a question before the answer")
     first = () if messages[0].role == "system" else _system(row)
