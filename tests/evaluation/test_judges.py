@@ -31,6 +31,7 @@ from sartor.evaluation.scorers.own import as_scorer
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.registry import load_scorer
 from sartor.evaluation.summary import summarize
+from sartor.journey import Project
 from sartor.models.language_model import Completion
 from sartor.models.scripted import ScriptedModel
 from sartor.studio.export import Told, exported
@@ -87,6 +88,21 @@ def test_another_model_of_the_judges_name_grades_anew(tmp_path: Path) -> None:
     other = judge(place(tmp_path, lambda _: '{"grade": 5}', revision="2"))
     assert other.score([prediction("28 days")])[0].explanation == "graded 5, 5, 5 of 5"
     assert one.made_of() != other.made_of()  # a run of the project is not one that has been made
+
+
+def test_a_projects_run_is_another_where_the_judge_of_that_name_is(tmp_path: Path) -> None:
+    def made_of(model: str) -> str:
+        (tmp_path / "sartor.toml").write_text(
+            '[data]\nexamples = "e.jsonl"\n[evaluate]\nscorers = ["judge"]\n'
+            '[criteria]\nscorer = "judge"\n'
+            '[scorers.judge]\nmodel = "far"\nrubric = "Is it short?"\n[remote.far]\n'
+            f'endpoint = "https://api.example.com/v1"\nmodel = "{model}"\n'
+        )
+        [scorer] = Project.open(tmp_path).scorers()
+        return source_digest(scorer)
+
+    assert made_of("small") == made_of("small")
+    assert made_of("small") != made_of("large")
 
 
 @pytest.mark.parametrize(
