@@ -118,7 +118,7 @@ def served(endpoint: str, name: str, key_env: str, folder: Path) -> Place:
     remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env)
     card = described("judge", remote, folder)
     refuse_unready(card)
-    return Place(models=lambda _: RemoteModel(card), kept=folder)
+    return Place(models=lambda _: RemoteModel(card), kept=folder, revision=lambda _: card.revision)
 
 
 def judged(claims: list[Claim], name: str, place: Place) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -132,7 +132,11 @@ class Project:
             with self.names.in_use():
                 return open_model(name)
 
-        place = Place(self.folder, base, self.workspace.folder("judgements"))
+        def revision(name: str) -> str:
+            return self.names.card(name).revision
+
+        kept = self.workspace.folder("judgements")
+        place = Place(self.folder, base, kept, cache(revision))  # weights are read for it, once
         wanted = (*self.file.evaluate.scorers, self.file.criteria.scorer)
         return load_scorers(wanted, self.file.scorers, place)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests import tiny_models
 
 from sartor.data.example_rows import BadRow, example
 from sartor.data.records import Conversation, Example, Message
+from sartor.errors import SettingError
 from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.records import Prediction
 from sartor.evaluation.scorers.registry import load_scorer
@@ -17,6 +18,7 @@ from sartor.models.language_model import Completion
 from sartor.models.likelihood import log_likelihoods
 from sartor.models.local_model import LocalModel
 from sartor.models.scripted import ScriptedModel
+from sartor.progress import Silent, shown_by
 from sartor.techniques.few_shot import Shots, Shown
 from sartor.techniques.zero_shot import Prompted, with_system
 
@@ -92,15 +94,39 @@ def test_a_choice_is_made_once(model: LocalModel, tmp_path: Path) -> None:
 
 
 def test_a_model_that_scores_no_texts_has_no_such_score(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    found = chosen(ScriptedModel(lambda _: "red"), asked("", "red", COLORS), tmp_path)
+    class Noted(Silent):
+        told: ClassVar[list[str]] = []
+
+        def say(self, message: str) -> None:
+            self.told.append(message)
+
+    with shown_by(Noted()):
+        found = chosen(ScriptedModel(lambda _: "red"), asked("", "red", COLORS), tmp_path)
+    [told] = Noted.told
+    assert told.startswith("x: choice_likelihood: ")
     assert load_scorer("choice_likelihood").score([found]) == []
 
 
 def test_no_option_is_asked_for_where_none_is_right(model: LocalModel, tmp_path: Path) -> None:
     assert chosen(model, asked("", "purple", COLORS), tmp_path).likeliest is None
     assert chosen(model, asked("", "B"), tmp_path).likeliest is None  # nothing is listed
+
+
+def test_an_own_scorer_is_no_chooser_for_having_options_and_is_blamed_for_what_it_raises(
+    tmp_path: Path,
+) -> None:
+    class Own:
+        name = "own"
+        options: ClassVar[list[str]] = ["fast"]
+
+    made = asked("", "red", COLORS)
+    own: Any = Own()
+    assert with_likeliest([made], [own], ScriptedModel, tmp_path, "x") == [made]  # type: ignore[arg-type]
+    own.likelihood_options = lambda example: 1 / 0
+    with pytest.raises(SettingError, match="scorer own failed: ZeroDivisionError"):
+        with_likeliest([made], [own], ScriptedModel, tmp_path, "x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +145,35 @@ def test_what_is_written_is_read_against_the_examples_choices(
 ) -> None:
     [score] = load_scorer("choice").score([asked(said, "red", COLORS)])
     assert (score.value, score.explanation) == (right, why)
+
+
+@pytest.mark.parametrize(
+    ("choices", "target", "said", "right"),
+    [
+        (("Python", "C", "Java"), "C", "B", 1),
+        (("Python", "C", "Java"), "C", "C", 1),
+        (("Python", "C", "Java"), "C", "Java", 0),
+        (("C", "C++", "C#"), "C++", "C++", 1),
+        (("C", "C++", "C#"), "C++", "C", 0),
+        (("B", "A"), "A", "A", 1),
+        (COLORS, "green", "Answer: I think it is A.", 0),
+        (COLORS, "green", "Answer: I think. The answer is A", 1),  # I is no option
+    ],
+)
+def test_an_options_own_words_come_before_its_letter(
+    choices: tuple[str, ...], target: str, said: str, right: float
+) -> None:
+    [score] = load_scorer("choice").score([asked(said, target, choices)])
+    assert score.value == right
+
+
+def test_an_answer_that_is_none_of_the_choices_is_refused() -> None:
+    row = {"input": "Which?", "choices": ["Red", "-5"]}
+    for target in ("the red", "B", "B. -5", "-5"):
+        assert example({**row, "output": target}, "1", "f").targets == (target,)
+    with pytest.raises(BadRow, match=r'the answer, "purple", is none of them'):
+        example({**row, "output": "purple"}, "1", "f")
+    assert example({**row, "output": "I do not know", "answerable": False}, "1", "f").choices
 
 
 def test_choices_are_read_from_rows_and_cells() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from sartor.customized import source_digest
 from sartor.data.records import Example, Message
 from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction
+from sartor.evaluation.scorers.place import digest_of
 from sartor.evaluation.scorers.registry import load_scorer
 from sartor.models.language_model import Completion
 
@@ -75,4 +77,20 @@ def test_what_the_library_cannot_give_is_said(overlap: str) -> None:
     with pytest.raises(SettingError, match="has no result 'f1'; known: letters, overlap"):
         scored(overlap, {"key": "f1"}, "a", "a")
     with pytest.raises(SettingError, match="cannot load 'no/such/folder'"):
-        load_scorer("mine", {"scorer": "evaluate:no/such/folder"})
+        load_scorer("mine", {"scorer": "evaluate:no/such/folder", "allow_execution": True})
+
+
+def test_a_script_of_the_hub_is_not_run_unless_it_is_allowed() -> None:
+    with pytest.raises(SettingError, match=r"'rouge' is no folder .* allow_execution = true"):
+        load_scorer("mine", {"scorer": "evaluate:rouge"})
+
+
+@pytest.mark.parametrize("scale", [0, -1, "big", True, float("nan")])
+def test_a_scale_that_is_no_number_above_0_is_refused(scale: Any) -> None:
+    with pytest.raises(SettingError, match="scorer mine: scale is"):
+        load_scorer("mine", {"scorer": "evaluate:rouge", "scale": scale})
+
+
+def test_the_script_of_a_metric_is_part_of_what_the_scorer_is_made_of(overlap: str) -> None:
+    script = Path(overlap.removeprefix("evaluate:")) / "overlap.py"
+    assert source_digest(load_scorer("mine", {"scorer": overlap})) == digest_of(script)

@@ -8,14 +8,17 @@ import json
 import random
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
+from tests import tiny_models
 
 from sartor.console import print_difference
+from sartor.customized import source_digest
 from sartor.data.records import Conversation, Example, Message, Passage
 from sartor.errors import ModelError, PromptTooLongError, RefusedError, SettingError
 from sartor.evaluation.compare import compare
@@ -28,6 +31,7 @@ from sartor.evaluation.scorers.own import as_scorer
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.registry import load_scorer
 from sartor.evaluation.summary import summarize
+from sartor.journey import Project
 from sartor.models.language_model import Completion
 from sartor.models.scripted import ScriptedModel
 from sartor.studio.export import Told, exported
@@ -36,13 +40,15 @@ Answer = Callable[[Conversation], str]
 RUBRIC = "A good answer is right and short."
 
 
-def place(folder: Path, answer: Answer, asked: list[Conversation] | None = None) -> Place:
+def place(
+    folder: Path, answer: Answer, asked: list[Conversation] | None = None, revision: str = "1"
+) -> Place:
     def noted(conversation: Conversation) -> str:
         if asked is not None:
             asked.append(conversation)
         return answer(conversation)
 
-    return Place(folder, lambda name: ScriptedModel(noted), folder / "kept")
+    return Place(folder, lambda _: ScriptedModel(noted), folder / "kept", lambda _: revision)
 
 
 def part(conversation: Conversation, what: str) -> str:
@@ -74,6 +80,48 @@ def test_the_grade_is_scaled_and_what_was_asked_is_not_asked_again(tmp_path: Pat
         assert (score.value, score.explanation) == (0.75, "graded 4, 4, 4 of 5")
     assert len(asked) == 3  # the repeats, once
     assert RUBRIC in asked[0][0].content
+
+
+def test_another_model_of_the_judges_name_grades_anew(tmp_path: Path) -> None:
+    one = judge(place(tmp_path, lambda _: '{"grade": 1}'))
+    assert one.score([prediction("28 days")])[0].explanation == "graded 1, 1, 1 of 5"
+    other = judge(place(tmp_path, lambda _: '{"grade": 5}', revision="2"))
+    assert other.score([prediction("28 days")])[0].explanation == "graded 5, 5, 5 of 5"
+    assert one.made_of() != other.made_of()  # a run of the project is not one that has been made
+
+
+def test_a_projects_run_is_another_where_the_judge_of_that_name_is(tmp_path: Path) -> None:
+    def made_of(model: str) -> str:
+        (tmp_path / "sartor.toml").write_text(
+            '[data]\nexamples = "e.jsonl"\n[evaluate]\nscorers = ["judge"]\n'
+            '[criteria]\nscorer = "judge"\n'
+            '[scorers.judge]\nmodel = "far"\nrubric = "Is it short?"\n[remote.far]\n'
+            f'endpoint = "https://api.example.com/v1"\nmodel = "{model}"\n'
+        )
+        [scorer] = Project.open(tmp_path).scorers()
+        return source_digest(scorer)
+
+    assert made_of("small") == made_of("small")
+    assert made_of("small") != made_of("large")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "key"),
+    [("bert_score", "model"), ("perplexity", "model"), ("groundedness", "entailment")],
+)
+def test_a_model_that_a_scorer_names_is_part_of_what_it_is_made_of(
+    tmp_path: Path, scorer: str, key: str
+) -> None:
+    tiny_models.save(tmp_path / "tiny")
+    before = source_digest(load_scorer(scorer, {key: str(tmp_path / "tiny")}))
+    [weights] = (tmp_path / "tiny").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert source_digest(load_scorer(scorer, {key: str(tmp_path / "tiny")})) != before
+
+
+@pytest.mark.parametrize("scorer", ["embedding", "groundedness", "citation_recall"])
+def test_the_encoder_that_a_scorer_uses_is_part_of_what_it_is_made_of(scorer: str) -> None:
+    assert source_digest(load_scorer(scorer)) == version("wordllama")
 
 
 @pytest.mark.parametrize(
@@ -267,6 +315,46 @@ def test_groundedness_may_ask_a_language_model(tmp_path: Path) -> None:
     assert "1 answers it could not be read" in note
 
 
+def test_labels_hold_a_request_as_text_or_as_its_turns(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "How long?"}]
+    row = {"id": "a", "output": "28 days", "label": 5}
+    asked: list[Conversation] = []
+    where = place(tmp_path, lambda _: '{"grade": 5}', asked)
+    labels = write(tmp_path / "l.jsonl", [row | {"input": said}, row | {"input": "How long?"}])
+    judge(where, labels=labels, repeats=1).note([prediction("x")], [])
+    assert "user: How long?" in [part(one, "request") for one in asked]
+    assert len(asked) == 2  # both rows put the same question; the other is the prediction's
+    for wrong in (7, [7], [{"role": "user"}]):
+        write(tmp_path / "l.jsonl", [row | {"input": wrong}])
+        with pytest.raises(SettingError, match=r"l\.jsonl: the row of id 'a': "):
+            judge(where, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"id": "a", "input": "?", "output": "x", "other": "y", "label": ["tie"]}', ":1 is no"),
+        (b"\xff", "is not UTF-8"),
+        (b"[" * 99999, ":1 is no label"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "l.jsonl").write_bytes(content)
+    with pytest.raises(SettingError, match=said):
+        pairwise(place(tmp_path, lambda _: ""), labels="l.jsonl")
+
+
+def test_a_judge_that_takes_nothing_new_is_an_error_after_a_good_run_too(tmp_path: Path) -> None:
+    assert judge(place(tmp_path, lambda _: '{"grade": 5}')).score([prediction("28 days")])
+
+    def gone(_: Conversation) -> str:
+        raise RefusedError("no credit")
+
+    scorer = judge(place(tmp_path, gone))
+    with pytest.raises(RefusedError, match="no credit"):
+        scorer.score([prediction("a week", "1"), prediction("a month", "2")])
+
+
 @pytest.mark.parametrize("refusal", [PromptTooLongError("too long"), RefusedError("not that one")])
 def test_an_answer_that_the_judge_does_not_take_keeps_no_other_from_it(
     tmp_path: Path, refusal: ModelError
@@ -309,7 +397,7 @@ def test_a_judge_that_says_nothing_readable_of_the_experts_answers_is_told_to_ha
     def half(conversation: Conversation) -> str:
         return '{"grade": 5}' if int(part(conversation, "answer").split()[0]) % 2 else "great"
 
-    where = Place(tmp_path, lambda _: ScriptedModel(half), tmp_path / "half")
+    where = place(tmp_path, half, revision="2")
     scorer = judge(where, labels=labels, repeats=1)
     note = scorer.note([prediction("1 x")], [])
     assert "against 20 labels of an expert" in note

@@ -18,6 +18,8 @@ from sartor.errors import SettingError
 from sartor.evaluation.corpus import corpus_estimate
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.bleu import Bleu
+from sartor.evaluation.scorers.by_id import read_by_id
+from sartor.evaluation.scorers.fenced import fenced
 from sartor.evaluation.scorers.label import Label
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.registry import load_scorer, load_scorers
@@ -345,12 +347,79 @@ def test_nothing_is_run_unless_it_is_allowed(shop: Place) -> None:
         ("raise SystemExit(0)", 0),
         ("while True: pass", 0),
         ("f = lambda x: len(bytearray(4 * 2**30))", 0),
+        ("def f(x):\n    return x * 2\nprint('done', end='')", 1),
+        (
+            "import os\nprint(os.path.basename(os.getcwd()), flush=True)\nos._exit(0)",
+            0,
+        ),
+        (
+            "import os\nfor n in range(3, 32):\n    try:\n        os.write(n, b'x' * 32)\n"
+            "    except OSError:\n        pass\nos._exit(0)",
+            0,
+        ),
     ],
 )
 def test_code_must_pass_its_tests_within_limits(tmp_path: Path, answer: str, right: float) -> None:
     (tmp_path / "t.jsonl").write_text('{"id": "e", "test": "assert f(2) == 4"}\n')
     settings = {"tests": "t.jsonl", "allow_execution": True, "max_seconds": 2}
     assert value("code", prediction(answer), Place(tmp_path), **settings) == right
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('{"id": "e", "test": null}', "1: test is null, which is no text"),
+        ('{"id": "d", "test": "1"}\r\n\r\n{"id": "e"}', "3: test is null"),
+        ('{"id": "e", "test": "1"}\n{"id": "e", "test": "2"}', "2: the id 'e' stands in a line"),
+        ("[1]", "1: no object"),
+        ('{"id": null, "test": "1"}', "1: id is null"),
+        ("{", "1: Expecting"),
+    ],
+)
+def test_a_file_by_id_that_cannot_be_read_is_refused_by_its_line(
+    tmp_path: Path, rows: str, said: str
+) -> None:
+    (tmp_path / "t.jsonl").write_bytes(rows.encode())
+    with pytest.raises(SettingError, match=rf"t\.jsonl:{said}"):
+        load_scorer("code", {"tests": "t.jsonl", "allow_execution": True}, Place(tmp_path))
+
+
+def test_blank_lines_in_a_file_by_id_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_bytes(b'{"id": 7, "test": "x"}\r\n\r\n')
+    assert read_by_id(tmp_path / "t.jsonl", "code", "test") == {"7": "x"}
+
+
+def test_a_query_that_gives_too_much_is_wrong_before_it_fills_the_memory(shop: Place) -> None:
+    query = (
+        "with recursive n(i) as (select 1 union all select i + 1 from n limit 99999) "
+        "select zeroblob(1000000) from n"
+    )
+    settings = {"database": "shop.db", "allow_execution": True}
+    found = score("sql", prediction(query, "SELECT name FROM item"), shop, **settings)
+    assert found
+    assert (found.value, found.explanation) == (0, "more than 64 MB of values")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "setting", "given"),
+    [
+        ("code", "max_seconds", 0), ("code", "max_memory_mb", 1), ("sql", "max_seconds", -1),
+        ("sql", "max_rows", 0), ("chrf", "beta", 0), ("chrf", "word_order", -1),
+    ],
+)  # fmt: skip
+def test_limits_that_nothing_can_meet_are_refused(scorer: str, setting: str, given: int) -> None:
+    with pytest.raises(SettingError, match=rf"scorer {scorer}: .*{setting} is {given}"):
+        load_scorer(scorer, {setting: given})
+
+
+def test_fenced_blocks_are_found_in_linear_time() -> None:
+    said = "So:\n```python \nif x:\n    y\n\n```\nor\n```\nz```, and ```sql\nselect 1\n```"
+    assert fenced(said, frozenset({"python"})) == ["if x:\n    y"]
+    assert fenced(said, frozenset({"", "sql"})) == ["z", "select 1"]
+    before = time.process_time()
+    for hostile in ("```\n" + " " * 10**6, "``` \n" * 10**5, "```" + " " * 10**6, "`" * 10**6):
+        fenced(hostile, frozenset({"json"}))
+    assert time.process_time() - before < 2
 
 
 def is_running(pid: int) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from string import ascii_uppercase
 from typing import Any, get_args
 
 from sartor.data.cleaning import clean
@@ -43,11 +44,16 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
     if "messages" in row:
         conversation, answer = _chat(row)
     elif "turns" in row:
-        conversation = _conversation(row, "turns")
+        conversation = turns(row, "turns")
         answer = () if found.disliked else _answer(row)
     else:
         conversation, answer = _question_and_answer(row, answered=not found.disliked)
-    targets = _targets(row, answer)
+    targets, choices, answerable = _targets(row, answer), _choices(row), _truth(row, "answerable")
+    if choices and targets and answerable and not any(_names_one(t, choices) for t in targets):
+        raise BadRow(
+            f"choices: the answer, {json.dumps(targets[0])[:60]}, is none of them; give it in a "
+            "choice's own words, or by its letter"
+        )
     return Example(
         id=_id(row, id),
         input=conversation,
@@ -55,10 +61,10 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         group=_plain(row, "group"),
         source=source,
         evidence=_names(row, "document_ids") or _names(row, "document_id"),
-        answerable=_truth(row, "answerable"),
+        answerable=answerable,
         tags=tuple(dict.fromkeys(_names(row, "label") + _names(row, "tags"))),
         rejected=_rejected(found, targets),
-        choices=_choices(row),
+        choices=choices,
     )
 
 
@@ -96,7 +102,7 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
-    messages = _conversation(row, "messages")
+    messages = turns(row, "messages")
     if messages[-1].role != "assistant":
         raise BadRow(
             f"messages: the last is the {messages[-1].role}'s; expected the assistant's, the answer"
@@ -104,13 +110,14 @@ def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
     return messages[:-1], (messages[-1].content,)
 
 
-def _conversation(row: Mapping[str, Any], name: str) -> Conversation:
-    turns = row[name]
-    if isinstance(turns, str):
-        turns = _from_cell(turns, name)
-    if not isinstance(turns, list) or not turns:
+def turns(row: Mapping[str, Any], name: str) -> Conversation:
+    """The conversation in that field; BadRow for anything else."""
+    said = row[name]
+    if isinstance(said, str):
+        said = _from_cell(said, name)
+    if not isinstance(said, list) or not said:
         raise BadRow(f"{name}: expected a list of {{role, content}}")
-    messages = tuple(_message(turn, number) for number, turn in enumerate(turns, 1))
+    messages = tuple(_message(turn, number) for number, turn in enumerate(said, 1))
     if not any(message.role == "user" for message in messages):
         raise BadRow(f"{name}: none is the user's; expected a question before the answer")
     first = () if messages[0].role == "system" else _system(row)
@@ -177,6 +184,19 @@ def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(texts)) < len(texts):
         raise BadRow("choices: two are the same; leave one out")
     return texts
+
+
+def _names_one(target: str, choices: tuple[str, ...]) -> bool:
+    """Whether it may be one of them: by words that are alike, or by a letter."""
+    letters = set(ascii_uppercase[: len(choices)])
+    alike = {_bare(target)} & {_bare(choice) for choice in choices}
+    return bool(alike) or bool(letters & set(re.findall(r"\b[A-Z]\b", target)))
+
+
+def _bare(text: str) -> str:
+    """Without case, marks and English articles: more is alike here than where it is scored."""
+    words = re.findall(r"\w+", text.casefold())
+    return " ".join(word for word in words if word not in ("a", "an", "the")) or text
 
 
 def _id(row: Mapping[str, Any], default: str) -> str:

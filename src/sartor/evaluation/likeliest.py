@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sartor.data.records import Conversation
 from sartor.errors import ModelError, PromptTooLongError
 from sartor.evaluation.records import Prediction
 from sartor.evaluation.scorer import Choosing, Scorer
+from sartor.evaluation.scorers.own import blamed_on, is_own
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.likelihood import log_likelihoods
 
@@ -39,7 +41,9 @@ def with_likeliest(
     choosing = next((one for one in scorers if isinstance(one, Choosing)), None)
     if choosing is None:
         return list(predictions)
-    options = {p.example.id: choosing.options(p.example) for p in predictions}
+    blame = blamed_on(f"scorer {choosing.name} failed") if is_own(choosing) else nullcontext()
+    with blame:
+        options = {p.example.id: choosing.likelihood_options(p.example) for p in predictions}
     options = {id: texts for id, texts in options.items() if texts}
     path = folder / f"choices-{digest(options)[:12]}.json"
     if not path.is_file():

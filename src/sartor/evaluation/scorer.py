@@ -73,7 +73,7 @@ class Choosing(Protocol):
 
     name: str
 
-    def options(self, example: Example) -> tuple[str, ...]:
+    def likelihood_options(self, example: Example) -> tuple[str, ...]:
         """The options, as the model would write them; none where that is not asked."""
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,14 @@ class StaticEncoder:
 
     name = "wordllama"
     dimensions = 256
+
+    @staticmethod
+    def revision() -> str:
+        """The version of the package, which holds the weights; empty where it is missing."""
+        try:
+            return version("wordllama")
+        except PackageNotFoundError:
+            return ""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np

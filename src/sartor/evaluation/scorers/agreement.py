@@ -111,8 +111,14 @@ def kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
 
 def read_labels(path: Path, scorer: str, keys: Sequence[str], check: Callable[[Any], bool]) -> Any:
     """Rows of the expert's labels, each with `keys` and a `label` that passes `check`."""
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise SettingError(
+            f"scorer {scorer}: {path} is not UTF-8 text ({error}). Save it as UTF-8."
+        ) from error
     rows = []
-    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -120,7 +126,7 @@ def read_labels(path: Path, scorer: str, keys: Sequence[str], check: Callable[[A
             whole = isinstance(row, dict) and all(isinstance(row[key], str) for key in keys)
             if not whole or not check(row["label"]):
                 raise ValueError("a label outside the scale, or a text that is none")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SettingError(
                 f"scorer {scorer}: {path}:{number} is no label ({error}). Expected "
                 f"{{{', '.join(f'{key!r}: ...' for key in (*keys, 'label'))}}}, one a line."

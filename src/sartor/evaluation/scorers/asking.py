@@ -29,7 +29,8 @@ def quoted(what: str, text: str) -> str:
 
 
 class Asking:
-    """A language model by its name, and what it has answered."""
+    """A language model by its name, and what it has answered; another model of that name (other
+    weights, another `model` in its table) has answered nothing yet."""
 
     def __init__(
         self, place: Place, name: str, max_new_tokens: int = 64, temperature: float = 0.0
@@ -43,7 +44,7 @@ class Asking:
     def answers(self, conversations: Sequence[Conversation], seed: int = 0) -> list[str]:
         """One for each, in order; what was asked before is not asked again."""
         sampling = Sampling(self._temperature, self._max_new_tokens, seed)
-        keys = [digest(self._name, asked, sampling) for asked in conversations]
+        keys = [digest(self._revision, asked, sampling) for asked in conversations]
         self._recall()
         waiting = {
             key: asked
@@ -51,18 +52,27 @@ class Asking:
             if key not in self._known
         }
         if waiting:
-            self._ask(list(waiting.items()), sampling)
+            self._ask(list(waiting.items()), sampling, of=len(set(keys)))
         return [self._known[key] for key in keys]
 
     @cached_property
     def _model(self) -> LanguageModel:
         return self._place.models(self._name)
 
+    @cached_property
+    def _revision(self) -> str:
+        """Where nothing is kept, this very model answers all, and its name will do."""
+        return self._place.revision(self._name) if self._place.kept else self._name
+
     @property
     def _file(self) -> Path | None:
-        return self._place.kept / f"{digest(self._name)[:12]}.jsonl" if self._place.kept else None
+        kept = self._place.kept
+        return kept / f"{digest(self._revision)[:12]}.jsonl" if kept else None
 
-    def _ask(self, waiting: Sequence[tuple[str, Conversation]], sampling: Sampling) -> None:
+    def _ask(
+        self, waiting: Sequence[tuple[str, Conversation]], sampling: Sampling, of: int
+    ) -> None:
+        """Raises what the model raised where it takes none of the `of` questions."""
         without: list[tuple[str, ModelError]] = []
         with progress.task(f"{self._name}: judge", len(waiting), "answers") as task:
             for start in range(0, len(waiting), BATCH):
@@ -73,7 +83,7 @@ class Asking:
                 task.advance(len(batch))
         if without:
             reason = without[0][1]
-            if not self._known:  # not one was ever answered: that is no matter of the question
+            if not self._known or len(without) == of > 1:  # that is no matter of the question
                 raise reason
             progress.say(
                 f"{self._name}: {len(without)} of {len(waiting)} questions have no answer, such as "

@@ -46,6 +46,9 @@ class BertScore(Placed):
                 f"[scorers.{self.name}]."
             )
 
+    def made_of(self) -> str:
+        return self.place.revision(self.model)
+
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         self.check()
         texts = {p.completion.text for p in predictions}

@@ -1,8 +1,9 @@
 """Multiple choice by generation: the letter that the answer chooses.
 
-Read strictly: the letter alone, before a stop or bracket, or after "answer is"; or an option's own
-words. What names none is wrong. The options are the example's `choices`, or those that its request
-lists. (By likelihood, where the model's own scores choose among them: choice_likelihood.py.)
+Read strictly: an option's own words; or an option's letter, alone, before a stop or bracket, or
+after "answer is". What names none is wrong. The options are the example's `choices`, or
+those that its request lists. (By likelihood, where the model's own scores choose among them:
+choice_likelihood.py.)
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Choice:
 
 
 def options_of(example: Example) -> dict[str, str]:
-    """Its options by letter, as they are compared."""
+    """Its options by letter."""
     if example.choices:
-        return dict(zip(ascii_uppercase, map(normalize, example.choices), strict=False))
+        return dict(zip(ascii_uppercase, example.choices, strict=False))
     return options_in(example.input)
 
 
@@ -60,18 +61,27 @@ def right_options(example: Example) -> set[str]:
 def options_in(conversation: Conversation) -> dict[str, str]:
     """The options of the last request, "A. text" a line, by letter."""
     last = next((m.content for m in reversed(conversation) if m.role == "user"), "")
-    return {letter: normalize(text) for letter, text in _OPTION.findall(last)}
+    return dict(_OPTION.findall(last))
 
 
 def chosen(text: str, options: dict[str, str]) -> str:
-    """The letter that a text chooses; empty for none, or for several."""
-    if found := _BEGINS.match(text):
+    """The letter that a text chooses; empty for none, or for several.
+
+    Words first: where Java is option C, "C" is the option that says so, if there is one. "C++" and
+    "C" are told apart as they are written, and other texts are compared without case and marks.
+    Where no options are known, any letter is one.
+    """
+    for as_compared in (str.strip, normalize):
+        said = as_compared(text)
+        same = [letter for letter, option in options.items() if as_compared(option) == said]
+        if said and len(same) == 1:
+            return same[0]
+    letters = options.keys() or set(ascii_uppercase)
+    found = _BEGINS.match(text)
+    if found and found[1] in letters:
         return found[1]
-    named = set(_SAID.findall(text))
-    if len(named) == 1:
-        return str(named.pop())
-    same = [letter for letter, option in options.items() if option == normalize(text)]
-    return same[0] if len(same) == 1 else ""
+    named = set(_SAID.findall(text)) & letters
+    return str(named.pop()) if len(named) == 1 else ""
 
 
 def _why_none(prediction: Prediction) -> str:

@@ -21,7 +21,7 @@ class ChoiceLikelihood:
     name: ClassVar[str] = "choice_likelihood"
     binary: ClassVar[bool] = True
 
-    def options(self, example: Example) -> tuple[str, ...]:
+    def likelihood_options(self, example: Example) -> tuple[str, ...]:
         """As the model would write them: the example's `choices`, else the letters of those that
         its request lists; none where no target is among them."""
         options = options_of(example)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorer import Corpus
 from sartor.evaluation.scorers.against_targets import scores_over_targets, summed
@@ -34,6 +35,13 @@ class ChrF:
     """Longest run of words that counts too; 2 makes chrF++."""
     beta: int = 2
     """How many times as much recall weighs as precision."""
+
+    def __post_init__(self) -> None:
+        if self.word_order < 0 or self.beta < 1:
+            raise SettingError(
+                f"scorer chrf: word_order is {self.word_order} and beta is {self.beta}; expected 0 "
+                "or more (2 makes chrF++) and 1 or more (2 is usual)"
+            )
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         return scores_over_targets(self.name, predictions, self._measure)

@@ -18,6 +18,7 @@ from sartor.evaluation.scorers import support
 from sartor.evaluation.scorers.claims import CITATION, claims
 from sartor.evaluation.scorers.refusal import abstained, says_nothing
 from sartor.evaluation.scorers.wording import sentences
+from sartor.models.encoder import StaticEncoder
 
 _TRAILING = re.compile(r"([.!?\u3002\uff01\uff1f])((?:\s*\[\d+(?:,\s*\d+)*\])+)")
 
@@ -35,6 +36,9 @@ class CitationPrecision:
 
     name: ClassVar[str] = "citation_precision"
     binary: ClassVar[bool] = False
+
+    def made_of(self) -> str:
+        return StaticEncoder.revision()
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         found = []
@@ -55,6 +59,9 @@ class CitationRecall:
 
     name: ClassVar[str] = "citation_recall"
     binary: ClassVar[bool] = False
+
+    def made_of(self) -> str:
+        return StaticEncoder.revision()
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         found = []

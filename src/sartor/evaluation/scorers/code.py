@@ -8,8 +8,11 @@ user close it. That bounds accidents; it is no prison for hostile code: run it i
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,19 +31,23 @@ from sartor.evaluation.scorers.execution import refuse_unless_allowed, written_a
 from sartor.evaluation.scorers.place import Placed, digest_of
 from sartor.settings import STRICT
 
+LEAST_MEMORY_MB = 64
 LANGUAGES = frozenset({"", "py", "python"})
 _LIMITED = """
-import resource, runpy, sys
-memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+import os, resource, runpy, sys
+memory, seconds, ours, path = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+token, sys.argv[:] = os.read(ours, 64), [path]
 for what, most in (
     (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_NPROC, 0),
     (resource.RLIMIT_FSIZE, 2**20), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 32),
 ):
     resource.setrlimit(what, (most, most))
-runpy.run_path(sys.argv[3], run_name="__main__")
-print(sys.argv[4])
+runpy.run_path(path, run_name="__main__")
+os.write(ours, token)
 """
-"""Sets the limits, then runs the program; that it came to its end is the last thing said."""
+"""Sets the limits, then runs the program. That it came to its end is said on a line of our own, by
+giving back the token that was read from it: what the program prints does not matter, and its folder
+and arguments do not tell. (One that searches this process's memory could find it.)"""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -58,6 +65,14 @@ class Code(Placed):
     """Of one program."""
     max_memory_mb: int = 512
     """Of one program."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_seconds < math.inf or self.max_memory_mb < LEAST_MEMORY_MB:
+            raise SettingError(
+                f"scorer code: max_seconds is {self.max_seconds:g} and max_memory_mb is "
+                f"{self.max_memory_mb}; expected more than 0 seconds and {LEAST_MEMORY_MB} MB or "
+                "more, which Python itself needs. Leave them out for 10 and 512."
+            )
 
     def check(self) -> None:
         """Raises SettingError where it is not allowed, or the tests cannot be read."""
@@ -94,17 +109,22 @@ class Code(Placed):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "answer.py"
             path.write_text(program, encoding="utf-8", errors="replace")
-            return self._run(path, Path(folder).name)
+            return self._run(path)
 
-    def _run(self, path: Path, finished: str) -> str:
-        """`finished` is what the process says at its end; a program that exits early does not."""
-        limits = [str(self.max_memory_mb * 2**20), str(max(1, round(self.max_seconds) + 1))]
-        ours = [sys.executable, "-I", "-S", "-c", _LIMITED, *limits, str(path), finished]
-        with tempfile.TemporaryFile() as said:  # at most 1 MiB, by the limit on files
-            ran = subprocess.Popen(
-                [*_without_network(), *ours], cwd=path.parent, env={}, stdout=said,
-                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+    def _run(self, path: Path) -> str:
+        limits = [str(self.max_memory_mb * 2**20), str(max(1, math.ceil(self.max_seconds) + 1))]
+        ours, theirs = socket.socketpair()
+        token = secrets.token_hex(16).encode()
+        command = [sys.executable, "-I", "-S", "-c", _LIMITED, *limits, str(theirs.fileno())]
+        # A file takes at most 1 MiB, by the limit on files.
+        with ours, tempfile.TemporaryFile() as said:
+            with theirs:
+                ours.sendall(token)
+                ran = subprocess.Popen(
+                    [*_without_network(), *command, str(path)], cwd=path.parent, env={},
+                    stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                    start_new_session=True, pass_fds=(theirs.fileno(),),
+                )  # fmt: skip
             try:
                 ran.wait(self.max_seconds)
             except subprocess.TimeoutExpired:
@@ -113,11 +133,20 @@ class Code(Placed):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(ran.pid, signal.SIGKILL)  # what it started, too
                 ran.wait()
+            if ran.returncode == 0 and _given_back(ours) == token:
+                return ""
             said.seek(0)
             lines = said.read().decode("utf-8", "replace").rstrip().split("\n")
-        if ran.returncode == 0 and lines[-1] == finished:
-            return ""
         return (lines[-1] if ran.returncode else "it ended before the tests did")[:300] or "killed"
+
+
+def _given_back(ours: socket.socket) -> bytes:
+    """What the process wrote; nothing where it wrote nothing, and nobody is waited for."""
+    ours.setblocking(False)
+    try:
+        return ours.recv(64)
+    except OSError:  # nothing there, or torn off
+        return b""
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import ClassVar
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.against_targets import scores_against_targets
 from sartor.evaluation.scorers.wording import same
+from sartor.models.encoder import StaticEncoder
 
 
 class Embedding:
@@ -20,9 +21,10 @@ class Embedding:
     name: ClassVar[str] = "embedding"
     binary: ClassVar[bool] = False
 
-    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
-        from sartor.models.encoder import StaticEncoder
+    def made_of(self) -> str:
+        return StaticEncoder.revision()
 
+    def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         texts = {p.completion.text for p in predictions}
         texts |= {target for p in predictions for target in p.example.targets}
         if not texts:

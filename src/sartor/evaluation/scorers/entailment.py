@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from sartor.data.records import Message
 from sartor.errors import MissingExtraError, ModelError
-from sartor.evaluation.scorers.asking import Asking
+from sartor.evaluation.scorers.asking import Asking, quoted
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.rubric import replied
 
@@ -126,8 +126,6 @@ _TASK = (
 
 
 def _question(text: str, claim: str) -> tuple[Message, ...]:
-    from sartor.evaluation.scorers.asking import quoted
-
     request = f"{quoted('passage', text)}\n\n{quoted('claim', claim)}\n\nThe verdict, as JSON:"
     return (Message("system", _TASK), Message("user", request))
 

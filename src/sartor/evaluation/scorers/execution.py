@@ -3,11 +3,8 @@ what it wrote as code."""
 
 from __future__ import annotations
 
-import re
-
 from sartor.errors import SettingError
-
-_FENCE = re.compile(r"```(\w*)\s*\n(.*?)\n?\s*```", re.DOTALL)
+from sartor.evaluation.scorers.fenced import fenced
 
 
 def refuse_unless_allowed(scorer: str, allowed: bool) -> None:
@@ -22,5 +19,5 @@ def refuse_unless_allowed(scorer: str, allowed: bool) -> None:
 
 def written_as(text: str, languages: frozenset[str]) -> str:
     """The one fenced block in that language, or in none; else the text as it is."""
-    blocks = [code for language, code in _FENCE.findall(text) if language.lower() in languages]
-    return str(blocks[0]) if len(blocks) == 1 else text
+    blocks = fenced(text, languages)
+    return blocks[0] if len(blocks) == 1 else text

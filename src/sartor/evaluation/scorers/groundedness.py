@@ -20,6 +20,7 @@ from sartor.evaluation.scorers.entailment import Entailment, Unreadable, entailm
 from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Placed
 from sartor.evaluation.scorers.refusal import abstained
+from sartor.models.encoder import StaticEncoder
 from sartor.settings import STRICT
 
 
@@ -37,6 +38,11 @@ class Groundedness(Placed):
     """Folder of a classifier of entailment (a sequence classifier, one of whose labels is named
     "entailment"), or the name of a language model that is asked claim by claim. Empty: the
     built-in check."""
+
+    def made_of(self) -> str:
+        if self.entailment:
+            return self.place.revision(self.entailment)
+        return StaticEncoder.revision()
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         kept = [(p, claims(p.completion.text)) for p in predictions if _applies(p)]
@@ -57,9 +63,8 @@ class Groundedness(Placed):
         unread -= len(scores)
         failed = f"; on {unread} answers it could not be read, and they have no score"
         return (
-            f"entailment by {self.entailment}, whose accuracy here is not known: measure it with "
-            f"`python benchmarks/grounding.py --judge {self.entailment}`"
-            f"{failed if unread else ''}"
+            f"entailment by {self.entailment}, whose accuracy here is not known: measure it first "
+            f"(documentation: Scorers, Grounding){failed if unread else ''}"
         )
 
     @cached_property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-_FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+from sartor.evaluation.scorers.fenced import fenced
+
+LANGUAGES = frozenset({"", "json"})
 
 
 class NotJsonError(ValueError):
@@ -15,7 +16,7 @@ class NotJsonError(ValueError):
 
 def value_of(text: str) -> Any:
     """The value; NotJsonError where there is none, two, or a number that JSON does not have."""
-    blocks = _FENCED.findall(text)
+    blocks = fenced(text, LANGUAGES)
     if len(blocks) > 1:
         raise NotJsonError("it holds several fenced blocks")
     try:

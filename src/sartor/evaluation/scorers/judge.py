@@ -8,13 +8,14 @@ answers, everything it says is marked unvalidated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from statistics import fmean, pstdev
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from sartor.data.example_rows import BadRow, turns
 from sartor.data.records import Conversation, Message
 from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
@@ -27,7 +28,8 @@ from sartor.settings import STRICT
 @dataclass(frozen=True, config=STRICT)
 class Judge(ByRubric):
     """The mean grade, from 0 (the lowest of the scale) to 1. Rows of `labels` are of an expert's
-    grades, `{"id", "output", "label"}`, with `input` where the id is of no test example."""
+    grades, `{"id", "output", "label"}`, with `input` (text, or turns as in an example's `turns`)
+    where the id is of no test example."""
 
     name: ClassVar[str] = "judge"
     binary: ClassVar[bool] = False
@@ -84,10 +86,7 @@ class Judge(ByRubric):
         """With the expert, on the answers that the expert labelled; None without any."""
         inputs = {p.example.id: p.example.input for p in predictions}
         rows = [row for row in self._labels if row.get("input") or row["id"] in inputs]
-        asked = [
-            (_conversation(row["input"]) if row.get("input") else inputs[row["id"]], row["output"])
-            for row in rows
-        ]
+        asked = [(row.get("input") or inputs[row["id"]], row["output"]) for row in rows]
         read = [
             (fmean(grades), float(row["label"]), len(row["output"]))
             for grades, row in zip(self._grades(asked), rows, strict=True)
@@ -112,7 +111,19 @@ class Judge(ByRubric):
             return []
         path = self.place.file(self.name, "labels", self.labels)
         rows: list[dict[str, Any]] = read_labels(path, self.name, ("id", "output"), self._is_grade)
-        return rows
+        return [self._with_turns(row) if row.get("input") else row for row in rows]
+
+    def _with_turns(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Its `input` as a conversation; SettingError for what is none."""
+        said = row["input"]
+        try:
+            asked = (Message("user", said),) if isinstance(said, str) else turns(row, "input")
+        except BadRow as error:
+            raise SettingError(
+                f"scorer {self.name}: {self.labels}: the row of id {row['id']!r}: {error}. Write "
+                "the input as text, or as its turns."
+            ) from error
+        return {**row, "input": asked}
 
     @cached_property
     def _asking(self) -> Asking:
@@ -142,7 +153,3 @@ class Judge(ByRubric):
 
     def _is_grade(self, value: Any) -> bool:
         return type(value) is int and self.lowest <= value <= self.highest
-
-
-def _conversation(said: Any) -> Conversation:
-    return (Message("user", str(said)),)

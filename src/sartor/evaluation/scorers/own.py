@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ from typing import Any
 from sartor.data.files import digest
 from sartor.errors import MissingExtraError, SartorError, SettingError
 from sartor.evaluation.records import Prediction, Score
-from sartor.evaluation.scorers.place import Place
+from sartor.evaluation.scorers.place import Place, digest_of
 
 EVALUATE = "evaluate:"
 """How the name of a metric of the `evaluate` library begins."""
+ALLOWED = "allow_execution"
 
 
 @contextmanager
@@ -129,25 +131,41 @@ def of_file(path: str, place: Place) -> Any:
         ) from error
 
 
-def library_metric(kind: str, name: str, settings: Mapping[str, Any]) -> OneByOne:
+def library_metric(kind: str, name: str, settings: Mapping[str, Any], place: Place) -> OneByOne:
     """A metric of the `evaluate` library, asked example by example.
 
-    After `evaluate:` stands the folder or name that `evaluate.load` takes; `key` is which of its
-    results is the score (the first, without it). The rest of the settings goes to `compute`.
-    Metrics that run on a scale of 0 to 100 take `scale = 100`.
+    After `evaluate:` stands the folder, or with `allow_execution` the name, that `evaluate.load`
+    takes: under a name it fetches a script from the hub, and runs it. `key` is which of the results
+    is the score (the first, without it). The rest of the settings goes to `compute`. Metrics that
+    run on a scale of 0 to 100 take `scale = 100`.
     """
+    path, rest = kind.removeprefix(EVALUATE), dict(settings)
+    key, scale, allowed = rest.pop("key", None), rest.pop("scale", 1), rest.pop(ALLOWED, False)
+    if type(scale) not in (int, float) or not 0 < scale < math.inf:
+        raise SettingError(
+            f"scorer {name}: scale is {scale!r}; expected what the metric's best result is, a "
+            "number above 0, such as 100"
+        )
+    folder = place.folder / Path(path).expanduser()
+    if folder.exists():
+        path = str(folder)
+    elif allowed is not True:
+        raise SettingError(
+            f"scorer {name}: {path!r} is no folder in {place.folder.resolve()}, and by a bare name "
+            "a script would be fetched from the hub and run here, which nobody has allowed. Name "
+            f"the metric's folder; or, if you trust it, set {ALLOWED} = true under "
+            f"[scorers.{name}]."
+        )
     try:
         import evaluate
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"scorer {name}", "evaluate", "harness") from error
-    path, rest = kind.removeprefix(EVALUATE), dict(settings)
-    key, scale = rest.pop("key", None), float(rest.pop("scale", 1))
     try:
         metric = evaluate.load(path)
     except Exception as error:  # it looks in many places, each with errors of its own
         raise SettingError(
             f"scorer {name}: evaluate cannot load {path!r}: {error}. Name a folder that holds the "
-            "metric; by its bare name it is fetched from the hub."
+            "metric."
         ) from error
 
     def judge(prediction: Prediction) -> float | None:
@@ -163,9 +181,10 @@ def library_metric(kind: str, name: str, settings: Mapping[str, Any]) -> OneByOn
             raise SettingError(
                 f"scorer {name}: {path} has no result {chosen!r}; known: {', '.join(values[0])}"
             )
-        return max(float(value[chosen]) for value in values) / scale
+        return max(float(value[chosen]) for value in values) / float(scale)
 
-    return OneByOne(name, judge, False, "")
+    scripts = [folder] if folder.is_file() else sorted(folder.glob("*.py"))
+    return OneByOne(name, judge, False, digest_of(*scripts))
 
 
 def _source_of(made: Any) -> str:

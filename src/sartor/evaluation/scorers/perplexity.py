@@ -42,6 +42,9 @@ class Perplexity(Placed):
                 f"[scorers.{self.name}]."
             )
 
+    def made_of(self) -> str:
+        return self.place.revision(self.model)
+
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         """Of answers that say something and fit the reference model's context."""
         from sartor.models.likelihood import log_likelihoods

@@ -21,6 +21,13 @@ def local_base(name: str) -> LanguageModel:
     return LocalModel(describe(name))
 
 
+def local_revision(name: str) -> str:
+    """Digest of the weights and settings of the base model of that name."""
+    from sartor.models.local import describe
+
+    return describe(name).revision
+
+
 @dataclass(frozen=True)
 class Place:
     """A project as a scorer sees it."""
@@ -31,6 +38,8 @@ class Place:
     """A language model by the name that the project file gives it."""
     kept: Path | None = None
     """Folder in which answers of judges are kept, so that none is asked twice."""
+    revision: Callable[[str], str] = local_revision
+    """Digest of what a model's answers depend on, by the same names; nothing is loaded for it."""
 
     def file(self, scorer: str, setting: str, path: str) -> Path:
         """The file that a setting names; SettingError where there is none."""

@@ -112,7 +112,7 @@ def _renamed(built: Any, name: str) -> Any:
 
 def _built(kind: str, chosen: dict[str, Any], name: str, place: Place) -> Any:
     if kind.startswith(EVALUATE):
-        return library_metric(kind, name, chosen)
+        return library_metric(kind, name, chosen, place)
     made = (
         of_file(kind, place)
         if _is_file(kind)

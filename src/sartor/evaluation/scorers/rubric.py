@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
+from sartor.data.files import digest
 from sartor.data.records import Conversation, Message
 from sartor.errors import SettingError
 from sartor.evaluation.scorers.asking import quoted
@@ -41,7 +42,7 @@ class ByRubric(Placed):
     """Agreement from which the judge counts as validated: "substantial", Landis and Koch 1977."""
 
     def made_of(self) -> str:
-        return digest_of(*self._files)
+        return digest(self.place.revision(self.model), digest_of(*self._files))
 
     @property
     def _files(self) -> list[Path]:

@@ -7,6 +7,7 @@ of rows counts where the target's query orders them.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import time
@@ -31,6 +32,9 @@ LANGUAGES = frozenset({"", "sql", "sqlite"})
 _ORDERED = re.compile(r"\border\s+by\b(?![^(]*\))", re.IGNORECASE)
 LONGEST_VALUE = 1_000_000
 """Bytes of one value, and of a query."""
+MOST_BYTES = 64_000_000
+"""Of all that a query gives; one that gives more is wrong."""
+NUMBER_BYTES = 8
 STEPS = 10_000
 """Instructions of SQLite's engine between two looks at the clock."""
 
@@ -50,6 +54,13 @@ class Sql(Placed):
     """Of one query."""
     max_rows: int = 100_000
     """A query that gives more is wrong."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_seconds < math.inf or self.max_rows < 1:
+            raise SettingError(
+                f"scorer sql: max_seconds is {self.max_seconds:g} and max_rows is {self.max_rows}; "
+                "expected more than 0 seconds and 1 row or more. Leave them out for 5 and 100,000."
+            )
 
     def check(self) -> None:
         """Raises SettingError where it is not allowed, or there is no database."""
@@ -93,12 +104,22 @@ class Sql(Placed):
         ends = time.monotonic() + self.max_seconds
         database.set_progress_handler(lambda: int(time.monotonic() > ends), STEPS)
         try:
-            rows = database.execute(query).fetchmany(self.max_rows + 1)
+            return self._read(database.execute(query))
         except (sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
             raise sqlite3.OperationalError(str(error) or "out of memory") from error
-        if len(rows) > self.max_rows:
-            raise sqlite3.OperationalError(f"more than {self.max_rows} rows")
-        return [tuple(_plain(value) for value in row) for row in rows]
+
+    def _read(self, given: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+        """One by one: how much there will be is not known before."""
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        for row in given:
+            size += sum(len(v) if isinstance(v, str | bytes) else NUMBER_BYTES for v in row)
+            if len(rows) == self.max_rows:
+                raise sqlite3.OperationalError(f"more than {self.max_rows} rows")
+            if size > MOST_BYTES:
+                raise sqlite3.OperationalError(f"more than {MOST_BYTES // 1_000_000} MB of values")
+            rows.append(tuple(_plain(value) for value in row))
+        return rows
 
 
 def _only_reading(action: int, one: str | None, two: str | None, *_: str | None) -> int:
