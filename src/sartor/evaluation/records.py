@@ -8,6 +8,9 @@ from typing import Literal
 from sartor.data.records import Example
 from sartor.models.language_model import Completion
 
+NO_ROOM = -1
+"""For the number of an option, where the prompt leaves none for them in the model's context."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -16,8 +19,8 @@ class Prediction:
     example: Example
     completion: Completion
     likeliest: int | None = None
-    """Which of the example's options the model itself finds likeliest, from 0; None where it was
-    not asked (likeliest.py)."""
+    """Which of the example's options the model itself finds likeliest, from 0; `NO_ROOM` where
+    the prompt leaves none for them, None where it was not asked (likeliest.py)."""
 
 
 @dataclass(frozen=True, slots=True)
