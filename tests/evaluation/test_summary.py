@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sartor.data.records import Document
+from sartor.evaluation import decision_file
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.decide import decide, decided
 from sartor.evaluation.decision_file import decision_json, summary_of
 from sartor.evaluation.label_next import Unlabelled, label_next, rows_to_fill, to_fill, undecided
-from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.records import Criteria, Report, Verdict
 from sartor.evaluation.stopping import hopeless
 from sartor.evaluation.summary import Summary, summarize
 
@@ -182,6 +183,10 @@ def test_the_file_holds_the_words_first_and_gives_the_summary_back(planted: Plan
         "candidates", "subject", "mistakes", "slices", "changes", "break_even", "label_next",
     ]  # fmt: skip
     assert summary_of(told) == found
+
+
+def test_every_verdict_is_listed_where_the_keys_are() -> None:
+    assert f"verdict           {', '.join(get_args(Verdict))}" in str(decision_file.__doc__)
 
 
 def test_hopeless_on_validation_is_stopped_and_near_is_not(planted: Planted) -> None:

@@ -106,6 +106,8 @@ class Report:
     notes: dict[str, str] = field(default_factory=dict)
     """By scorer, what must be shown wherever its mean is: how far it can be trusted."""
     forgotten: Forgotten | None = None
+    leaked: str = ""
+    """Why its answers must have come from the test part; empty where nothing says so."""
 
 
 @dataclass(frozen=True, slots=True)
