@@ -215,6 +215,15 @@ def test_where_nobody_got_anything_right_the_words_say_so(planted: Planted) -> N
     assert said not in summary([planted("a", zero), planted("b", one)]).words.how_sure
 
 
+def test_what_got_nothing_right_is_not_shipped_though_it_came_first(planted: Planted) -> None:
+    zero = np.zeros(400)
+    reports = [planted("a", zero), planted("b", zero, cost=5)]
+    assert decide(reports, CRITERIA, seed=0).winner == "a"
+    said = "Nothing is fit to ship: every answer of a, which came first, scored 0."
+    assert summary(reports).words.ship == said
+    assert summary([planted("a", zero[:9]), planted("b", zero[:9])]).words.ship == said
+
+
 def test_how_many_to_label_counts_those_that_will_not_be_tested_on(planted: Planted) -> None:
     reports = [planted("a", base(15)), planted("b", noisy(base(15), -0.04), cost=5)]
     decision, ranking = decided(reports, CRITERIA, seed=0, refusals=["looked at too often"])
