@@ -47,16 +47,17 @@ def test_a_license_from_a_downloaded_readme_is_shown_and_marks_nothing(
 
 
 @pytest.mark.parametrize(
-    ("label_more", "said"),
+    ("difference", "label_more", "said"),
     [
-        (None, "The seeds differ too much for more examples to settle it: train more seeds."),
-        (1200, "About 1,200 more test examples, on other documents, would settle it."),
+        (0.0, None, "\n"),
+        (0.1, None, "The seeds differ too much for more examples to settle it: train more seeds."),
+        (0.1, 1200, "About 1,200 more test examples, on other documents, would settle it."),
     ],
 )
 def test_what_would_settle_a_comparison_is_said(
-    label_more: int | None, said: str, capsys: pytest.CaptureFixture[str]
+    difference: float, label_more: int | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_difference(
-        Difference("a", "b", "own", 0.1, -0.2, 0.4, 0.3, 40, "cannot tell", label_more, 0.03)
+        Difference("a", "b", "own", difference, -0.2, 0.4, 0.3, 40, "cannot tell", label_more, 0.03)
     )
-    assert f"cannot tell a from b. {said}" in capsys.readouterr().err
+    assert f"cannot tell a from b. {said}".replace(" \n", "\n") in capsys.readouterr().err

@@ -257,7 +257,7 @@ def print_difference(found: Difference) -> None:
         "cannot tell": f"cannot tell {found.candidate} from {found.against}",
     }[found.verdict]
     if found.verdict == "cannot tell":
-        said += f". {settled_by(found.label_more, 'it')}"
+        said = f"{said}. {settled_by(found.label_more, found.difference, 'it')}".rstrip()
     shown = console()
     shown.print(f"[bold]{escape(said)}[/bold]")
     shown.print(

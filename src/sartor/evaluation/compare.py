@@ -35,7 +35,7 @@ class Difference:
     verdict: Literal["better", "worse", "non-inferior", "cannot tell"]
     """Non-inferior: the interval lies above -margin, but not above 0."""
     label_more: int | None = None
-    """About how many more examples would settle a `cannot tell`; None where only more seeds do."""
+    """About how many more examples would settle a `cannot tell`; None where no number would."""
     margin: float = 0.0
     notes: tuple[tuple[str, str, str], ...] = ()
     """Scorer, candidates, and how far its scores of them can be trusted."""
