@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sartor.checkup import Checkup
 from sartor.cli.app import tell
-from sartor.console import Lines, console, escape
+from sartor.console import Lines, console, escape, print_checkup, print_difference
 from sartor.evaluation.compare import Difference
+from sartor.models.language_model import ModelCard
 
 HOSTILE = "a\x1b[31mb\x1b]0;title\x07c\x9b2Jd\u202ee\x08f [red]g[/red]\tend"
 SHOWN = "a\ufffd[31mb\ufffd]0;title\ufffdc\ufffd2Jd\ufffde\ufffdf [red]g[/red]"
@@ -26,11 +28,36 @@ def test_control_characters_of_answers_are_shown_and_do_nothing(
 def test_a_comparison_is_told_without_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from sartor.console import print_difference
-
     print_difference(
         Difference("a\x1b[2J", "b", "own\x07", 0.1, 0.05, 0.15, 0.01, 40, "better", None, 0.03)
     )
     said = capsys.readouterr().err
     assert "is better than b" in said
     assert not {"\x1b", "\x07"} & set(said)
+
+
+def test_a_license_from_a_downloaded_readme_is_shown_and_marks_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = ModelCard("b", "/b", "r", "Llama", 1, 512, "[/bold] mit \x1b[2J[link=http://x]y[/link]")
+    counts = dict.fromkeys(("documents", "examples", "train", "validation", "test"), 1)
+    print_checkup(Checkup("p", base, (base,), (), "[USD]", counts, 0, (), "own", 0.03, 0.1, 8, ()))
+    said = capsys.readouterr().err
+    assert "license [/bold] mit \ufffd[2J[link=http://x]y[/link]" in said
+
+
+@pytest.mark.parametrize(
+    ("difference", "label_more", "said"),
+    [
+        (0.0, None, "\n"),
+        (0.1, None, "The seeds differ too much for more examples to settle it: train more seeds."),
+        (0.1, 1200, "About 1,200 more test examples, on other documents, would settle it."),
+    ],
+)
+def test_what_would_settle_a_comparison_is_said(
+    difference: float, label_more: int | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_difference(
+        Difference("a", "b", "own", difference, -0.2, 0.4, 0.3, 40, "cannot tell", label_more, 0.03)
+    )
+    assert f"cannot tell a from b. {said}".replace(" \n", "\n") in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sartor.cli import app
-from sartor.costing import Lengths, Machine, from_numbers
-from sartor.errors import SettingError
+from sartor.costing import Lengths, Machine, from_numbers, lengths_of
+from sartor.errors import DataError, SettingError
 
 ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")
 NUMBERS = ("--prompt-tokens", "900", "--answer-tokens", "80", "--examples-count", "2000")
@@ -57,6 +57,17 @@ def test_lengths_come_from_a_file_of_examples(tmp_path: Path) -> None:
     [same] = told("--technique", "lora", "--prompt-tokens", "520", "--answer-tokens", "2",
                   "--examples-count", "12")["costed"]  # fmt: skip
     assert one["training_tokens"] == pytest.approx(same["training_tokens"], rel=0.02)
+
+
+def test_rows_with_rejected_answers_only_have_no_length(tmp_path: Path) -> None:
+    rejected = {"input": "word " * 400, "rejected": "no"}
+    rows = [{"input": "word " * 400, "output": "yes"}, *[rejected] * 3]
+    file = tmp_path / "examples.jsonl"
+    file.write_text("".join(json.dumps({"id": str(i), **row}) + "\n" for i, row in enumerate(rows)))
+    assert lengths_of("thimble", file).examples == 1
+    file.write_text(json.dumps({"id": "1", **rejected}) + "\n")
+    with pytest.raises(DataError, match="no row has an answer that is right"):
+        lengths_of("thimble", file)
 
 
 @pytest.mark.parametrize(

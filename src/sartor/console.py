@@ -30,6 +30,7 @@ from sartor.costing import Costs
 from sartor.data.cleaning import harmless
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run
+from sartor.evaluation.reasons import settled_by
 from sartor.evaluation.trust import said_of
 from sartor.models.catalogue import Memory, Shortlist
 from sartor.outcome import TO_LABEL, Outcome
@@ -74,7 +75,7 @@ class _Shown:
     def advance(self, amount: float = 1, note: str = "") -> None:
         self.progress.update(self.id, advance=amount)
         if note:
-            self.progress.update(self.id, note=note)
+            self.progress.update(self.id, note=escape(note))
 
 
 class Bars:
@@ -255,8 +256,8 @@ def print_difference(found: Difference) -> None:
         f"{found.margin:g}",
         "cannot tell": f"cannot tell {found.candidate} from {found.against}",
     }[found.verdict]
-    if found.label_more:
-        said += f"; about {found.label_more:,} more test examples would settle it"
+    if found.verdict == "cannot tell":
+        said = f"{said}. {settled_by(found.label_more, found.difference, 'it')}".rstrip()
     shown = console()
     shown.print(f"[bold]{escape(said)}[/bold]")
     shown.print(
@@ -303,7 +304,7 @@ def _per_thousand(cost: float | None) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(escape(column), overflow="fold")
     return table
 
 
@@ -317,14 +318,14 @@ def print_models(found: Shortlist, use: str, memory: Memory) -> None:
             figures.parameters(int(model.parameters)),
             f"{model.context:,}",
             f"{memory(model, use) / 1e9:.1f} GB",
-            model.license_name,
-            model.languages,
+            escape(model.license_name),
+            escape(model.languages),
         )
     shown.print(table)
     if found.left_out:
         shown.print("left out:")
     for model, reasons in found.left_out:
-        shown.print(f"  {escape(model.id)}: {'; '.join(reasons)}")
+        shown.print(f"  {escape(model.id)}: {escape('; '.join(reasons))}")
 
 
 def print_costs(found: Costs) -> None:
@@ -347,7 +348,7 @@ def print_costs(found: Costs) -> None:
             figures.seconds(one.seconds_per_answer),
             f"{one.peak_memory_bytes / 1e9:.2f} GB",
             figures.significant(one.energy_kwh, 2),
-            figures.money(one.money or None, found.currency),
+            escape(figures.money(one.money or None, found.currency)),
             escape(one.note) if one.fits else f"[red]{escape(one.why)}[/red]",
         )
     shown.print(table)
@@ -365,7 +366,7 @@ def print_checkup(found: Checkup) -> None:
             kind = f"remote, {base.remote.model} at {base.remote.endpoint}"
         shown.print(
             f"[bold]{escape(found.project)}[/bold] · base {escape(base.name)}: {escape(kind)}, "
-            f"{base.context:,} tokens of context, license {base.license or 'not stated'}"
+            f"{base.context:,} tokens of context, license {escape(base.license or 'not stated')}"
         )
     shown.print(
         f"{counts['documents']:,} documents; {counts['examples']:,} examples: {counts['train']:,} "
@@ -391,5 +392,7 @@ def print_checkup(found: Checkup) -> None:
     for said in found.not_tried:
         shown.print(escape(said))
     if found.cost:
-        shown.print(f"remote models: about {figures.money(found.cost, found.currency)} to be paid")
+        shown.print(
+            f"remote models: about {escape(figures.money(found.cost, found.currency))} to be paid"
+        )
     shown.print(f"about {figures.duration(found.seconds)} in all, at most; nothing was spent")

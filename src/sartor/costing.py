@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import ModelError, SettingError
+from sartor.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
     from sartor.data.prepare import Prepared
@@ -196,11 +196,16 @@ def _listed(cards: Mapping[str, ModelCard]) -> str:
 
 def lengths_of(base: str, file: Path) -> Lengths:
     """The mean lengths of a file of examples, in the base's tokens; where its tokenizer is not at
-    hand, at `CHARACTERS` a token."""
+    hand, at `CHARACTERS` a token. DataError where no row has an answer that is right."""
     from sartor.data.collect import collect
     from sartor.models.outline import known
 
-    found = collect(file.parent, [], [file.name]).examples
+    found = [e for e in collect(file.parent, [], [file.name]).examples if e.targets]
+    if not found:
+        raise DataError(
+            f"{file}: no row has an answer that is right, only rejected ones; how long answers are "
+            "is not known. Name a file with answers, or give --prompt-tokens and --answer-tokens."
+        )
     card, _, _ = known(base)
     prompts = [" ".join(m.content for m in e.input) for e in found]
     answers = [e.targets[0] for e in found]

@@ -7,6 +7,7 @@
     │   └── LeakError         train and test share something
     ├── ModelError            a base model that cannot be found, loaded or trusted
     │   ├── PromptTooLongError  a request that leaves no room for an answer
+    │   ├── NoLikelihoodError  a model that does not say how likely a given text is
     │   ├── RemoteError       a remote model that cannot be reached, refuses, or makes no sense
     │   │   ├── BudgetError   a request that could cost more than the budget has left
     │   │   └── RefusedError  one request that its provider does not take; others it may
@@ -48,6 +49,10 @@ class ModelError(SartorError):
 
 class PromptTooLongError(ModelError):
     """A prompt leaves no room for an answer in the model's context."""
+
+
+class NoLikelihoodError(ModelError):
+    """A model does not score given texts: it only writes."""
 
 
 class RemoteError(ModelError):

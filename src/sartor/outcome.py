@@ -7,6 +7,7 @@ candidates/<candidate>.json  releases/  ../report.html
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,11 +15,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from sartor import tested
+from sartor import progress, tested
 from sartor.data import prepared_files
 from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
-from sartor.errors import ModelError, ProjectError
+from sartor.errors import ModelError, ProjectError, ServingError
 from sartor.evaluation import history, report
 from sartor.evaluation.decision_file import summary_of
 from sartor.evaluation.label_next import Unlabelled, to_fill
@@ -126,10 +127,19 @@ def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
     """Documents of the project, and what the server was asked, without what is labelled already."""
     training = prepared.split.training
     everything = (*training.train, *training.validation, *prepared.split.test)
-    log = read_interactions(workspace.root / "interactions.sqlite")
-    requests = tuple((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
     labelled = frozenset(example.input[-1].content for example in everything)
-    return Unlabelled(training.documents, requests[-MOST_REQUESTS:], labelled)
+    return Unlabelled(training.documents, _requests(workspace), labelled)
+
+
+def _requests(workspace: Workspace) -> tuple[tuple[str, str], ...]:
+    """By id, the newest that the server was asked; none, and why, where its log cannot be read."""
+    log = read_interactions(workspace.root / "interactions.sqlite")
+    single = ((one.id, one.input[-1].content) for one in log if len(one.input) == 1)
+    try:
+        return tuple(deque(single, maxlen=MOST_REQUESTS))
+    except ServingError as error:  # the decision needs no log
+        progress.say(f"what the server was asked is not among what to label next: {error}")
+        return ()
 
 
 def _labelled_for_one(prepared: Prepared) -> float:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from sartor import __version__
-from sartor.asked_later import Later, Memory
+from sartor.answering_memory import Memory
 from sartor.crossing import Crossed
 from sartor.customized import RECORD, keep, located, paid_before, refuse_broken, source_digest
 from sartor.data.files import digest, read_json
@@ -40,6 +41,7 @@ from sartor.models.named import card_named, paid_so_far
 from sartor.progress import say
 from sartor.project import Candidate, Cost
 from sartor.settings import settings_of
+from sartor.techniques.asked import Later
 from sartor.techniques.drawn import layers
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.registry import build, spelled_out
@@ -221,7 +223,7 @@ class Trial:
         key = digest(made.digest, asked.sampling, [(e.id, e.input) for e in examples])
         name = f"{self.candidate.name}-{key[:12]}"
         folder = workspace.folder("answers", name)
-        model = Later(self.technique, made, workspace.project)
+        model = Later(partial(self.technique.load, located(made, workspace.project)))
         with Memory(folder / "measured.json", model) as memory:
             validation, test = split.training.validation, split.test
             held = self._ask(model, validation, asked, folder / "validation.jsonl", made)

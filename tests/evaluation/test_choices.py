@@ -10,7 +10,7 @@ from tests import tiny_models
 
 from sartor.data.example_rows import BadRow, example
 from sartor.data.records import Conversation, Example, Message
-from sartor.errors import SettingError
+from sartor.errors import ModelError, SettingError
 from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.records import Prediction
 from sartor.evaluation.scorers.registry import load_scorer
@@ -107,6 +107,25 @@ def test_a_model_that_scores_no_texts_has_no_such_score(
     [told] = Noted.told
     assert told.startswith("x: choice_likelihood: ")
     assert load_scorer("choice_likelihood").score([found]) == []
+
+
+def test_a_prompt_that_leaves_no_room_for_the_options_is_wrong_and_not_left_out(
+    model: LocalModel, tmp_path: Path
+) -> None:
+    request = "Which color? " + "lamp " * model.card.context
+    found = chosen(model, asked("", "red", COLORS, request), tmp_path)
+    [score] = load_scorer("choice_likelihood").score([found])
+    assert (score.value, score.explanation) == (0.0, "no room")
+    assert chosen(model, asked("", "red", COLORS, request), tmp_path) == found  # as it was kept
+
+
+def test_a_model_that_cannot_be_loaded_is_no_model_that_scores_no_texts(tmp_path: Path) -> None:
+    def gone() -> Any:
+        raise ModelError("the weights are gone")
+
+    scorers = [load_scorer("choice_likelihood")]
+    with pytest.raises(ModelError, match="the weights are gone"):
+        with_likeliest([asked("", "red", COLORS)], scorers, gone, tmp_path, "x")
 
 
 def test_no_option_is_asked_for_where_none_is_right(model: LocalModel, tmp_path: Path) -> None:

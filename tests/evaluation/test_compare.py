@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -90,3 +92,13 @@ def test_a_best_that_is_hardly_ever_right_is_not_met_by_one_that_never_is() -> N
     never = Paired((0.0,) * 20, (*(0.1,) * 4, *(0.0,) * 16))
     assert never.interval().low < -0.1
     assert Paired((0.25,) * 20, (0.25,) * 20).interval().low < -0.1
+
+
+def test_a_program_is_told_how_far_the_scores_can_be_trusted(planted: Planted) -> None:
+    doubted = replace(planted("a", [0.5] * 30), notes={"planted": "unvalidated", "own": "x"})
+    told = compare(doubted, planted("b", [0.5] * 30), "planted", 0.01, 0).told()
+    assert told["notes"] == [{"candidates": "a", "note": "unvalidated"}]
+    assert (told["a"], told["b"], told["scorer"], told["margin"]) == ("a", "b", "planted", 0.01)
+    assert (told["verdict"], told["label_more"]) == ("cannot tell", told["label_more"])
+    assert told["label_more"] > 0
+    json.dumps(told)

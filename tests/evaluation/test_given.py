@@ -75,10 +75,20 @@ def test_a_candidate_of_unknown_cost_is_never_called_the_cheapest() -> None:
     assert "cost an answer: not known, and the limit is 1" in limited.reason
 
 
-def test_a_name_in_another_case_is_the_same_candidate(tmp_path: Path) -> None:
-    keep(tmp_path, Given("Clerk", {"e0": "0"}))
+def test_answers_are_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tmp_path, Given("clerk", {"e0": "0"}))
     keep(tmp_path, Given("clerk", {"e0": "1"}))
     assert [(one.name, one.outputs) for one in kept(tmp_path)] == [("clerk", {"e0": "1"})]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        keep(tmp_path, Given("clerk", {"e0": "2"}))
+    assert [one.outputs for one in kept(tmp_path)] == [{"e0": "1"}]
 
 
 def test_a_name_that_differs_in_capitals_only_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests import tiny_models
 
 from sartor.data.records import Example, Message
-from sartor.errors import ModelError, SettingError
+from sartor.errors import NoLikelihoodError, SettingError
 from sartor.evaluation.criteria import fault
 from sartor.evaluation.forgetting import Gate, by_likelihood, read_questions, told
 from sartor.evaluation.records import Criteria, Forgotten, Prediction, Report
@@ -73,7 +73,7 @@ def test_what_has_no_room_has_no_likelihood(model: LocalModel) -> None:
 
 
 def test_a_model_that_cannot_score_texts_says_so() -> None:
-    with pytest.raises(ModelError, match="does not score given texts"):
+    with pytest.raises(NoLikelihoodError, match="does not score given texts"):
         log_likelihoods(ScriptedModel(lambda _: "x"), [ASKED], [("a",)])
 
 

@@ -14,8 +14,9 @@ import pytest
 from benchmarks import decisions
 
 from sartor.data.records import Conversation, Document, Example, Message, Split, TrainingData
+from sartor.evaluation.criteria import fault
 from sartor.evaluation.decide import decide
-from sartor.evaluation.leaked import LEAK, marked
+from sartor.evaluation.leaked import marked
 from sartor.evaluation.records import Criteria, Measured, Prediction, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorers.place import Place
@@ -97,12 +98,18 @@ def test_a_candidate_that_learned_the_test_part_is_found_out_and_does_not_win(sh
         leaked = answered("leaked", "given", split, slipped(draw, share))
         honest = answered("honest", "given", split, own_words(draw))
         reports = marked([ours, leaked, honest], split)
-        assert [LEAK in one.notes for one in reports] == [False, True, False]
+        assert [bool(one.leaked) for one in reports] == [False, True, False]
         decision = decide(reports, Criteria("token_f1", 0.03), seed=0)
         verdicts = {row.candidate: row for row in decision.comparisons}
         assert verdicts["leaked"].verdict == "refused"
         assert "it has seen the test part" in verdicts["leaked"].reason
         assert decision.winner != "leaked"
+
+
+def test_a_scorer_of_ones_own_that_is_called_leak_refuses_nobody() -> None:
+    split = world(random.Random(0))
+    ours = replace(answered("a", "x", split, lambda _: "no"), notes={"leak": "counts drips"})
+    assert fault(ours, Criteria("token_f1", 0.03)) == ""
 
 
 def test_words_that_anybody_could_have_are_no_leak() -> None:
@@ -116,7 +123,7 @@ def test_words_that_anybody_could_have_are_no_leak() -> None:
         told = replace(split, test=tuple(test), training=training)
         given = answered("given", "given", told, lambda e: e.targets[0])
         ours = answered("zero-shot", "zero-shot", told, lambda e: "no")
-        return LEAK in marked([ours, *others, given], told)[-1].notes
+        return bool(marked([ours, *others, given], told)[-1].leaked)
 
     test, training = list(split.test), split.training
     assert is_marked(test, training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,9 +43,18 @@ def small() -> Report:
 
 
 def test_it_is_read_back_the_same(tmp_path: Path) -> None:
-    made = small()
+    made = replace(small(), leaked="it has seen the test part")
     save(made, tmp_path / "reports" / "rag.json")
     assert load(tmp_path / "reports" / "rag.json") == made
+
+
+def test_a_report_of_before_leaks_were_told_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rag.json"
+    save(small(), path)
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    del saved["leaked"]
+    path.write_text(json.dumps(saved))
+    assert load(path) == small()
 
 
 def test_its_keys_are_the_documented_ones(tmp_path: Path) -> None:
@@ -52,7 +62,7 @@ def test_its_keys_are_the_documented_ones(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "rag.json").read_text(encoding="utf-8"))
     assert list(saved) == [
         "format", "candidate", "measured", "estimates", "slices", "predictions", "notes",
-        "forgotten",
+        "forgotten", "leaked",
     ]  # fmt: skip
     row = saved["predictions"][3]
     assert row["id"] == "e3"

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sartor.data.records import Document
+from sartor.evaluation import decision_file
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.decide import decide, decided
 from sartor.evaluation.decision_file import decision_json, summary_of
 from sartor.evaluation.label_next import Unlabelled, label_next, rows_to_fill, to_fill, undecided
-from sartor.evaluation.records import Criteria, Report
+from sartor.evaluation.records import Criteria, Report, Verdict
 from sartor.evaluation.stopping import hopeless
 from sartor.evaluation.summary import Summary, summarize
 
@@ -184,6 +185,10 @@ def test_the_file_holds_the_words_first_and_gives_the_summary_back(planted: Plan
     assert summary_of(told) == found
 
 
+def test_every_verdict_is_listed_where_the_keys_are() -> None:
+    assert f"verdict           {', '.join(get_args(Verdict))}" in str(decision_file.__doc__)
+
+
 def test_hopeless_on_validation_is_stopped_and_near_is_not(planted: Planted) -> None:
     best = planted("best", base())
     far = hopeless(planted("far", noisy(base(), -0.3)), [best], "planted", 0.05, 0)
@@ -208,6 +213,15 @@ def test_where_nobody_got_anything_right_the_words_say_so(planted: Planted) -> N
     said = "Every answer of every candidate scored 0 by planted: nothing here is fit to ship."
     assert said in summary([planted("a", zero), planted("b", zero)]).words.how_sure
     assert said not in summary([planted("a", zero), planted("b", one)]).words.how_sure
+
+
+def test_what_got_nothing_right_is_not_shipped_though_it_came_first(planted: Planted) -> None:
+    zero = np.zeros(400)
+    reports = [planted("a", zero), planted("b", zero, cost=5)]
+    assert decide(reports, CRITERIA, seed=0).winner == "a"
+    said = "Nothing is fit to ship: every answer of a, which came first, scored 0."
+    assert summary(reports).words.ship == said
+    assert summary([planted("a", zero[:9]), planted("b", zero[:9])]).words.ship == said
 
 
 def test_how_many_to_label_counts_those_that_will_not_be_tested_on(planted: Planted) -> None:

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tests.journey.small_shop import Sartor, set_config
 
-KEYS = ["a", "b", "n", "difference", "low", "high", "p", "verdict"]
+from sartor.evaluation import decision_file
+
+KEYS = [
+    "a", "b", "n", "difference", "low", "high", "p", "verdict", "label_more", "scorer", "margin",
+    "notes",
+]  # fmt: skip
+
+
+def listed_keys() -> tuple[set[str], set[str]]:
+    """As decision_file.py lists them: of the file, and of a candidate in it."""
+    lines = str(decision_file.__doc__).strip().split("\n")[2:]
+    keys = [(line[0] == " ", re.split(" {2,}", line.strip())[0].split(", ")) for line in lines]
+    of_file, of_candidate = (
+        {key for inner, named in keys for key in named if inner is inside}
+        for inside in (False, True)
+    )
+    return of_file, of_candidate
 
 
 def test_answers_made_elsewhere_are_one_more_candidate(shop: Path, sartor: Sartor) -> None:
@@ -25,14 +42,18 @@ def test_answers_made_elsewhere_are_one_more_candidate(shop: Path, sartor: Sarto
     answers.write_text("\n".join(rows) + "\n")
     asked_at = {path: path.stat().st_mtime_ns for path in shop.glob(".sartor/answers/*/*.jsonl")}
 
+    (shop / ".sartor/interactions.sqlite").write_text("no database, " * 100)
     given = sartor("evaluate", where, "--predictions", str(answers), "--name", "clerk", "--json")
     assert given.returncode == 0, given.stderr
+    assert "interactions.sqlite is not a log of interactions that can be read" in given.stderr
     decision = json.loads(given.stdout)
     rows_by_name = {row["name"]: row for row in decision["candidates"]}
     assert rows_by_name["clerk"]["estimate"]["mean"] == 1
     assert rows_by_name["clerk"]["cost_per_answer"] is None
     assert decision["winner"] == "clerk"
     assert decision["looks"] == 2  # the run, and this
+    written = json.loads((shop / ".sartor/decision.json").read_text())
+    assert listed_keys() == (set(written), set(written["candidates"][0]))
     assert "clerk" in (shop / "report.html").read_text()
     assert asked_at == {path: path.stat().st_mtime_ns for path in asked_at}
 

@@ -32,6 +32,7 @@ from sartor.studio.page import Counts, ReportPage, Trace, render
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 NAN = float("nan")
+NOTHING_RIGHT = {"exact_match": Estimate(0.0, 0.0, 0.02, 200)}
 
 
 def example(number: int, question: str = "", tag: str = "price") -> Example:
@@ -363,3 +364,13 @@ def test_counts_seed_and_versions_are_told() -> None:
     for words in ("1,480", "3,120", "12 email", "2.13.0", "abc123", "sartor run shop", "Seed 7"):
         assert words in told
     assert "scorer = &#34;exact_match&#34;" in told
+
+
+def test_what_got_nothing_right_is_not_shipped_though_it_came_first() -> None:
+    reports = [replace(report(name, 0.0), estimates=NOTHING_RIGHT) for name in ("rag", "lora")]
+    html = render(page(decided("rag", "rag", against("lora", "non-inferior")), *reports))
+    told = text_of(html)
+    assert "Ship" not in told
+    assert "Nothing is fit to ship: every answer of rag, which came first, scored 0." in told
+    assert "Came first, with nothing right" in told
+    assert re.search(r"<h1[^>]*>Nothing is fit to ship\.</h1>", html)

@@ -32,19 +32,7 @@ def compare(
 
     found = Project.open(folder).compare(a, b, scorer, margin)
     print_difference(found)
-    print_json(
-        as_json,
-        {
-            "a": found.candidate,
-            "b": found.against,
-            "n": found.n,
-            "difference": found.difference,
-            "low": found.low,
-            "high": found.high,
-            "p": found.p,
-            "verdict": found.verdict,
-        },
-    )
+    print_json(as_json, found.told())
 
 
 @app.command()

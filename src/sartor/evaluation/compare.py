@@ -7,7 +7,7 @@ corrected for many.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sartor.errors import DataError
 from sartor.evaluation.estimate import group_of
@@ -35,10 +35,19 @@ class Difference:
     verdict: Literal["better", "worse", "non-inferior", "cannot tell"]
     """Non-inferior: the interval lies above -margin, but not above 0."""
     label_more: int | None = None
-    """About how many more examples would settle a `cannot tell`."""
+    """About how many more examples would settle a `cannot tell`; None where no number would."""
     margin: float = 0.0
     notes: tuple[tuple[str, str, str], ...] = ()
     """Scorer, candidates, and how far its scores of them can be trusted."""
+
+    def told(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        named = {"a": self.candidate, "b": self.against}
+        numbers = ("n", "difference", "low", "high", "p", "verdict")
+        others = ("label_more", "scorer", "margin")
+        notes = [{"candidates": names, "note": note} for _, names, note in self.notes]
+        values = {name: getattr(self, name) for name in (*numbers, *others)}
+        return {**named, **values, "notes": notes}
 
 
 def compare(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sartor.evaluation.leaked import LEAK
 from sartor.evaluation.records import Criteria, Report
 
 GIGABYTE = 10**9
@@ -27,8 +26,8 @@ def _faults(report: Report, criteria: Criteria) -> Iterator[str]:
             f"general ability fell by {lost.loss:.3f} ({lost.low:.3f} to {lost.high:.3f}), above "
             f"the limit of {lost.limit:g}"
         )
-    if LEAK in report.notes:
-        yield report.notes[LEAK]
+    if report.leaked:
+        yield report.leaked
     memory = measured.peak_memory_bytes / GIGABYTE
     for what, value, limit in (
         ("seconds an answer", measured.seconds_per_answer, criteria.max_seconds),

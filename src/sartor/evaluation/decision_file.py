@@ -11,11 +11,13 @@ candidates            a list, in the order of the reports:
     estimate          mean, low, high (95 %); null when the scorer does not apply
     cost_per_answer, seconds_per_answer
     trainable_parameters, training_seconds, peak_memory_bytes
-    verdict           winner, best, non-inferior, worse, cannot tell, refused
+    verdict           winner, best, non-inferior, worse, cannot tell, refused, stopped
     difference, low, high   from the best; the interval is Holm-corrected
     p                 Holm-adjusted
     reason            one sentence
     label_more        test examples that would settle "cannot tell"; else null
+    note              what must be known of the deciding score to trust it; else empty
+looks                 runs that were decided on this test part (outcome.py adds it)
 not_tried             a list of candidates that were passed over: name, why (outcome.py adds it)
 subject               whose mistakes and slices follow: the winner, else the best
 mistakes              its ten worst answers: id, input, target, output, score, explanation

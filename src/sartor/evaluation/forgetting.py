@@ -20,7 +20,7 @@ from sartor.data.records import Message
 from sartor.errors import SettingError
 from sartor.evaluation.paired import pair
 from sartor.evaluation.records import Forgotten
-from sartor.models.likelihood import log_likelihoods
+from sartor.models.likelihood import likeliest, log_likelihoods
 
 Results = dict[str, float]
 """By question (`task/number`), how well it was answered: 0 to 1."""
@@ -99,12 +99,10 @@ def by_likelihood(model: Any, questions: Sequence[Question]) -> Results:
     """1 for each question whose right option is the likeliest; one without room is wrong."""
     asked = [(Message("user", question.text),) for question in questions]
     found = log_likelihoods(model, asked, [question.choices for question in questions])
-    right: Results = {}
-    for question, options in zip(questions, found, strict=True):
-        means = [o.total / o.tokens if o else float("-inf") for o in options]
-        best = max(range(len(means)), key=means.__getitem__)
-        right[question.id] = float(best == question.answer and options[best] is not None)
-    return right
+    return {
+        question.id: float(likeliest(options) == question.answer)
+        for question, options in zip(questions, found, strict=True)
+    }
 
 
 def read_questions(path: Path) -> list[Question]:

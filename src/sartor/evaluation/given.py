@@ -144,10 +144,7 @@ def _shown(value: object) -> str:
 
 
 def keep(folder: Path, given: Given) -> None:
-    """Keep it among the project's candidates; one of that name, in any case, is replaced."""
-    for path in folder.glob("*.json"):
-        if path.stem.lower() == given.name.lower():
-            path.unlink()
+    """Keep it among the project's candidates; one of that name is replaced, whole or not at all."""
     write_json(folder / f"{given.name}.json", given)
 
 

@@ -18,8 +18,6 @@ from sartor.evaluation.given import is_given
 from sartor.evaluation.records import Prediction, Report
 from sartor.evaluation.scorers.wording import words
 
-LEAK = "leak"
-"""The note of a report by which criteria.py refuses it."""
 RUN = 4
 """Words in a row: shorter runs come twice by chance."""
 ANY = "*"
@@ -59,7 +57,7 @@ def _noted(report: Report, copied: int, of: int, usual: int) -> Report:
         f"{copied:,} of its {of:,} longer answers repeat a right answer word for word that stands "
         "neither in the training rows nor in the documents: it has seen the test part"
     )
-    return replace(report, notes={**report.notes, LEAK: said})
+    return replace(report, leaked=said)
 
 
 def _copied(predictions: Sequence[Prediction], own: Mapping[str, Sequence[Runs]]) -> int:

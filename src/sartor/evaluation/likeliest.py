@@ -17,12 +17,12 @@ from typing import Any
 from sartor import progress
 from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation
-from sartor.errors import ModelError, PromptTooLongError
-from sartor.evaluation.records import Prediction
+from sartor.errors import NoLikelihoodError, PromptTooLongError
+from sartor.evaluation.records import NO_ROOM, Prediction
 from sartor.evaluation.scorer import Choosing, Scorer
 from sartor.evaluation.scorers.own import blamed_on, is_own
 from sartor.models.language_model import Completion, Sampling
-from sartor.models.likelihood import log_likelihoods
+from sartor.models.likelihood import likeliest, log_likelihoods
 
 
 def with_likeliest(
@@ -49,17 +49,21 @@ def with_likeliest(
     if not path.is_file():
         try:
             write_json(path, _choices(predictions, options, load(), what))
-        except ModelError as error:
+        except NoLikelihoodError as error:
             progress.say(f"{what}: {choosing.name}: {error}")
             return list(predictions)
     found = read_json(path, dict[str, int])
-    return [replace(p, likeliest=found.get(p.example.id)) for p in predictions]
+    return [
+        replace(p, likeliest=found.get(p.example.id, NO_ROOM) if p.example.id in options else None)
+        for p in predictions
+    ]
 
 
 def _choices(
     predictions: Sequence[Prediction], options: dict[str, tuple[str, ...]], model: Any, what: str
 ) -> dict[str, int]:
-    """By example id the number of the option; those whose prompt leaves no room are left out."""
+    """By example id the number of the option, or `NO_ROOM`: that the prompt is too long is the
+    candidate's own doing, and is counted against it."""
     core = model
     while hasattr(core, "inner"):
         core = core.inner
@@ -74,7 +78,7 @@ def _choices(
                 [made] = stack.generate([prediction.example.input], Sampling())
                 found[prediction.example.id] = int(made.text)
             except PromptTooLongError:
-                pass  # it counts as unanswered
+                found[prediction.example.id] = NO_ROOM
             task.advance(1)
     return found
 
@@ -96,14 +100,12 @@ class _Chooser:
         found = log_likelihoods(self._core, asked, [self.options] * len(asked))
         answers = []
         for likelihoods in found:
-            known = {place: one for place, one in enumerate(likelihoods) if one is not None}
-            if len(known) < len(self.options):
+            if None in likelihoods:
                 raise PromptTooLongError(
                     "the prompt leaves no room for its options in the model's context; use fewer "
                     "passages or examples, or a base with a longer context"
                 )
-            best = max(known, key=lambda place: known[place].total / known[place].tokens)
-            answers.append(Completion(str(best), "stop", 0, 0, 0.0))
+            answers.append(Completion(str(likeliest(likelihoods)), "stop", 0, 0, 0.0))
         return answers
 
 

@@ -95,12 +95,17 @@ def _doubtful(decision: Decision) -> list[Comparison]:
 
 
 def _label_more(row: Comparison, name: bool = False) -> str:
-    what = row.candidate if name else "it"
-    if row.label_more is None and row.difference:
-        return f"The seeds differ too much for more examples to settle {what}: train more seeds."
-    if row.label_more is None:
+    return settled_by(row.label_more, row.difference, row.candidate if name else "it")
+
+
+def settled_by(label_more: int | None, difference: float, what: str) -> str:
+    """What would settle a "cannot tell": so many more test examples, or else more seeds; empty
+    where neither would, since there is no difference to show."""
+    if label_more is None and not difference:
         return ""
-    return f"About {row.label_more:,} more test examples, on other documents, would settle {what}."
+    if label_more is None:
+        return f"The seeds differ too much for more examples to settle {what}: train more seeds."
+    return f"About {label_more:,} more test examples, on other documents, would settle {what}."
 
 
 def _distance(found: Comparison) -> str:

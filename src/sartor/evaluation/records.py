@@ -8,6 +8,9 @@ from typing import Literal
 from sartor.data.records import Example
 from sartor.models.language_model import Completion
 
+NO_ROOM = -1
+"""For the number of an option, where the prompt leaves none for them in the model's context."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -16,8 +19,8 @@ class Prediction:
     example: Example
     completion: Completion
     likeliest: int | None = None
-    """Which of the example's options the model itself finds likeliest, from 0; None where it was
-    not asked (likeliest.py)."""
+    """Which of the example's options the model itself finds likeliest, from 0; `NO_ROOM` where
+    the prompt leaves none for them, None where it was not asked (likeliest.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Report:
     notes: dict[str, str] = field(default_factory=dict)
     """By scorer, what must be shown wherever its mean is: how far it can be trusted."""
     forgotten: Forgotten | None = None
+    leaked: str = ""
+    """Why its answers must have come from the test part; empty where nothing says so."""
 
 
 @dataclass(frozen=True, slots=True)

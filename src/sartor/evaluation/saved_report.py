@@ -72,6 +72,7 @@ class SavedReport:
     predictions: tuple[SavedPrediction, ...]
     notes: dict[str, str] = field(default_factory=dict)
     forgotten: Forgotten | None = None
+    leaked: str = ""
 
 
 def save(report: Report, path: Path) -> None:
@@ -88,6 +89,7 @@ def save(report: Report, path: Path) -> None:
         ),
         notes=report.notes,
         forgotten=report.forgotten,
+        leaked=report.leaked,
     )
     write_json(path, saved)
 
@@ -113,6 +115,7 @@ def load(path: Path) -> Report:
         by_seed=_by_seed(saved.predictions),
         notes=saved.notes,
         forgotten=saved.forgotten,
+        leaked=saved.leaked,
     )
 
 

@@ -18,7 +18,7 @@ from sartor.evaluation.mistakes import Mistake, mistakes, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
-from sartor.evaluation.trust import doubt
+from sartor.evaluation.trust import doubt, got_nothing_right
 
 NEXT_TO_NOTHING = 0.001
 """Of a cost: a share that is not worth a number."""
@@ -73,7 +73,9 @@ def summarize(
     found = changes(decision, ranking, reports, currency) if reports else ()
     evens = break_evens(reports)
     words = Words(
-        ship=headline(decision, labelled_for_one),
+        ship=nothing_fit(str(decision.winner))
+        if decision.winner and got_nothing_right(subject, scorer)
+        else headline(decision, labelled_for_one),
         why=decision.reason,
         how_sure=" ".join(filter(None, (_how_sure(decision, subject), doubt(reports, scorer)))),
         costs=" ".join(_costs(decision, subject, currency, evens)),
@@ -91,6 +93,11 @@ def open_rivals(decision: Decision) -> tuple[Comparison, ...]:
         return ()
     rows = [row for row in decision.comparisons if row.verdict == "cannot tell"]
     return tuple(sorted(rows, key=lambda row: (row.label_more is None, row.label_more or 0)))
+
+
+def nothing_fit(winner: str) -> str:
+    """In place of what to ship, where the one that came first got nothing right."""
+    return f"Nothing is fit to ship: every answer of {winner}, which came first, scored 0."
 
 
 def headline(decision: Decision, labelled_for_one: float = 1.0) -> str:

@@ -19,6 +19,12 @@ def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
     return [(scorer, ", ".join(names), note) for (scorer, note), names in sorted(said.items())]
 
 
+def got_nothing_right(report: Report | None, scorer: str) -> bool:
+    """Whether it was scored, and every answer got 0: whoever came first with that is not fit."""
+    found = report.estimates.get(scorer) if report else None
+    return found is not None and found.mean == 0
+
+
 def doubt(reports: Sequence[Report], scorer: str) -> str:
     """What to say beside a verdict whose scores say little; empty for any other."""
     if any(report.notes.get(scorer, "").startswith(UNVALIDATED) for report in reports):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sartor.data.records import Conversation
-from sartor.errors import ModelError
+from sartor.errors import NoLikelihoodError
 from sartor.models import chat
 
 if TYPE_CHECKING:
@@ -48,17 +48,23 @@ def log_likelihoods(
 ) -> list[list[LogLikelihood | None]]:
     """For each conversation that of each of its continuations; None where it has no room.
 
-    Raises ModelError for a model that scores no given texts (a remote one, a wrapped one that does
-    not say how).
+    Raises NoLikelihoodError for a model that scores no given texts (a remote one, a wrapped one
+    that does not say how).
     """
     if isinstance(model, ScoringLanguageModel):
         return model.log_likelihoods(conversations, continuations)
     if not all(hasattr(model, part) for part in ("network", "tokenizer", "card")):
-        raise ModelError(
+        raise NoLikelihoodError(
             f"{type(model).__name__} does not score given texts; expected a local model, or one "
             "with a method `log_likelihoods`. Take a local base, or choose by generation."
         )
     return _by_network(model, conversations, continuations)
+
+
+def likeliest(options: Sequence[LogLikelihood | None]) -> int | None:
+    """The place of the best by mean log probability of its tokens; None where none has room."""
+    means = {place: one.total / one.tokens for place, one in enumerate(options) if one}
+    return max(means, key=means.__getitem__, default=None)
 
 
 def _by_network(

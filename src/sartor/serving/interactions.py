@@ -148,7 +148,7 @@ def _select(path: Path, condition: str, value: str) -> Iterator[Interaction]:
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             for row in connection.execute(query, (value,)):
                 yield _from_row(row)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise ServingError(
             f"{path} is not a log of interactions that can be read ({error}). "
             "Move it away; the server starts a new one."

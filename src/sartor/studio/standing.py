@@ -38,6 +38,8 @@ class Standing:
     @property
     def words(self) -> str:
         """The verdict in words."""
+        if self.verdict == "winner" and self.estimate and self.estimate.mean == 0:
+            return "Came first, with nothing right"
         return "Leads so far" if self.leads else WORDS[self.verdict]
 
 

@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 
 from sartor.evaluation.cost import price_of
 from sartor.evaluation.records import Comparison, Decision
-from sartor.evaluation.summary import open_rivals
+from sartor.evaluation.summary import nothing_fit, open_rivals
+from sartor.evaluation.trust import got_nothing_right
 from sartor.studio import figures
 from sartor.studio.standing import Standing, subject
 
@@ -47,6 +48,9 @@ def finding(decision: Decision, rows: Sequence[Standing], currency: str) -> Find
     if decision.winner is not None:
         winner = next(row for row in rows if row.name == decision.winner)
         sentences = tuple(_why_ship(decision, winner, rows, currency))
+        if got_nothing_right(winner.report, decision.criteria.scorer):
+            told = (_say(nothing_fit("{}"), winner.name), *sentences)
+            return Finding("none", Markup("Nothing is fit to ship."), told, facts)
         if rivals := open_rivals(decision):
             names = [row.candidate for row in rivals]
             told = (sentences[0], *_why_open(winner.name, rivals), *sentences[1:])

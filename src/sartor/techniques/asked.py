@@ -90,6 +90,10 @@ class Later:
     def model(self) -> LanguageModel:
         return self._load()
 
+    @property
+    def is_loaded(self) -> bool:
+        return "model" in vars(self)
+
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:

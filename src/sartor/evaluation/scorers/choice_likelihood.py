@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from sartor.data.records import Example
-from sartor.evaluation.records import Prediction, Score
+from sartor.evaluation.records import NO_ROOM, Prediction, Score
 from sartor.evaluation.scorers.choice import options_of, right_options
 
 
@@ -30,11 +30,17 @@ class ChoiceLikelihood:
         return example.choices or tuple(options)
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
-        """Of examples of which a target is an option, where the model could be asked."""
-        found = []
-        for prediction in predictions:
-            if prediction.likeliest is not None:
-                letter = list(options_of(prediction.example))[prediction.likeliest]
-                right = float(letter in right_options(prediction.example))
-                found.append(Score(prediction.example.id, self.name, right, f"chose {letter}"))
-        return found
+        """Of examples of which a target is an option, where the model could be asked; 0 where the
+        prompt leaves no room for the options."""
+        return [
+            self._score(prediction.example, prediction.likeliest)
+            for prediction in predictions
+            if prediction.likeliest is not None
+        ]
+
+    def _score(self, example: Example, likeliest: int) -> Score:
+        if likeliest == NO_ROOM:
+            return Score(example.id, self.name, 0.0, "no room")
+        letter = list(options_of(example))[likeliest]
+        right = float(letter in right_options(example))
+        return Score(example.id, self.name, right, f"chose {letter}")
