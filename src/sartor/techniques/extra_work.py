@@ -24,7 +24,7 @@ from sartor.techniques.optimized_prompt import BOOTSTRAPPED, FIRST
 from sartor.techniques.wrapping import innermost
 from sartor.training.corpus import HELD as HELD_DOCUMENTS
 from sartor.training.corpus import WATCHED
-from sartor.training.preferences import HELD, pairs_of
+from sartor.training.judged import HELD, pairs_of
 from sartor.training.settings import TrainingSettings
 
 SAMPLE = 100
