@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sartor.errors import DataError
+from sartor.errors import DataError, DiskError
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise DataError(
+        raise DiskError(
             f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights."
         ) from error
     finally:

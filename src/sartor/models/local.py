@@ -29,6 +29,8 @@ HASHED_WHOLE = 1 << 30
 """Bytes; of larger weight files only header, size and time of change go into the revision."""
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many shapes oneDNN, and torch above it, keep."""
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
+"""What a model is made of beside its weights: configuration, tokenizer, and code of its own."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DEFAULT_CONTEXT = 2048
 """Tokens, for configurations that do not say."""
@@ -107,7 +109,7 @@ def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
         folder = snapshot_download(
             repository,
             revision=revision or None,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"],
+            allow_patterns=["*.safetensors", *BESIDE],
         )
     except Exception as error:
         raise ModelError(
@@ -138,7 +140,7 @@ def _reason(error: Exception) -> str:
 
 def _revision(path: Path, weights: list[Path]) -> str:
     total = hashlib.sha256()
-    small = [*sorted(path.glob("*.json")), *sorted(path.glob("*.jinja"))]
+    small = [file for kind in BESIDE for file in sorted(path.glob(kind))]
     for file in [*small, *weights]:
         stat = file.stat()
         if stat.st_size <= HASHED_WHOLE:
