@@ -64,6 +64,15 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's bytes, which are not held at once; empty where it is not
+    there."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write atomically and durably; makes the folder."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -24,7 +24,7 @@ from sartor.techniques.arithmetic import BESIDE, at_once, held_bytes, peak_bytes
 from sartor.techniques.copies import ASKED, COUNTED
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.fitting import AGAIN, checkpointed, is_quantized, nearest
+from sartor.techniques.fitting import AGAIN, by_its_name, checkpointed, is_quantized, nearest
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
@@ -107,7 +107,7 @@ def estimated(
     stage = text.stage()
     read = of_texts(text, card, data, tokenizer)
     first = one(stage, read, Drawn(stage, card, data, tokenizer), 0)
-    return _joined(replace(first, why=_by_its_name(first.why, text.name, stage.name)), found)
+    return _joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +156,6 @@ def _scoring_everything(
         seconds_a_token=seen.seconds_a_token * part,
         seconds_a_look=seen.seconds_a_look * part,
         customizing_bytes=seen.customizing_bytes + more,
-    )
-
-
-def _by_its_name(why: str, name: str, stage: str) -> str:
-    """What would fit, by the settings of the technique that reads documents."""
-    if "quantize" in why:  # which it has not
-        return f"{why.partition('. ')[0]}. Choose a smaller base."
-    why = why.replace(f"'lora' in place of {stage!r}", '`trained = "lora"`')
-    return why.replace(f"[techniques.{stage}]", f"[techniques.{name}]").replace(
-        "[techniques.lora]", f"[techniques.{name}]"
     )
 
 

@@ -111,7 +111,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         )  # fmt: skip
 
     around = Around(
-        card, data, drawn, tokenizer, options, plan,
+        card, data, drawn, tokenizer, options, one_rate(technique), plan,
         lambda other: workload(other, card, data, tokenizer),
     )  # fmt: skip
     if options is not None:
