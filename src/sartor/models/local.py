@@ -248,7 +248,9 @@ def load_tokenizer(card: ModelCard) -> Any:
         return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ModelError(
-            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: {_reason(error)}"
+            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
+            f"{_reason(error).rstrip('.')}. Expected files that transformers reads, such as "
+            "tokenizer.json: copy or download the base again, whole."
         ) from error
 
 
@@ -281,7 +283,8 @@ def load_network(
     except Exception as error:  # transformers and safetensors raise many kinds
         raise ModelError(
             f"base {card.name!r}: transformers could not load a causal language model from "
-            f"{card.path}: {_reason(error)}"
+            f"{card.path}: {_reason(error).rstrip('.')}. Copy or download it again, whole, or give "
+            "a base that writes text token by token, such as Llama, Qwen, Mistral, Gemma or GPT-2."
         ) from error
     _refuse_unfit(card, network, sorted(found["missing_keys"]))
     network = (network if quantized else network.to(place or device())).eval()
