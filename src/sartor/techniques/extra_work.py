@@ -28,7 +28,7 @@ from sartor.training.judged import HELD, pairs_of
 from sartor.training.settings import TrainingSettings
 
 SAMPLE = 100
-"""Examples and documents whose tokens are counted."""
+"""Examples and documents whose tokens are counted; the rest are taken to be like them."""
 
 
 @dataclass(frozen=True, slots=True)

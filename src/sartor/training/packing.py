@@ -19,6 +19,7 @@ from sartor.models.generation import common_prefix
 from sartor.models.prefix import Prefix
 from sartor.training.fitted import Fitted
 from sartor.training.order import alike
+from sartor.training.pack_size import together
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 Item = TypeVar("Item", bound=Sequenced)
-ENOUGH = 1024
-"""Tokens that a model of width `WIDE` and more works on at full speed (measured at 768)."""
-WIDE = 768
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,10 @@ def _kin_together(examples: Sequence[Item]) -> list[Item]:
 
 
 def at_once(network: Any, tokens: int) -> int:
-    """How many of so many tokens go through together: on a CPU a wide model gains nothing by more
-    than `ENOUGH`, and its memory grows by each."""
+    """How many of so many tokens go through the network together."""
     if network.device.type != "cpu" or not is_packed(network):
         return tokens
-    width = int(network.get_input_embeddings().weight.shape[1])
-    return min(tokens, max(ENOUGH, ENOUGH * WIDE // width))
+    return together(tokens, int(network.get_input_embeddings().weight.shape[1]))
 
 
 def answer_loss(
