@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sartor.data.prepare import Prepared
-from sartor.errors import DataError, ModelError, SartorError
+from sartor.errors import DataError, DiskError, ModelError, SartorError
 from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.ladder import step
 from sartor.evaluation.records import Comparison, Report
@@ -71,6 +71,8 @@ def try_all(
                     here.append(trying.over_seeds(trial))
                     on_test = here[-1].test
                     scores |= {n: e.mean for n, e in on_test.estimates.items()} if on_test else {}
+            except DiskError:  # the next candidate would meet it too
+                raise
             except (ModelError, DataError, MemoryError, RuntimeError) as error:
                 found.failures.append(f"{trial.name} failed: {_told(error)}")
                 say(found.failures[-1])

@@ -4,7 +4,8 @@
     ├── ProjectError          sartor.toml: a missing file, an unknown key, a wrong value
     ├── SettingError          a technique's or scorer's own setting
     ├── DataError             documents or examples that cannot be read or used
-    │   └── LeakError         train and test share something
+    │   ├── LeakError         train and test share something
+    │   └── DiskError         a file cannot be written: no space, or no right to
     ├── ModelError            a base model that cannot be found, loaded or trusted
     │   ├── PromptTooLongError  a request that leaves no room for an answer
     │   ├── NoLikelihoodError  a model that does not say how likely a given text is
@@ -41,6 +42,10 @@ class DataError(SartorError):
 
 class LeakError(DataError):
     """Train and test share examples, near-copies or groups."""
+
+
+class DiskError(DataError):
+    """A file cannot be written: the disk is full, or the folder is not ours."""
 
 
 class ModelError(SartorError):

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+from safetensors import SafetensorError
 from tests.journey.small_shop import Sartor, set_config
 
-from sartor.errors import BusyError, ModelError, ProjectError
+from sartor.errors import BusyError, DiskError, ModelError, ProjectError
 from sartor.journey import Project
 from sartor.techniques.lora import LoRA
 
@@ -118,6 +120,19 @@ def test_a_candidate_that_fails_leaves_no_winner_and_is_tried_again(
     assert decision.winner is None
     assert "lora failed: the loss became nan" in decision.reason
     assert Project.open(shop).run().winner is not None
+
+
+def test_a_full_disk_ends_the_run_and_is_not_the_candidates_failure(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(DiskError, match=r"cannot write .*: No space left on device"):
+            Project.open(shop).run()
+    assert not (shop / ".sartor" / "decision.json").exists()
 
 
 def test_two_runs_at_once_are_refused(shop: Path) -> None:

@@ -50,7 +50,11 @@ def test_the_revision_follows_the_content_and_not_the_place(base: Path, whole: P
     weights = load_file(base / "model.safetensors")
     weights["lm_head.weight"][0, 0] += 1
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    assert len({first, second, local.describe(str(base)).revision}) == 3
+    found = {first, second, local.describe(str(base)).revision}
+    for beside in ("modeling_own.py", "tokenizer.model", "vocab.txt"):
+        (base / beside).write_text("changed")
+        found.add(local.describe(str(base)).revision)
+    assert len(found) == 6
 
 
 def in_shards(base: Path) -> None:

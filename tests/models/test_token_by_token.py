@@ -55,6 +55,18 @@ def test_it_is_said_what_cannot_be_run(how: str, said: str) -> None:
     refuse_unable(CARD, Odd(""))
 
 
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
+def test_memory_that_runs_out_says_nothing_of_the_network(kind: type[Exception]) -> None:
+    network = Odd("")
+
+    def full(**_: Any) -> Any:
+        raise kind("CUDA out of memory")
+
+    network.forward = full  # type: ignore[method-assign]
+    with pytest.raises(kind, match="out of memory"):
+        refuse_unable(CARD, network)
+
+
 @pytest.mark.parametrize("architecture", ["bloom", "mpt", "gptj", "falcon", "gpt_neo", "qwen3_5"])
 def test_those_that_can_are_loaded_in_bfloat16_too(architecture: str, tmp_path: Path) -> None:
     card = tiny_models.save(tmp_path / "base", architecture)

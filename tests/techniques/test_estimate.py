@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests import tiny_models
 
-from sartor.data.records import Example, Message, TrainingData
+from sartor.data.records import Document, Example, Message, TrainingData
 from sartor.errors import ModelError
 from sartor.models import devices, local
 from sartor.models.devices import Device, Limit, at_most
@@ -20,6 +20,7 @@ from sartor.progress import Silent, shown_by
 from sartor.techniques import fitting
 from sartor.techniques import workload as counting
 from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
+from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
@@ -295,6 +296,30 @@ def test_a_run_turns_checkpointing_on_by_itself_and_says_so(
     assert all("checkpointing is on" in one for one in spoken.said[:2])
     assert "max_memory_gb in [criteria] allows" in spoken.said[1]
     assert made.trainable_parameters > 0
+
+
+def test_long_documents_decide_beside_few_short_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "held", lambda: 0)
+    card = tiny_models.save(tmp_path / "base")
+    texts = tuple(Document(f"d{i}", f"The lamp {i} is green. " * 400, f"d{i}") for i in range(8))
+    data = dataclasses.replace(small_data(), documents=texts)
+    reads = ContinuedPretraining(trained="full", piece_tokens=250, batch_size=8)
+    stage, tokenizer = reads.stage(), tiny_models.tokenizer()
+    short = counting.workload(stage, card, data, tokenizer)
+    long = counting.of_texts(reads, card, data, tokenizer)
+    least, most = (peak_bytes(w, outline(card), card.parameters, 1) for w in (short, long))
+    assert least < 0.9 * most
+    with at_most((most - 1) / 1e9):
+        assert fitting.settled(stage, card, data).checkpointing == "off"
+        assert fitting.settled(stage, card, data, reads).checkpointing == "on"
+    with at_most(1e-6), pytest.raises(ModelError) as refused:
+        refuse_data_too_large(reads, card, data)
+    assert "continued-pretraining: " in str(refused.value)
+    assert "to train on these documents" in str(refused.value)
+    with at_most(most / 1e9):
+        refuse_data_too_large(reads, card, data)
 
 
 def as_told(why: str, name: str, base: str) -> tuple[Any, str]:

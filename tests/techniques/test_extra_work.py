@@ -62,6 +62,7 @@ def counted(technique: Any, base: ModelCard) -> Workload:
     "technique",
     [
         DPO(inner=LORA, learning_rates=(1e-4,), epochs=2),
+        DPO(inner=LORA, learning_rates=(1e-5, 1e-4, 1e-3), epochs=2),
         KTO(inner=LORA, learning_rates=(1e-4,), epochs=1, supervised=False),
         Merge(inner=LORA, weights=(1.0, 1.0)),
         Merge(inner=LORA, by="seed", most=2, weights=(1.0, 1.0)),

@@ -270,6 +270,13 @@ def broken(adapters: tuple[str, str], folder: Path, how: str) -> str:
         weights.rename(folder / "adapter_model.bin")
     elif how == "cut":
         weights.write_bytes(weights.read_bytes()[:40])
+    elif how == "list":
+        told = [told]
+    elif how == "no shapes":
+        header = json.dumps({f"{LAYER}.lora_A.weight": {"dtype": "F32"}}).encode()
+        weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    elif how == "flat":
+        save_file({name: t.flatten() for name, t in load_file(weights).items()}, weights)
     elif how == "ia3":
         told["peft_type"] = "IA3"
     elif how == "dora":
@@ -294,6 +301,9 @@ def broken(adapters: tuple[str, str], folder: Path, how: str) -> str:
         ("gone", "holds no adapter_config.json. Expected the folder of a LoRA adapter"),
         ("pickled", "holds only adapter_model.bin. .* Convert it once with PEFT"),
         ("cut", "is broken. Copy it again"),
+        ("list", "is broken. Copy it again"),
+        ("no shapes", "is broken. Copy it again"),
+        ("flat", "is of the kind LORA with .*lora_A.weight. Expected LoRA, pairs of thin matrices"),
         ("ia3", "is of the kind IA3. Expected LoRA"),
         ("dora", "is of the kind DORA with .*lora_magnitude_vector"),
         ("larger", "is of another base .*, of size 128, which is .* Give one that was trained on"),

@@ -3,7 +3,8 @@ technique whose setting it is."""
 
 from __future__ import annotations
 
-import time
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,13 @@ def test_others_do_too(
         made.refuse(card)
 
 
-def test_layers_are_named_by_their_end_or_by_a_regular_expression(base: ModelCard) -> None:
-    began = time.process_time()
+def test_layers_are_named_by_their_end_or_by_a_regular_expression(
+    base: ModelCard, tmp_path: Path
+) -> None:
+    shutil.copy(Path(base.path) / "config.json", tmp_path)  # no weights that could be loaded
+    base = replace(base, path=str(tmp_path))
     for chosen in ("q_proj", "self_attn.q_proj", r".*\.q_proj", ("q_proj",), "all-linear"):
         LoRA(target_modules=chosen).refuse(base)
-    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(

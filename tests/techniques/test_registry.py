@@ -99,7 +99,7 @@ def test_a_mistake_is_told_with_what_was_expected(
     ("technique", "settings", "said"),
     [
         (LoRA, {"rank": 0}, "lora: rank is 0; it must be 1 or more (8 to 64 is usual)"),
-        (LoRA, {"dropout": 1.0}, "lora: dropout is 1.0; it lies in [0, 1)"),
+        (LoRA, {"dropout": 1.0}, "lora: dropout is 1.0; it lies in [0, 1): give 0 for none"),
         (LoRA, {"batch_size": 0}, "lora: batch_size is 0; it must be above 0"),
         (FullFineTuning, {"learning_rates": ()}, "full: learning_rates is []; give one or more"),
         (PTuning, {"virtual_tokens": 0}, "p-tuning: virtual_tokens is 0; it must be 1 or more"),

@@ -79,17 +79,19 @@ def test_what_is_built_otherwise_keeps_its_own_blocks(architecture: str) -> None
     assert not any("forward" in vars(m) for n, m in network.named_modules() if n.endswith(".0"))
 
 
-def test_a_block_that_computes_something_else_is_found_out() -> None:
+@pytest.mark.parametrize("much", [1.0, 0.005])
+def test_a_block_that_computes_something_else_is_found_out(much: float) -> None:
     torch.manual_seed(3)
     network = tiny_models.network("llama")
     layer = network.model.layers[0]
     own = type(layer)
 
-    class Doubled(own):  # type: ignore[valid-type, misc]
+    class Other(own):  # type: ignore[valid-type, misc]
         def forward(self, *given: Any, **named: Any) -> torch.Tensor:
-            return 2 * super().forward(*given, **named)  # type: ignore[no-any-return]
+            made: torch.Tensor = super().forward(*given, **named)
+            return made + much * made.roll(1, -1)
 
-    layer.__class__ = Doubled
+    layer.__class__ = Other
     assert use_packed_attention(network)
     assert not use_lean_blocks(network)
     assert not any("forward" in vars(block) for block in network.model.layers)

@@ -29,6 +29,7 @@ from sartor.training.loop import (
     train,
 )
 from sartor.training.packing import answer_loss, encode
+from sartor.training.state import latest
 
 THINGS = ("lamp", "desk", "chair", "shelf", "stool", "bench", "clock", "bowl")
 
@@ -257,6 +258,25 @@ def test_a_full_disk_is_told_and_the_last_state_stays(tmp_path: Path) -> None:
     assert (folder / STATE).read_bytes() == before
     again = trainable()
     assert trained(folder, what=again) == expected
+    assert same(values(again), values(whole))
+
+
+def test_a_state_that_a_power_cut_broke_is_passed_over_and_said(tmp_path: Path) -> None:
+    whole = trainable()
+    expected = trained(tmp_path / "whole", what=whole)
+    folder, heard = tmp_path / "cut", Heard()
+    with pytest.raises(KeyboardInterrupt), progress.shown_by(Stopping(4)):
+        trained(folder)
+    kept = (folder / STATE).read_bytes()
+    for broken in (kept[: len(kept) // 2], kept[:3], b""):
+        (folder / STATE).write_bytes(broken)
+        with progress.shown_by(heard):
+            assert latest(folder)
+    assert all(said.startswith(f"{folder / STATE} is broken") for said in heard.said)
+    assert len(heard.said) == 3
+    again = trainable()
+    with progress.shown_by(heard):
+        assert trained(folder, what=again) == expected
     assert same(values(again), values(whole))
 
 

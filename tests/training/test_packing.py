@@ -196,7 +196,11 @@ def test_answers_are_cut_to_the_context_and_prompts_that_fill_it_left_out() -> N
             tiny_models.tokenizer(), [ask("lamp " * 99, id="long"), ask("?", "word " * 99)], 64
         )
     assert [(e.id, len(e.tokens)) for e in kept] == [("q", 64)]
-    assert heard.said == ["1 of 2 examples have prompts that fill the model's context: left out"]
+    assert heard.said == [
+        "1 of 2 examples have prompts that fill the model's context: left out",
+        "1 of 2 examples are longer than the model's context of 64 tokens: their answers are cut, "
+        "and their end is not learned",
+    ]
 
 
 def test_nothing_left_to_train_on_is_an_error_that_says_why() -> None:

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
-from tests.training.test_packing import gradients
+from tests.training.test_packing import Heard, gradients
 
 from sartor.data.records import Example, Message, TrainingData
+from sartor.errors import TrainingError
+from sartor.progress import shown_by
+from sartor.training.judged import HELD
 from sartor.training.log_chances import answer_log_chances
 from sartor.training.objective import Reading
 from sartor.training.packed_attention import use_packed_attention
 from sartor.training.packing import Encoded
-from sartor.training.preferences import DPO, HELD, KTO, ORPO, Pair, Thumb
+from sartor.training.preferences import DPO, ORPO, Pair
+from sartor.training.thumbs import KTO, Thumb
 
 ASKED = "What color is the lamp that stands on the small desk beside the door?"
 
@@ -190,3 +194,31 @@ def test_answers_to_one_request_share_it_in_a_pack() -> None:
     row = laid_out(answers(pairs))
     apart = sum(len(answer.tokens) for answer in answers(pairs))
     assert len(row.tokens) < apart - 2 * (pairs[0].prompt - 2)
+
+
+@pytest.mark.parametrize("objective", [DPO, ORPO, KTO])
+def test_judged_answers_that_do_not_fit_are_told_and_none_left_is_an_error(objective: Any) -> None:
+    some = replace(judged(1)[0], id="long", input=(Message("user", f"{ASKED} " * 20),))
+    network, heard = tiny_models.network("llama"), Heard()
+    with shown_by(heard):
+        train, _ = objective().read(
+            reading(network), TrainingData((), (*judged(2), some), judged(1))
+        )
+    assert train
+    assert not any(item.id.startswith("long") for item in train)
+    assert heard.said == [
+        "3 of 9 judged answers have prompts that fill the model's context: left out"
+    ]
+    with pytest.raises(TrainingError, match="nothing to train on: all 3 prompts fill"):
+        objective().read(reading(network), TrainingData((), (some,), judged(1)))
+
+
+def test_judged_answers_that_are_cut_are_told() -> None:
+    long = replace(judged(1)[0], rejected=("word " * 300,))
+    heard = Heard()
+    with shown_by(heard):
+        DPO().read(reading(tiny_models.network("llama")), TrainingData((), (long,), judged(1)))
+    assert heard.said == [
+        "1 of 2 judged answers are longer than the model's context of 256 tokens: their answers "
+        "are cut, and their end is not learned"
+    ]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sartor.errors import DataError
+from sartor.errors import DataError, DiskError
 
 T = TypeVar("T")
 
@@ -64,6 +64,15 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's bytes, which are not held at once; empty where it is not
+    there."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write atomically and durably; makes the folder."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -75,7 +84,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise DataError(
+        raise DiskError(
             f"cannot write {path}: {error.strerror}. Free some space or check the folder's rights."
         ) from error
     finally:

@@ -23,10 +23,14 @@ from sartor.models.sampling import Asked, Step
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BATCH_TOKENS", "Step", "common_prefix", "must_go_alone", "sees_all", "steps"]
+__all__ = [
+    "BATCH_TOKENS", "ROW_TOKENS", "Step", "common_prefix", "must_go_alone", "sees_all", "steps",
+]  # fmt: skip
 
 BATCH_TOKENS = 16_384
 """Prompt and answer tokens that are held at once; bounds the memory of keys and values."""
+ROW_TOKENS = 1024
+"""Tokens that are read at once: enough for full products, little enough to stay in the cache."""
 
 
 def steps(

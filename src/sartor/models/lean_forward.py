@@ -18,6 +18,7 @@ from sartor.models.packed_queries import Heads
 from sartor.models.packed_reading import Reading
 from sartor.models.packed_writing import Writing
 from sartor.models.products import Products
+from sartor.models.rotary import turned
 
 OF_MODEL = {"embed_tokens", "layers", "norm", "rotary_emb"}
 OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -72,7 +73,7 @@ def lean_logits(
     if hidden is None:
         hidden = model.embed_tokens(inputs["input_ids"])  # (1, places, hidden)
     cosines, sines = model.rotary_emb(hidden, position_ids=positions[None])
-    turn = cosines[0], sines[0]  # (places, width)
+    turn = cosines[0][:, None], sines[0][:, None]  # (places, 1, width)
     places = None if kept is None else torch.tensor(kept, device=hidden.device)
     *lower, last = model.layers
     for number, layer in enumerate(lower):
@@ -89,12 +90,12 @@ def _through(
     """One layer, at all places or at those kept: (1, places, hidden)."""
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
-    key = _turned(_split(attention, "k", normed, products), *turn)
+    key = turned(_split(attention, "k", normed, products), *turn)
     value = products(attention.v_proj, normed)[0].view(normed.shape[1], -1, attention.head_dim)
     if kept is not None:
         hidden, normed = hidden[:, kept], normed[:, kept]
         turn = turn[0][kept], turn[1][kept]
-    query = _turned(_split(attention, "q", normed, products), *turn)
+    query = turned(_split(attention, "q", normed, products), *turn)
     rows = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     if kept is not None and isinstance(row, Reading):
         seen = row.attend_last(number, *rows, heads)
@@ -121,13 +122,3 @@ def _split(attention: Any, kind: str, normed: torch.Tensor, products: Products) 
     if norm is not None:
         by_head = norm(by_head)
     return by_head
-
-
-def _turned(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """By its position, first halves against second ones (Su et al. 2021, arXiv:2104.09864)."""
-    half = x.shape[-1] // 2
-    cosines, sines = cosines[:, None], sines[:, None]  # (places, 1, width)
-    turned = x * cosines
-    turned[..., :half].addcmul_(x[..., half:], sines[..., :half], value=-1)
-    turned[..., half:].addcmul_(x[..., :half], sines[..., half:])
-    return turned

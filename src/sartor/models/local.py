@@ -29,6 +29,8 @@ HASHED_WHOLE = 1 << 30
 """Bytes; of larger weight files only header, size and time of change go into the revision."""
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many shapes oneDNN, and torch above it, keep."""
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
+"""What a model is made of beside its weights: configuration, tokenizer, and code of its own."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DEFAULT_CONTEXT = 2048
 """Tokens, for configurations that do not say."""
@@ -107,7 +109,7 @@ def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
         folder = snapshot_download(
             repository,
             revision=revision or None,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"],
+            allow_patterns=["*.safetensors", *BESIDE],
         )
     except Exception as error:
         raise ModelError(
@@ -138,7 +140,7 @@ def _reason(error: Exception) -> str:
 
 def _revision(path: Path, weights: list[Path]) -> str:
     total = hashlib.sha256()
-    small = [*sorted(path.glob("*.json")), *sorted(path.glob("*.jinja"))]
+    small = [file for kind in BESIDE for file in sorted(path.glob(kind))]
     for file in [*small, *weights]:
         stat = file.stat()
         if stat.st_size <= HASHED_WHOLE:
@@ -246,7 +248,9 @@ def load_tokenizer(card: ModelCard) -> Any:
         return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ModelError(
-            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: {_reason(error)}"
+            f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
+            f"{_reason(error).rstrip('.')}. Expected files that transformers reads, such as "
+            "tokenizer.json: copy or download the base again, whole."
         ) from error
 
 
@@ -279,7 +283,8 @@ def load_network(
     except Exception as error:  # transformers and safetensors raise many kinds
         raise ModelError(
             f"base {card.name!r}: transformers could not load a causal language model from "
-            f"{card.path}: {_reason(error)}"
+            f"{card.path}: {_reason(error).rstrip('.')}. Copy or download it again, whole, or give "
+            "a base that writes text token by token, such as Llama, Qwen, Mistral, Gemma or GPT-2."
         ) from error
     _refuse_unfit(card, network, sorted(found["missing_keys"]))
     network = (network if quantized else network.to(place or device())).eval()

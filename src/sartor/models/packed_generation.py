@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from sartor.models.generation import ROW_TOKENS
 from sartor.models.packed_blocks import Block, laid_out
 from sartor.models.packed_forward import Forward
 from sartor.models.packed_reading import Reading
@@ -21,8 +22,6 @@ from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import Leaf, Node, leaves
 from sartor.models.sampling import Asked, Step, choose
 
-ROW_TOKENS = 1024
-"""Tokens that are read at once: enough for full products, little enough to stay in the cache."""
 WORTH_PACKING = 4, 256
 """Answers at once, and tokens of all of them, from which laying out the weights anew pays."""
 REFILL = 0.75

@@ -32,7 +32,11 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
             last = network(input_ids=ids[:, -1:], use_cache=True, **next_one).logits[0, -1].float()
             same = bool((whole - last).abs().mean() <= FAR * whole.abs().mean())
             found = "it gives other tokens one by one than at once"
+    except (MemoryError, torch.OutOfMemoryError):  # says nothing of the network
+        raise
     except Exception as error:  # whatever its code raises
+        if "can't allocate memory" in str(error):  # torch's words for it on a CPU
+            raise
         same, found = False, str(error).split("\n")[0] or type(error).__name__
     if not same:
         raise ModelError(

@@ -41,7 +41,7 @@ def _short(value: int) -> str:
 
 
 def told(error: Any) -> str:
-    path = [str(part) for part in error["loc"] if not _is_alternative(str(part))]
+    path = _path(error)
     place = _place(path)
     if error["type"] == "extra_forbidden":
         known = _known(path[:-1])
@@ -65,6 +65,14 @@ def told(error: Any) -> str:
         return f"{place}: {error['ctx']['error']}"
     said = error["msg"].lower().replace("tuple", "list").split(" or instance of")[0]
     return f"{place} is {error['input']!r}: {said.replace('dictionary', 'table')}"
+
+
+def _path(error: Any) -> list[str]:
+    """Keys down to where it stands: the first, and that of an unknown key, are as written."""
+    first, *rest = map(str, error["loc"])
+    unknown = rest[-1:] if error["type"] == "extra_forbidden" else []
+    between = rest[: len(rest) - len(unknown)]
+    return [first, *(part for part in between if not _is_alternative(part)), *unknown]
 
 
 def _is_alternative(part: str) -> bool:

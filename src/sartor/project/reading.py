@@ -31,7 +31,10 @@ def read(folder: Path) -> ProjectFile:
     try:
         plain = tomllib.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ProjectError(f"{path}: not valid TOML: {error}") from error
+        raise ProjectError(
+            f"{path}: not valid TOML: {error}. Mend it there: texts stand in quotes, tables begin "
+            "with their name in brackets, as in [data]."
+        ) from error
     return parse(plain, str(path))
 
 
@@ -41,7 +44,11 @@ def parse(plain: dict[str, Any], where: str) -> ProjectFile:
         raise ProjectError(f"{where}: {said}")
     plain = {key: _copied(value) for key, value in plain.items()}
     if isinstance(plain.get("models"), list) and isinstance(plain.setdefault("model", {}), dict):
-        plain["model"].setdefault("models", plain.pop("models"))
+        if "models" in plain["model"]:
+            raise ProjectError(
+                f"{where}: models is given twice, at the top and under [model]. Keep one of them."
+            )
+        plain["model"]["models"] = plain.pop("models")
     customize = plain.get("customize", {})
     if isinstance(customize, dict):
         chosen = customize.get("candidates", list(CANDIDATES))

@@ -9,7 +9,7 @@ what its maker states. Several GPUs divide examples, and weights with their opti
 from __future__ import annotations
 
 from sartor.models.devices import Device
-from sartor.models.generation import BATCH_TOKENS
+from sartor.models.generation import BATCH_TOKENS, ROW_TOKENS
 from sartor.models.outline import Outline
 from sartor.techniques.workload import Workload
 
@@ -23,16 +23,13 @@ STATE = 4.0 + 4.0 + 8.0
 KEPT, KEPT_OF_OTHERS = 1.5, 3.0
 """Bytes for each input and output of a linear map that training holds for the way back: of gated
 architectures, whose layers are derived by hand (training/fused.py), and of others. The first is
-rounded
-up from 1.3 on one Llama of 47 M parameters; the second is assumed."""
+rounded up from 1.3 on one Llama of 47 M parameters; the second is assumed."""
 LOGIT, LOGITS = 14.0, 1 << 22
 """Bytes of a logit, and how many are there at once (training/head.py)."""
 BESIDE = 1.2e9
 """Bytes of a GPU that its libraries take."""
 TOGETHER = 32
 """Answers that are written at once."""
-ROW_TOKENS = 1024
-"""As models/packed_generation.py, which loads torch."""
 
 
 def peak_bytes(

@@ -1,7 +1,7 @@
 """Adapters that were trained before, by sartor or others: found, and refused where they do not fit.
 
-Read are their configuration and file headers, not their weights; PEFT's own format of LoRA is what
-can be read.
+Only their configuration and file headers are looked into; of their weights, the digest is taken.
+PEFT's own format of LoRA is what can be read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sartor.data.files import digest
+from sartor.data.files import content_digest, digest
 from sartor.errors import ModelError
 from sartor.models import local
 from sartor.models.language_model import ModelCard
@@ -51,7 +51,7 @@ def contents(*names: str) -> str:
     """Digest of the adapters in these folders, as they are now: one trained anew in its place is
     another. Files that are not there count as empty."""
     files = [adapter_in(folder_named(name)) / file for name in names for file in (CONFIG, WEIGHTS)]
-    return digest(*(file.read_bytes() if file.is_file() else b"" for file in files))
+    return digest(*(content_digest(file) for file in files))
 
 
 def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> Earlier:
@@ -76,6 +76,8 @@ def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> 
     try:
         told = json.loads((folder / CONFIG).read_text("utf-8"))
         shapes = _shapes(folder / WEIGHTS)
+        if not isinstance(told, dict):
+            raise ValueError("configuration kind")
     except (ValueError, struct.error) as error:
         raise ModelError(f"{what}: the adapter in {folder} is broken. Copy it again.") from error
     _refuse_other_kinds(what, folder, told, shapes)
@@ -84,7 +86,7 @@ def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> 
         _refuse_experts(what, folder, shapes, base)
     ranks = [shape[0] for name, shape in shapes.items() if name.endswith(".lora_A.weight")]
     sides = [max(shape) for shape in shapes.values()]
-    key = digest((folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes())
+    key = digest(content_digest(folder / CONFIG), content_digest(folder / WEIGHTS))
     values = sum(shape[0] * shape[1] for shape in shapes.values())
     return Earlier(folder, key, max(ranks), min(sides), values)
 
@@ -96,16 +98,31 @@ def _shapes(path: Path) -> dict[str, list[int]]:
         if length > path.stat().st_size:
             raise ValueError("header length")
         header = json.loads(stream.read(length))
-    return {name: one["shape"] for name, one in header.items() if name != "__metadata__"}
+    if not isinstance(header, dict):
+        raise ValueError("header kind")
+    header.pop("__metadata__", None)
+    shapes: dict[str, list[int]] = {}
+    for name, one in header.items():
+        shape = one.get("shape") if isinstance(one, dict) else None
+        if not isinstance(shape, list) or not all(isinstance(extent, int) for extent in shape):
+            raise ValueError("header shapes")
+        shapes[name] = shape
+    return shapes
 
 
 def _refuse_other_kinds(
     what: str, folder: Path, told: Mapping[str, Any], shapes: Mapping[str, list[int]]
 ) -> None:
-    pairs = shapes and all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in shapes)
+    pairs = shapes and all(
+        name.endswith((".lora_A.weight", ".lora_B.weight")) and len(shape) == 2
+        for name, shape in shapes.items()
+    )
     if told.get("peft_type") != "LORA" or not pairs:
         kind = "DORA" if told.get("use_dora") else told.get("peft_type")
-        other = [name for name in shapes if ".lora_" not in name or ".lora_magnitude" in name]
+        other = [
+            name for name, shape in shapes.items()
+            if ".lora_" not in name or ".lora_magnitude" in name or len(shape) != 2
+        ]  # fmt: skip
         more = f" with {other[0]}" if other else ""
         raise ModelError(
             f"{what}: the adapter in {folder} is of the kind {kind}{more}. Expected LoRA, pairs of "

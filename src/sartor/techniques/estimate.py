@@ -21,10 +21,10 @@ from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import BESIDE, at_once, held_bytes, peak_bytes, seconds
-from sartor.techniques.copies import ASKED, COUNTED
+from sartor.techniques.copies_asked import ASKED, COUNTED
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.fitting import AGAIN, checkpointed, is_quantized, nearest
+from sartor.techniques.fitting import AGAIN, by_its_name, checkpointed, is_quantized, nearest
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
@@ -107,7 +107,7 @@ def estimated(
     stage = text.stage()
     read = of_texts(text, card, data, tokenizer)
     first = one(stage, read, Drawn(stage, card, data, tokenizer), 0)
-    return _joined(replace(first, why=_by_its_name(first.why, text.name, stage.name)), found)
+    return _joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +126,24 @@ class _Tried:
         few = random.Random(0).sample(data.train, min(ASKED, len(data.train)))
         prompts = [self.drawn.put(example).input for example in few]
         work, core = self.work, innermost(self.technique)
+        if held_bytes(work, card.parameters, is_quantized(core)) > memory():
+            return self._counted(card, "its weights alone do not fit")
         try:
-            if held_bytes(work, card.parameters, is_quantized(core)) > memory():
-                raise ValueError("its weights alone do not fit")
             seen = self.probe.of(self.technique, data, self.drawn, tokenizer, prompts)
         except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
-            found = counted(
-                self.technique, work, card, outline(card), card.parameters, this_machine(),
-                self.answers, self.new_tokens, beside=self.resident,
-            )  # fmt: skip
-            told = str(error).split("\n")[0]
-            return replace(found, how=f"{COUNTED_HOW}; not tried: {told}")
+            return self._counted(card, str(error).split("\n")[0])
         if work.scores_everything:
             usual = workload(self.technique, card, data, tokenizer)
             seen = _scoring_everything(seen, outline(card), card, work, usual)
         return estimate(work, card, seen, self.resident, self.answers, self.new_tokens)
+
+    def _counted(self, card: ModelCard, why: str) -> Estimated:
+        """By arithmetic, and why it was not tried."""
+        found = counted(
+            self.technique, self.work, card, outline(card), card.parameters, this_machine(),
+            self.answers, self.new_tokens, beside=self.resident,
+        )  # fmt: skip
+        return replace(found, how=f"{COUNTED_HOW}; not tried: {why}")
 
 
 def _scoring_everything(
@@ -156,16 +159,6 @@ def _scoring_everything(
         seconds_a_token=seen.seconds_a_token * part,
         seconds_a_look=seen.seconds_a_look * part,
         customizing_bytes=seen.customizing_bytes + more,
-    )
-
-
-def _by_its_name(why: str, name: str, stage: str) -> str:
-    """What would fit, by the settings of the technique that reads documents."""
-    if "quantize" in why:  # which it has not
-        return f"{why.partition('. ')[0]}. Choose a smaller base."
-    why = why.replace(f"'lora' in place of {stage!r}", '`trained = "lora"`')
-    return why.replace(f"[techniques.{stage}]", f"[techniques.{name}]").replace(
-        "[techniques.lora]", f"[techniques.{name}]"
     )
 
 

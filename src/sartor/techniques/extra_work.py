@@ -24,11 +24,11 @@ from sartor.techniques.optimized_prompt import BOOTSTRAPPED, FIRST
 from sartor.techniques.wrapping import innermost
 from sartor.training.corpus import HELD as HELD_DOCUMENTS
 from sartor.training.corpus import WATCHED
-from sartor.training.preferences import HELD, pairs_of
+from sartor.training.judged import HELD, pairs_of
 from sartor.training.settings import TrainingSettings
 
 SAMPLE = 100
-"""Examples and documents whose tokens are counted."""
+"""Examples and documents whose tokens are counted; the rest are taken to be like them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Around:
     tokenizer: Any
     options: TrainingSettings | None
     """Of the innermost technique; None where nothing is trained."""
+    one_rate: bool
+    """Whether one learning rate is tried at a time."""
     plan: Callable[[TrainingSettings, list[int], list[int], int], Any]
     """The work of a training: its settings, tokens of some examples and of those that are watched,
     and how many examples there are."""
@@ -70,7 +72,7 @@ def one_rate(technique: Any) -> bool:
 def _preferences(work: Any, layer: Any, around: Around) -> Any:
     options = around.options
     assert options is not None
-    rates = layer.learning_rates[:1] if len(options.learning_rates) == 1 else layer.learning_rates
+    rates = layer.learning_rates[:1] if around.one_rate else layer.learning_rates
     options = replace(options, learning_rates=rates, epochs=layer.epochs)
     thumbs = layer.name == "kto"
     items = _thumbs if thumbs else _pairs

@@ -20,8 +20,10 @@ from sartor.models.memory import held
 from sartor.models.outline import Outline, of_shape, outline
 from sartor.progress import say
 from sartor.techniques.arithmetic import held_bytes, peak_bytes
+from sartor.techniques.continued_pretraining import ContinuedPretraining
+from sartor.techniques.extra_work import reading_texts
 from sartor.techniques.lora import LoRA
-from sartor.techniques.workload import Workload, from_numbers, workload
+from sartor.techniques.workload import Workload, from_numbers, of_texts, workload
 from sartor.techniques.wrapping import innermost
 from sartor.training.processes import launched
 from sartor.training.settings import TrainingSettings
@@ -153,10 +155,11 @@ def checkpointed(
     return after if after <= limit else None
 
 
-def settled(technique: Any, card: ModelCard, data: TrainingData) -> Any:
-    """The technique as it is about to train `card` on these data: with checkpointing where it is to
-    be chosen and memory needs it, which is said."""
-    if technique.checkpointing != "auto" or not data.train:
+def settled(technique: Any, card: ModelCard, data: TrainingData, course: Any = None) -> Any:
+    """The technique as it is about to train `card` on these data, on documents where that is its
+    `course`: with checkpointing where it is to be chosen and memory needs it, which is said."""
+    reads = isinstance(course, ContinuedPretraining)
+    if technique.checkpointing != "auto" or not (data.documents if reads else data.train):
         return technique
     if _divided(technique):  # arithmetic.py knows nothing of several that share the weights
         return replace(technique, checkpointing="off")
@@ -164,8 +167,8 @@ def settled(technique: Any, card: ModelCard, data: TrainingData) -> Any:
         shape = outline(card)
     except ModelError:
         return technique
-    work = workload(technique, card, data, local.load_tokenizer(card))
-    written, allowed = max(1, round(work.answer_tokens)), devices.limit()
+    work = _work(technique, card, data, course)
+    written, allowed = _written(work, course), devices.limit()
     peak = held() + peak_bytes(
         work, shape, card.parameters, written, quantized=is_quantized(technique)
     )
@@ -177,6 +180,20 @@ def settled(technique: Any, card: ModelCard, data: TrainingData) -> Any:
         f"{allowed.why}; so it needs about {after / 1e9:.1f} GB and a third more time"
     )
     return replace(technique, checkpointing="on")
+
+
+def _work(technique: Any, card: ModelCard, data: TrainingData, course: Any) -> Workload:
+    """Of the examples; or of the documents, where they are what is trained on."""
+    tokenizer = local.load_tokenizer(card)
+    if isinstance(course, ContinuedPretraining):
+        return of_texts(course, card, data, tokenizer)
+    return workload(technique, card, data, tokenizer)
+
+
+def _written(work: Workload, course: Any) -> int:
+    """Tokens of an answer; nothing is asked where documents are read."""
+    reads = isinstance(course, ContinuedPretraining)
+    return 1 if reads else max(1, round(work.answer_tokens))
 
 
 def _smaller(
@@ -236,23 +253,43 @@ def _divided(technique: Any) -> bool:
 def refuse_data_too_large(technique: Any, card: ModelCard, data: TrainingData) -> None:
     """ModelError where training on these data is clearly too much for what a candidate may take of
     this machine: by arithmetic, after preparing and before training. Nothing is tried."""
-    if not isinstance(innermost(technique), TrainingSettings) or not data.train:
-        return
+    reads = reading_texts(technique)
+    if reads is not None and data.documents:
+        _refuse_data(reads.stage(), card, data, reads)
+    if isinstance(innermost(technique), TrainingSettings) and data.train:
+        _refuse_data(technique, card, data)
+
+
+def _refuse_data(technique: Any, card: ModelCard, data: TrainingData, course: Any = None) -> None:
     if _divided(technique):
         return
     try:
         shape = outline(card)
     except ModelError:
         return
-    work = workload(technique, card, data, local.load_tokenizer(card))
-    written, allowed = max(1, round(work.answer_tokens)), devices.limit()
+    work = _work(technique, card, data, course)
+    written, allowed = _written(work, course), devices.limit()
     quantized = is_quantized(innermost(technique))
     peak = peak_bytes(work, shape, card.parameters, written, quantized=quantized)
     if CLEARLY * peak <= allowed.bytes:
         return
     if checkpointed(technique, work, card, shape, CLEARLY * peak, allowed.bytes, written) is None:
         near = nearest(technique, work, card, shape, peak, allowed.bytes, written)
+        name, what = technique.name, "examples"
+        if course is not None:
+            name, what = course.name, "documents"
+            near = by_its_name(near, name, technique.name)
         raise ModelError(
-            f"{technique.name}: {card.name} needs about {peak / 1e9:.1f} GB of memory to train on "
-            f"these examples, and {allowed.why}. {near}"
+            f"{name}: {card.name} needs about {peak / 1e9:.1f} GB of memory to train on "
+            f"these {what}, and {allowed.why}. {near}"
         )
+
+
+def by_its_name(why: str, name: str, stage: str) -> str:
+    """What would fit, by the settings of the technique `name` that reads documents in a stage."""
+    if "quantize" in why:  # which it has not
+        return f"{why.partition('On a GPU it fits')[0]}Choose a smaller base."
+    why = why.replace(f"'lora' in place of {stage!r}", '`trained = "lora"`')
+    return why.replace(f"[techniques.{stage}]", f"[techniques.{name}]").replace(
+        "[techniques.lora]", f"[techniques.{name}]"
+    )

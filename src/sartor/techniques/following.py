@@ -22,6 +22,7 @@ from sartor.data.records import TrainingData
 from sartor.errors import ProcessError, SartorError
 from sartor.models.language_model import ModelCard
 from sartor.named import found
+from sartor.progress import say
 from sartor.training import processes
 
 BEAT = 5.0
@@ -29,6 +30,8 @@ BEAT = 5.0
 SILENCE = 120.0
 """Seconds without one, after which it is taken to be gone."""
 
+PATIENCE = 60.0
+"""Seconds that one which failed waits for the leader to fail at the same."""
 GOODBYE = 5.0
 """Seconds that the leader waits for the others to have heard that all is done."""
 
@@ -47,8 +50,8 @@ class _Call:
 
 def follows() -> bool:
     """Whether this process was started to help another one."""
-    rank, _ = processes.launched()
-    return rank > 0
+    rank, size = processes.launched()
+    return size > 1 and rank > 0
 
 
 @contextmanager
@@ -82,16 +85,32 @@ def _dismiss(patience: float) -> None:
     processes.leave()
 
 
-def call(technique: Any, base: ModelCard, data: TrainingData, course: Any = None) -> None:
-    """Have the others fit the same, in the course that the technique `course` gives it if any;
-    nothing where there are no others, or where this is one of them."""
+@contextmanager
+def called(
+    technique: Any, base: ModelCard, data: TrainingData, course: Any = None
+) -> Iterator[None]:
+    """Have the others fit the same inside the block, in the course that the technique `course`
+    gives it if any, and let them know where it fails here; nothing where there are no others, or
+    where this is one of them."""
     team = processes.team()
     if team.size == 1 or not team.leads:
+        yield
         return
     around = _written(course) if course is not None else None
     told = to_json(_Call(_written(technique), around, base, data))
-    _store().add("sartor/calls", 1)
+    number = _store().add("sartor/calls", 1)
     team.tell(told)
+    try:
+        yield
+    except SartorError:
+        with suppress(ProcessError):
+            _asked(lambda store: store.set(_failed(number), "1"))
+        raise
+
+
+def _failed(number: int) -> str:
+    """What is in the store where the leader failed at that call."""
+    return f"sartor/failed/{number}"
 
 
 def follow() -> None:
@@ -102,7 +121,7 @@ def follow() -> None:
         while not _told("sartor/over"):
             if _count("sartor/calls") > answered:
                 answered += 1
-                _help(from_json(_Call, processes.team().tell("")))
+                _help(from_json(_Call, processes.team().tell("")), answered)
                 heard = time.monotonic()
             if (now := _count("sartor/beats")) != beats:
                 beats, heard = now, time.monotonic()
@@ -117,7 +136,7 @@ def follow() -> None:
         processes.leave()
 
 
-def _help(wanted: _Call) -> None:
+def _help(wanted: _Call, number: int) -> None:
     technique = _made(wanted.technique)
     way = {"course": _made(wanted.course)} if wanted.course else {}
     try:
@@ -125,8 +144,22 @@ def _help(wanted: _Call) -> None:
             technique.fit(wanted.base, wanted.data, Path(scratch), **way)
     except ProcessError:
         raise
-    except SartorError:
-        pass  # the leader has met the same, and says so
+    except SartorError as error:
+        say(str(error))
+        _await_the_same(error, number)
+
+
+def _await_the_same(error: SartorError, number: int) -> None:
+    """Until the leader has failed too; where it does not, ProcessError: it would wait for ever."""
+    until = time.monotonic() + PATIENCE
+    while not _told(_failed(number)):
+        if time.monotonic() > until:
+            rank, _ = processes.launched()
+            raise ProcessError(
+                f"process {rank} cannot train, and process 0 can: {error} Mend that on the machine "
+                "of this process; start all again, and they go on from the last look."
+            ) from error
+        time.sleep(0.2)
 
 
 def _written(technique: Any) -> tuple[str, str]:

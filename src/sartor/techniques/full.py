@@ -23,7 +23,6 @@ from sartor.techniques.technique import Customization
 
 BEFORE = ("embed", "wte", "wpe", "word_embeddings")
 """How architectures begin the names of what stands before the blocks."""
-BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
 """Files of a model beside its weights."""
 
 
@@ -95,7 +94,7 @@ def keep_as_base(network: Any, base: ModelCard, folder: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     save_whole(network, base, temporary)
     source = Path(base.path)
-    for path in (path for pattern in BESIDE for path in source.glob(pattern)):
+    for path in (path for pattern in local.BESIDE for path in source.glob(pattern)):
         there = temporary / path.name
         if not there.exists() and not path.name.endswith(".safetensors.index.json"):
             shutil.copyfile(path, there)

@@ -25,9 +25,9 @@ class KTO(PreferenceTuning):
     _wanted: ClassVar[str] = "an answer with a thumb down"
 
     def _objective(self) -> Objective:
-        from sartor.training import preferences
+        from sartor.training import thumbs
 
-        return preferences.KTO(beta=self.beta)
+        return thumbs.KTO(beta=self.beta)
 
     def _judged(self, data: TrainingData) -> Sequence[Example]:
         return [e for e in (*data.train, *data.disliked) if e.rejected]

@@ -76,7 +76,10 @@ class LoRA(weights.TrainedTechnique):
                 "usual)"
             )
         if not 0 <= self.dropout < 1:
-            raise SettingError(f"{self.name}: dropout is {self.dropout}; it lies in [0, 1)")
+            raise SettingError(
+                f"{self.name}: dropout is {self.dropout}; it lies in [0, 1): give 0 for none (0.05 "
+                "to 0.1 is usual)"
+            )
         if not 0 < self.plus_ratio < float("inf"):
             raise SettingError(
                 f"{self.name}: plus_ratio is {self.plus_ratio}; it must be above 0 (16 is usual)"

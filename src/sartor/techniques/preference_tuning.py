@@ -1,7 +1,7 @@
 """What techniques share that train on preferences: right answers first, then what was judged.
 
 Both in one run over the same weights: the model as the answers left it is the reference that the
-preferences are measured from. The objectives are in training/preferences.py.
+preferences are measured from. The objectives are in training/preferences.py and thumbs.py.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from sartor.techniques.technique import Customization
 from sartor.techniques.weights import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, load_inner, save_inner
 from sartor.tracking.tracker import stage
+from sartor.training.judged import pairs_of
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 from sartor.training.objective import Objective
-from sartor.training.preferences import pairs_of
 from sartor.training.watching import watched_by
 
 ANSWERS = "answers"

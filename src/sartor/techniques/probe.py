@@ -1,8 +1,9 @@
 """Techniques tried on this machine for some seconds: time and memory, before weights are needed.
 
-Copies of the base with few of its layers (thin.py) are customized and asked (copies.py), with the
-project's own examples (rehearsal.py). What more layers add, times the layers, is the whole. What
-was tried once serves every candidate that does the same, now and the next time.
+Copies of the base with few of its layers (thin.py) are customized (copies.py) and asked
+(copies_asked.py), with the project's own examples (rehearsal.py). What more layers add, times the
+layers, is the whole. What was tried once serves every candidate that does the same, now and the
+next time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import configuration
 from sartor.progress import Silent, shown_by
 from sartor.settings import settings_of
-from sartor.techniques.copies import Answered, Copy, Customized, described
+from sartor.techniques.copies import Copy, Customized
+from sartor.techniques.copies_asked import Answered, answered, described, loaded
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.rehearsal import Rehearsal, rehearsal
 from sartor.techniques.thin import ByLayers, counts, layers_changed, refuse_unlike, thin
@@ -48,7 +50,7 @@ class Probed:
     customizing_bytes: float
     """Tensors that are there at once while training, at most."""
     answering_bytes: float
-    """The same while answering, with so many new tokens as copies.COUNTED says."""
+    """The same while answering, with so many new tokens as copies_asked.COUNTED says."""
     set_aside_bytes: float
     """What the process took beside tensors while these were tried: libraries' own buffers, and
     memory that is free but scattered."""
@@ -169,8 +171,8 @@ class Probe:
         if done not in self._customized:
             self._customized[done] = copy.customized(parts, data)
         customized = self._customized[done]
-        loaded = copy.loaded(customized.made)
-        like = digest(layers, described(loaded.model) or done, list(prompts))
+        model = loaded(core, customized.made)
+        like = digest(layers, described(model.model) or done, list(prompts))
         if like not in self._answered:
-            self._answered[like] = copy.answered(loaded, prompts)
-        return _Seen(customized, loaded.seconds, self._answered[like])
+            self._answered[like] = answered(copy.card, model, prompts)
+        return _Seen(customized, model.seconds, self._answered[like])

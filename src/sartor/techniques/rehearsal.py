@@ -19,7 +19,8 @@ from sartor.progress import Silent, shown_by
 from sartor.techniques.drawn import Drawn
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.order import alike, shuffled
-from sartor.training.packing import ENOUGH, WIDE, Encoded, encode, packs
+from sartor.training.pack_size import together
+from sartor.training.packing import Encoded, encode, packs
 from sartor.training.sharing import laid_out
 
 MOST = 600
@@ -96,7 +97,7 @@ def _at_once(options: TrainingSettings, card: ModelCard) -> int:
     """Tokens that go through the base together (packing.at_once)."""
     if local.device().type != "cpu":
         return options.pack_tokens
-    return min(options.pack_tokens, max(ENOUGH, ENOUGH * WIDE // outline(card).hidden))
+    return together(options.pack_tokens, outline(card).hidden)
 
 
 def _again(examples: Sequence[Encoded]) -> list[Encoded]:

@@ -103,7 +103,9 @@ class Search:
         budgets = {"budget_seconds": self.budget_seconds, "budget_tokens": self.budget_tokens}
         for name, value in {"trials": self.trials, **budgets}.items():
             if value is not None and not value > 0:
-                raise SettingError(f"search: {name} is {value}; it must be above 0")
+                raise SettingError(
+                    f"search: {name} is {value}; it must be above 0: raise it, or leave it out"
+                )
         for name, written in self._space.items():
             for value in values(name, written):
                 with told_by("search", f"space.{name} holds {value!r}: "):

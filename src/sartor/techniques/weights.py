@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic.dataclasses import dataclass as settings
 
-from sartor.data.files import digest, write_json, write_text
+from sartor.data.files import content_digest, digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, MissingExtraError, ModelError, TrainingError
 from sartor.models import local
@@ -103,10 +103,9 @@ def fit(
     from sartor.techniques.fitting import settled
 
     told = with_instruction(data, technique.system)
-    technique, made_by = settled(technique, base, told), technique
-    following.call(technique, base, data, course)
+    technique, made_by = settled(technique, base, told, course), technique
     clock = Clock(directory)
-    with PeakMemory() as memory, clock:
+    with following.called(technique, base, data, course), PeakMemory() as memory, clock:
         torch.manual_seed(technique.seed)
         bf16 = technique.precision == "auto" and local.has_bf16() and not technique.plain
         precision = torch.bfloat16 if frozen and bf16 else torch.float32
@@ -135,7 +134,7 @@ def fit(
             write_json(directory / CURVE, trained)
             forget(directory)
     made = sorted(directory.glob("*.safetensors"))
-    weights = digest(*(path.read_bytes() for path in made))
+    weights = digest(*(content_digest(path) for path in made))
     return Customization(
         technique=technique.name,
         base=base,

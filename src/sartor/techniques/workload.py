@@ -21,13 +21,11 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.drawn import Drawn, layers
-from sartor.techniques.extra_work import Around, extended, one_rate, pieces
+from sartor.techniques.extra_work import SAMPLE, Around, extended, one_rate, pieces
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.sharing import WORTH_SHARING
 
-SAMPLE = 100
-"""Examples whose tokens are counted; the rest are taken to be like them."""
 UNKNOWN_ADAPTER = 0.01
 """Part of a base's parameters that an adapter of a kind not known here is taken to have."""
 
@@ -111,7 +109,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         )  # fmt: skip
 
     around = Around(
-        card, data, drawn, tokenizer, options, plan,
+        card, data, drawn, tokenizer, options, one_rate(technique), plan,
         lambda other: workload(other, card, data, tokenizer),
     )  # fmt: skip
     if options is not None:

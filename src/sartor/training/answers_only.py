@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sartor.training.blocks import blocks
+from sartor.training.packed_attention import as_near
 
 FEED_FORWARD = ("mlp", "feed_forward", "block_sparse_moe")
 """What architectures call a block's feed-forward."""
@@ -25,8 +26,8 @@ WITHIN = ("q_proj", "o_proj")
 USED = "_sartor_answers_only"
 NARROWED = "_sartor_narrowed"
 """Where the last block gives scored places alone (lean_blocks.py)."""
-TOLERANCE = 1e-2
-"""Mean difference, in parts of the mean size, that rounding alone explains."""
+MOST = 1e-2
+"""Mean difference, in parts of the mean size, that is believed in bfloat16 too."""
 UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError)
 """What modules raise that take or give something else."""
 
@@ -89,7 +90,7 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
                 part = _hidden(network, ids)[places].float()
         except UNFIT:
             part = torch.full_like(whole, torch.inf)
-    if (whole - part).abs().mean() <= TOLERANCE * whole.abs().mean():
+    if as_near(part, whole, network.dtype, MOST):
         return len(modules)
     for module, forward in before.items():
         if forward is None:

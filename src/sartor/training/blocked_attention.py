@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.models.rotary import turned
 from sartor.training.attention_blocks import (
     LAST,
     QUERIES,
@@ -181,17 +182,8 @@ def _laid_out(row: torch.Tensor, turn: Turn | None, before: int) -> torch.Tensor
     if turn is None:
         here.copy_(row.transpose(0, 1))
     else:
-        _turn(row.transpose(0, 1), turn, here)
+        turned(row.transpose(0, 1), *turn, into=here)
     return made
-
-
-def _turn(x: torch.Tensor, turn: Turn, into: torch.Tensor) -> None:
-    """By its position, first halves against second ones: (heads, tokens, dimension)."""
-    cosines, sines = turn
-    half = x.shape[-1] // 2
-    torch.mul(x, cosines, out=into)
-    into[..., :half].addcmul_(x[..., half:], sines[..., :half], value=-1)
-    into[..., half:].addcmul_(x[..., :half], sines[..., half:])
 
 
 def _back(gradient: torch.Tensor, turn: Turn | None) -> torch.Tensor:
@@ -202,10 +194,10 @@ def _back(gradient: torch.Tensor, turn: Turn | None) -> torch.Tensor:
     half = width // 2
     cosines, sines = turn
     made = gradient.new_empty(tokens, heads, width)
-    turned = made.transpose(0, 1)
-    torch.mul(gradient, cosines, out=turned)
-    turned[..., :half].addcmul_(gradient[..., half:], sines[..., half:])
-    turned[..., half:].addcmul_(gradient[..., :half], sines[..., :half], value=-1)
+    by_head = made.transpose(0, 1)
+    torch.mul(gradient, cosines, out=by_head)
+    by_head[..., :half].addcmul_(gradient[..., half:], sines[..., half:])
+    by_head[..., half:].addcmul_(gradient[..., :half], sines[..., :half], value=-1)
     return made
 
 

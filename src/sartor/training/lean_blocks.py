@@ -20,7 +20,7 @@ from sartor.models.local import context
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention
-from sartor.training.packed_attention import Asked, noting
+from sartor.training.packed_attention import Asked, as_near, noting
 from sartor.training.sharing import Span
 
 SPANS = (Span(0, 3), Span(3, 6, ((0, 3),)), Span(6, 11, ((0, 3),)))
@@ -51,17 +51,12 @@ def use_lean_blocks(network: Any) -> bool:
             part = _hidden(network).float()
     except answers_only.UNFIT:
         part = torch.full_like(whole, torch.inf)
-    if part.shape == whole.shape and _close(part, whole):
+    if part.shape == whole.shape and as_near(part, whole, network.dtype, answers_only.MOST):
         return True
     for layer in layers:
         del layer.forward
     setattr(network, answers_only.NARROWED, False)
     return False
-
-
-def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    difference = (found - expected).abs().mean()
-    return bool(difference <= answers_only.TOLERANCE * expected.abs().mean())
 
 
 def _drops(network: Any) -> bool:

@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sartor.training.head import LOGITS
-from sartor.training.packed_attention import is_packed
 from sartor.training.packing import Encoded, before_loss
 
 if TYPE_CHECKING:
@@ -28,12 +27,9 @@ def answer_log_chances(
 
     Answers to one request share it, forward and back, where the model runs packs.
     """
-    found, labels, is_hidden = before_loss(network, answers, virtual)
-    order = list(range(len(answers)))
-    if is_packed(network):
-        order.sort(key=lambda place: answers[place].tokens)  # as they are laid out; stable as well
+    found, labels, is_hidden, order = before_loss(network, answers, virtual)
     lengths = [len(answers[place].tokens) - answers[place].prompt for place in order]
-    owner = torch.tensor(order, device=labels.device).repeat_interleave(
+    owner = torch.tensor(list(order), device=labels.device).repeat_interleave(
         torch.tensor(lengths, device=labels.device)
     )
     if is_hidden:

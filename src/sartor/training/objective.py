@@ -1,6 +1,7 @@
 """What training lowers: an objective says what it reads of the data, and what its loss is.
 
-The usual one is the cross-entropy of the answers. Others are beside it: preferences.py, corpus.py.
+The usual one is the cross-entropy of the answers. Others are beside it: preferences.py,
+thumbs.py, corpus.py.
 """
 
 from __future__ import annotations

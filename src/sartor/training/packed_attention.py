@@ -117,9 +117,16 @@ def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
         AttributeError,
     ):  # it takes no such thing; the caller says so
         return False
-    tolerance = TOLERANCE.get(str(alone.dtype).removeprefix("torch."), 1e-3)
-    difference = (packed.float() - alone.float()).abs().mean()
-    return bool(difference <= tolerance * alone.float().abs().mean())
+    return as_near(packed, alone, alone.dtype)
+
+
+def as_near(
+    found: torch.Tensor, expected: torch.Tensor, computed_in: torch.dtype, most: float = 1.0
+) -> bool:
+    """Whether they differ by no more than rounding of that kind of number, and than `most`."""
+    tolerance = min(most, TOLERANCE.get(str(computed_in).removeprefix("torch."), 1e-3))
+    difference = (found.float() - expected.float()).abs().mean()
+    return bool(difference <= tolerance * expected.float().abs().mean())
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.models.generation import common_prefix
 from sartor.models.prefix import Prefix
-from sartor.progress import say
+from sartor.training.fitted import Fitted
 from sartor.training.order import alike
+from sartor.training.pack_size import together
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 Item = TypeVar("Item", bound=Sequenced)
-ENOUGH = 1024
-"""Tokens that a model of width `WIDE` and more works on at full speed (measured at 768)."""
-WIDE = 768
-SHORTEST_ANSWER = 8
-"""Tokens of an answer that must fit behind a prompt for the example to be trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +46,13 @@ def encode(tokenizer: Any, examples: Sequence[Example], context: int) -> list[En
             "there are no examples to train on, or none to validate on. Add examples, or raise "
             "data.validation_fraction."
         )
-    encoded, too_long = [], 0
+    encoded, fitted = [], Fitted(context)
     for example in examples:
         prompt = chat.encode(tokenizer, example.input)
         answer = chat.encode_answer(tokenizer, example.targets[0])
-        if len(prompt) + min(SHORTEST_ANSWER, len(answer)) > context:
-            too_long += 1
-            continue
-        encoded.append(Encoded(example.id, (*prompt, *answer)[:context], len(prompt)))
-    if too_long:
-        some = f"{too_long} of {len(examples)} examples"
-        say(f"{some} have prompts that fill the model's context: left out")
-    if not encoded:
-        raise TrainingError(
-            f"nothing to train on: all {len(examples)} prompts fill the model's context of "
-            f"{context} tokens. Shorten them, use fewer passages, or choose a longer context."
-        )
+        if tokens := fitted.tokens(prompt, answer):
+            encoded.append(Encoded(example.id, tokens, len(prompt)))
+    fitted.tell()
     return encoded
 
 
@@ -95,12 +82,10 @@ def _kin_together(examples: Sequence[Item]) -> list[Item]:
 
 
 def at_once(network: Any, tokens: int) -> int:
-    """How many of so many tokens go through together: on a CPU a wide model gains nothing by more
-    than `ENOUGH`, and its memory grows by each."""
+    """How many of so many tokens go through the network together."""
     if network.device.type != "cpu" or not is_packed(network):
         return tokens
-    width = int(network.get_input_embeddings().weight.shape[1])
-    return min(tokens, max(ENOUGH, ENOUGH * WIDE // width))
+    return together(tokens, int(network.get_input_embeddings().weight.shape[1]))
 
 
 def answer_loss(
@@ -115,7 +100,7 @@ def answer_loss(
 
     from sartor.training import head
 
-    found, labels, is_hidden = before_loss(network, pack, virtual)
+    found, labels, is_hidden, _ = before_loss(network, pack, virtual)
     if is_hidden:
         loss = head.summed_loss(found, network.get_output_embeddings(), labels)
     else:
@@ -125,11 +110,11 @@ def answer_loss(
 
 def before_loss(
     network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | Prefix | None = None
-) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """What gives the next tokens (answer tokens, width), those tokens (answer tokens), and whether
-    the first are hidden states, for the network's plain head, or else logits.
-
-    Of examples sorted by their tokens where the model runs packs (sharing.py), else in their order.
+) -> tuple[torch.Tensor, torch.Tensor, bool, Sequence[int]]:
+    """What gives the next tokens (answer tokens, width), those tokens (answer tokens), whether the
+    first are hidden states, for the network's plain head, or else logits, and the places in the
+    pack of the examples that they are of, in turn: as sharing.py lays them out where the model
+    runs packs.
     """
     import torch
 
@@ -137,7 +122,7 @@ def before_loss(
     from sartor.training.answers_only import is_narrowed, scoring
 
     if not is_packed(network):
-        return *_padded(network, pack, virtual), False
+        return *_padded(network, pack, virtual), False, range(len(pack))
     in_row = virtual is not None and not isinstance(virtual, Prefix)
     row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
     labels = torch.tensor(row.labels, device=network.device)
@@ -145,9 +130,10 @@ def before_loss(
     with scoring(network, scored):
         if head.is_plain(network):
             hidden = _run(network.get_decoder(), network, row, virtual)[0][0]
-            return hidden if is_narrowed(network) else hidden[scored], labels, True
+            hidden = hidden if is_narrowed(network) else hidden[scored]
+            return hidden, labels, True, row.order
         logits = _run(network, network, row, virtual, logits_to_keep=scored).logits[0]
-        return logits, labels, False
+        return logits, labels, False, row.order
 
 
 def _run(

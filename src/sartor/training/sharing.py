@@ -55,6 +55,8 @@ class Row:
     """Places whose next token is of an answer."""
     labels: tuple[int, ...]
     """Those next tokens."""
+    order: tuple[int, ...] = ()
+    """The examples' places in the pack, as their answers follow one another in the row."""
     origins: tuple[tuple[Span, Sequenced, int], ...] = ()
     """Of every span: an example that has its tokens, and where they begin in it."""
 
@@ -89,9 +91,10 @@ def laid_out(pack: Sequence[Sequenced], virtual: int = 0) -> Row:
         first = span.end - (len(example.tokens) - example.prompt)
         made.scored += range(first - 1, span.end - 1)
         made.labels += example.tokens[example.prompt :]
+        made.order.append(leaf.row)
     return Row(
         tuple(made.tokens), tuple(made.spans), tuple(made.scored), tuple(made.labels),
-        tuple(made.origins),
+        tuple(made.order), tuple(made.origins),
     )  # fmt: skip
 
 
@@ -102,6 +105,7 @@ class _Making:
         self.spans: list[Span] = []
         self.scored: list[int] = []
         self.labels: list[int] = []
+        self.order: list[int] = []
         self.origins: list[tuple[Span, Sequenced, int]] = []
 
     def add(

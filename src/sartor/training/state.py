@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import DataError
+from sartor.errors import DiskError
+from sartor.progress import say
 from sartor.training.processes import Team
 from sartor.training.sharding import gathered, is_part, put
 
@@ -140,12 +142,14 @@ def save(path: Path, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with writing(path):
         save_file(plain, temporary, metadata={"state": state.told()})
+        with temporary.open("rb+") as file:  # else a power cut may leave the new name and no bytes
+            os.fsync(file.fileno())
         temporary.replace(path)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """While weights are written: DataError where the disk is full or the folder is not ours."""
+    """While weights are written: DiskError where the disk is full or the folder is not ours."""
     from safetensors import SafetensorError
 
     try:
@@ -154,7 +158,7 @@ def writing(path: Path) -> Iterator[None]:
         path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
         told = str(getattr(error, "strerror", "") or error)
         found = told.rpartition("I/O error: ")[2].partition(" (os error")[0]
-        raise DataError(
+        raise DiskError(
             f"cannot write {path}: {found}. Free some space or check the folder's rights, and "
             "start again: it goes on from the last state that was written."
         ) from error
@@ -166,12 +170,22 @@ def latest(directory: Path) -> Path:
 
 
 def _written(path: Path) -> int:
-    from safetensors import safe_open
+    state = _state_in(path)
+    return -1 if state is None else state.written
+
+
+def _state_in(path: Path) -> State | None:
+    """Of a file that is there and whole; one that is broken is passed over, which is said."""
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        return -1
-    with safe_open(path, "pt") as file:
-        return int(json.loads(file.metadata()["state"]).get("written", 0))
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return State.read(file.metadata()["state"])
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        say(f"{path} is broken ({error}): passed over, as if that state had not been written")
+        return None
 
 
 def restore(
@@ -209,13 +223,12 @@ def _opened(path: Path, made_of: str, phase: str | None) -> Iterator[Any]:
     """The file, where it is of that training and phase."""
     from safetensors import safe_open
 
-    if not path.is_file():
+    state = _state_in(path)
+    if state is None or state.made_of != made_of or phase not in (None, state.phase):
         yield None
         return
     with safe_open(path, "pt") as file:
-        state = State.read(file.metadata()["state"])
-        ours = state.made_of == made_of and phase in (None, state.phase)
-        yield file if ours else None
+        yield file
 
 
 def forget(directory: Path) -> None:

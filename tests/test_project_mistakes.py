@@ -1,0 +1,35 @@
+"""What is said of a wrong key of sartor.toml, wherever it stands and whatever it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sartor.errors import ProjectError
+from sartor.project.reading import parse, read
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"bool": 1}, r"^here: unknown key 'bool'; known: .*customize"),
+        ({"str": {"a": 1}}, r"^here: unknown key 'str'; known: "),
+        ({"modl[s]": 1}, r"^here: unknown key 'modl\[s\]'; "),
+        ({"modl": {}}, r"^here: unknown key 'modl'; did you mean 'model'\?"),
+        ({"model": {"bool": 1}}, r"^here: \[model\] unknown key 'bool'; known: base, "),
+        ({"model": {"bas[e": 1}}, r"^here: \[model\] unknown key 'bas\[e'; did you mean 'base'\?"),
+        ({"model": {"trust_remote_code": 7}}, r"^here: \[model\] trust_remote_code is 7"),
+        ({"models": ["a"], "model": {"models": ["b"]}}, "at the top and under .model.. Keep one"),
+    ],
+)
+def test_a_wrong_key_is_named_where_it_stands(tables: dict[str, Any], said: str) -> None:
+    with pytest.raises(ProjectError, match=said):
+        parse({"data": {"examples": "e.jsonl"}, **tables}, "here")
+
+
+def test_a_file_that_is_no_toml_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "sartor.toml").write_text("[data\nexamples = 3")
+    with pytest.raises(ProjectError, match=r"not valid TOML: .*line 1.*\. Mend it there: texts"):
+        read(tmp_path)
