@@ -128,7 +128,7 @@ def of_texts(
     trains, trainable = _trained(layer.stage(), card, lambda: outline(card))
     work = Workload(
         prompt_tokens=1.0, longest_prompt=1, shared_tokens=0, answer_tokens=fmean(sizes),
-        passages=0, trains=trains, trainable_parameters=trainable,
+        passages=0, trains=trains, trainable_parameters=trainable, scores_everything=True,
     )  # fmt: skip
     return _with_training(work, layer, train=sizes, held=watched, virtual=0, many=many, validated=0)
 

@@ -70,15 +70,13 @@ def laid_out(pack: Sequence[Sequenced], virtual: int = 0) -> Row:
     """The row of a pack, with so many virtual tokens before all examples.
 
     The place before an answer is always its example's own, since no prompt is shared whole.
-    Examples stand in the order of their tokens, which log_chances.py goes by.
     """
     made = _Making(virtual)
     runs: dict[int, tuple[int, int]] = {}
     """Of every node, where it stands."""
     root = Node((), virtual=virtual) if virtual else None
     prompts = [example.tokens[: example.prompt] for example in pack]
-    made_of = leaves(prompts, root, worth=WORTH_SHARING, saving=WORTH_SHARING)
-    for leaf in sorted(made_of, key=lambda leaf: pack[leaf.row].tokens):
+    for leaf in leaves(prompts, root, worth=WORTH_SHARING, saving=WORTH_SHARING):
         example = pack[leaf.row]
         for depth, node in enumerate(leaf.before):
             if id(node) not in runs:
