@@ -30,7 +30,7 @@ from sartor.training.settings import TrainingSettings
 from sartor.training.tricks import use_tricks
 card = local.describe(sys.argv[1])
 network = local.load_network(card, torch.bfloat16 if local.has_bf16() else torch.float32)
-trained = adapted("lora", network, LoRA()._config(network)).parameters
+trained = adapted("lora", network, LoRA().configured(network)).parameters
 use_tricks(network, TrainingSettings())
 trainable = Trainable(network, None, trained, card.context, mixed_precision=local.has_bf16())
 optimizer = torch.optim.AdamW(trained.values(), lr=2e-4, fused=True)
