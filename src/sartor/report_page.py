@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
 
 from sartor import __version__
-from sartor.data.files import read_json, write_text
+from sartor.data.files import content_digest, read_json, write_text
 from sartor.data.prepare import Prepared
 from sartor.evaluation import history
 from sartor.evaluation.given import is_given
@@ -95,8 +94,8 @@ def _traces(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Trace]:
     """The files that hold each candidate's answers and scores."""
     for one in reports:
         path = workspace.reports / f"{one.candidate}.json"
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        yield Trace(one.candidate, path.relative_to(workspace.project).as_posix(), sha256)
+        where = path.relative_to(workspace.project).as_posix()
+        yield Trace(one.candidate, where, content_digest(path))
 
 
 def _on_given(reports: Sequence[Report]) -> list[str]:

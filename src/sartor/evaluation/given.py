@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sartor.data.cleaning import writable
 from sartor.data.files import read_json, write_json
 from sartor.data.records import Example
 from sartor.errors import DataError
@@ -131,7 +132,7 @@ def _row(line: str, where: str) -> tuple[str, str]:
             f"{where}: its output is {_shown(output)}; expected a text, empty where there is no "
             f"answer. {ROWS.capitalize()}."
         )
-    if any("\ud800" <= character <= "\udfff" for character in f"{id}{output}"):
+    if any(writable(text) != text for text in (str(id), output)):
         raise DataError(
             f"{where}: it has half of a character (such as \\ud83d without its other half), which "
             "cannot be written as UTF-8. Take it out, or write the character whole."

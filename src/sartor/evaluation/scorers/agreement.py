@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import SettingError
+from sartor.evaluation.scorers.lines import numbered_lines
 
 ENOUGH = 30
 """Labelled answers; agreement on fewer is not believed."""
@@ -111,16 +112,8 @@ def kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
 
 def read_labels(path: Path, scorer: str, keys: Sequence[str], check: Callable[[Any], bool]) -> Any:
     """Rows of the expert's labels, each with `keys` and a `label` that passes `check`."""
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise SettingError(
-            f"scorer {scorer}: {path} is not UTF-8 text ({error}). Save it as UTF-8."
-        ) from error
     rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path, scorer):
         try:
             row = json.loads(line)
             whole = isinstance(row, dict) and all(isinstance(row[key], str) for key in keys)

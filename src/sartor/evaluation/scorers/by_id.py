@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import SettingError
+from sartor.evaluation.scorers.lines import numbered_lines
 
 
 def read_by_id(path: Path, scorer: str, key: str) -> dict[str, str]:
     """By example id; SettingError, with the line, for a file that is not such rows."""
     found: dict[str, str] = {}
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise SettingError(
-            f"scorer {scorer}: {path} is not UTF-8 text ({error}). Save it as UTF-8."
-        ) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path, scorer):
         try:
             id, text = _row(json.loads(line), key)
             if id in found:
