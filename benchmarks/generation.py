@@ -114,8 +114,13 @@ def ours(side: str, folder: Path, prompts_file: Path, check: bool) -> dict[str, 
 
 
 def missing(python: str) -> dict[str, str]:
-    """The peers that cannot run, and why."""
+    """The sides that cannot run, and why."""
+    from sartor.models import local
+
     reasons = {}
+    if not local.has_bf16():
+        why = "this processor does not multiply in bfloat16"
+        reasons = {name: why for name in (*SIDES, *ENGINES) if name.endswith("bfloat16")}
     for name, needed in NEEDED.items():
         done = subprocess.run([python, "-c", needed], capture_output=True, text=True, check=False)
         if done.returncode:

@@ -2,8 +2,9 @@
 
 Pairs of runs, sartor and its peer in turn, on the model and data that ../shared/bench makes (random
 weights: they change no speed): tokens, padding not counted, per second of processor time on one
-thread. The peer is TRL's `SFTTrainer` at its best settings there (bfloat16 weights, no padding),
-once as it is and once patched to score answers only on a CPU too. It needs `trl` and `datasets`,
+thread. The peer is TRL's `SFTTrainer` at its best settings there (no padding, weights in bfloat16
+where the processor multiplies it, else in float32, as sartor does), once as it is and once patched
+to score answers only on a CPU too. It needs `trl` and `datasets`,
 which sartor does not: name a Python that has them with --peer-python. Without ../shared, or without
 them, it says so and does nothing.
 """
@@ -128,13 +129,16 @@ def _trainable(card: Any, method: str) -> Any:
 
 def peer(folder: Path, python: str, arguments: argparse.Namespace, patched: bool) -> dict[str, Any]:
     """TRL in a process of its own."""
+    from sartor.models import local
+
     method = {"p-tuning": "ptuning"}.get(arguments.method, arguments.method)
     command = [
         python, str(BENCH / "peer_sft.py"), "--data", str(folder), "--size", arguments.size,
         "--preset", "padfree" if method != "ptuning" else "best",
         "--threads", str(arguments.threads), "--bs", str(BATCH[arguments.size]),
         "--steps", str(WARM + arguments.steps),
-        "--method", method, *(["--patched"] if patched else []),
+        "--method", method, "--amp", "weights" if local.has_bf16() else "off",
+        *(["--patched"] if patched else []),
     ]  # fmt: skip
     told = _run(command, arguments.threads)
     row: dict[str, Any] = json.loads(told.splitlines()[-1])
@@ -166,6 +170,8 @@ def _run(command: list[str], threads: int) -> str:
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Pairs in turn; medians and ratios."""
+    from sartor.models import local
+
     folder = data(arguments.size, arguments.shared, arguments.data)
     sides: dict[str, list[dict[str, Any]]] = {"sartor": [], "trl_stock": [], "trl_patched": []}
     small = mine(folder, arguments, BATCH[arguments.size])  # as many examples a step as the peer
@@ -187,6 +193,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "method": arguments.method,
         "shared": arguments.shared,
+        "precision": "bfloat16" if local.has_bf16() else "float32",
         **{name: round(value, 1) for name, value in speed.items()},
         "ratio_stock": round(speed["sartor"] / speed["trl_stock"], 2),
         "ratio_patched": round(speed["sartor"] / speed["trl_patched"], 2),

@@ -15,7 +15,6 @@ PACKED_BYTES = 512 * 1024**2
 """Weights that are laid out anew, at most: they are then in memory twice."""
 ROWS = 1024
 """Rows that weights are laid out for; as good for few."""
-NUMBERS = (torch.float32, torch.bfloat16)
 
 
 class Products:
@@ -25,8 +24,8 @@ class Products:
         self._weights: dict[Any, torch.Tensor] = {}
         """By layer: as it is, or laid out anew."""
         self._packed = False
-        if _is_there():
-            layers = [part for part in network.modules() if _is_plain(part)]
+        if numbers := _numbers():
+            layers = [part for part in network.modules() if _is_plain(part, numbers)]
             self._weights = {layer: layer.weight for layer in layers}
 
     def pack(self) -> None:
@@ -49,21 +48,26 @@ class Products:
         return made
 
 
-def _is_there() -> bool:
+def _numbers() -> tuple[torch.dtype, ...]:
+    """Those that oneDNN multiplies here: bfloat16 takes AVX-512, or AVX2 with conversions to it."""
     backend: Any = torch.backends.mkldnn
-    return (
+    is_there = (
         bool(backend.is_available())
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
+    if not is_there:
+        return ()
+    halves = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if halves else (torch.float32,)
 
 
-def _is_plain(part: Any) -> bool:
+def _is_plain(part: Any, numbers: tuple[torch.dtype, ...]) -> bool:
     """A linear layer of PyTorch's own that nobody looks into."""
     return (
         type(part) is torch.nn.Linear
         and part.weight.device.type == "cpu"
-        and part.weight.dtype in NUMBERS
+        and part.weight.dtype in numbers
         and not part._forward_hooks
         and not part._forward_pre_hooks
         and "forward" not in vars(part)
