@@ -15,7 +15,9 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.remade import Remade, is_off, note, noted
+from sartor.training.feed_forward import fed_forward, is_fixed, is_gated
+from sartor.training.low_rank import adapted, is_adapted
+from sartor.training.remade import Remade, is_off, note
 
 TOLERANCE = 2e-2
 """Largest difference from the module's output, in parts of its mean size: bfloat16's rounding."""
@@ -27,7 +29,7 @@ def use_fused(network: Any) -> int:
     """Replace what can be replaced; how many modules that is."""
     replaced = 0
     for module in list(network.modules()):
-        for fits, made in ((_is_adapted, _adapted), (_is_norm, _norm), (_is_gated, _gated)):
+        for fits, made in FUSED:
             if fits(module) and _same(module, forward := made(module)):
                 module.forward = forward
                 replaced += 1
@@ -49,81 +51,9 @@ def _same(module: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> bool:
 
 
 def _width(module: Any) -> int:
-    if _is_gated(module):
+    if is_gated(module):
         return int(getattr(module.gate_proj, "base_layer", module.gate_proj).in_features)
     return int(module.weight.shape[-1])
-
-
-# Low-rank adapters. Hu et al. 2021, arXiv:2106.09685.
-
-
-def _is_adapted(module: Any) -> bool:
-    """A PEFT layer: one plain low-rank adapter, not merged, over a frozen linear layer."""
-    base = getattr(module, "base_layer", None)
-    active = getattr(module, "active_adapters", ())
-    if type(base) is not torch.nn.Linear or len(active) != 1:
-        return False
-    if any(parameter.requires_grad for parameter in base.parameters()):
-        return False
-    name = next(iter(active))
-    if not hasattr(module, "lora_A") or name not in module.lora_A or module.merged:
-        return False
-    plain = type(module.lora_A[name]) is type(module.lora_B[name]) is torch.nn.Linear
-    dropped = not isinstance(module.lora_dropout[name], torch.nn.Identity)
-    variant = getattr(module, "lora_variant", {}).get(name) is not None
-    biased = module.lora_A[name].bias is not None or module.lora_B[name].bias is not None
-    return plain and not (dropped or variant or biased)
-
-
-def _adapted(module: Any) -> Callable[..., torch.Tensor]:
-    [name] = module.active_adapters
-    base, down, up = module.base_layer, module.lora_A[name], module.lora_B[name]
-    scale = float(module.scaling[name])
-
-    def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        source = noted(x) if torch.is_grad_enabled() else None
-        result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down.weight, up.weight, scale, source
-        )
-        return result
-
-    return forward
-
-
-class _LowRank(torch.autograd.Function):
-    """x W' + b + scale (x A') B'; x (..., in), A (rank, in), B (out, rank); W and b are frozen."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float,
-        source: Remade | None,
-    ) -> Any:  # fmt: skip
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        rows = x.reshape(-1, x.shape[-1])
-        # Thin factors are laid out alike there and back: oneDNN compiles a program for each layout.
-        kept_a, kept_b = a.to(x.dtype), b.to(x.dtype)
-        low = rows @ kept_a.t().contiguous()  # (rows, rank)
-        y = functional.linear(x, weight, bias)  # no view: callers may change it in place
-        y.view(-1, y.shape[-1]).addmm_(low, kept_b.t().contiguous(), alpha=scale)
-        ctx.save_for_backward(None if source else rows, weight, kept_a, kept_b, low)
-        ctx.scale, ctx.shape, ctx.source = scale, x.shape, source
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        rows, weight, a, b, low = ctx.saved_tensors
-        if ctx.source:
-            rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(low.dtype)
-        dy = gradients[0].reshape(-1, gradients[0].shape[-1])
-        d_low = (dy @ b).mul_(ctx.scale)
-        d_a = (d_low.t() @ rows).float()
-        d_b = (low.t() @ dy).float().mul_(ctx.scale).t()
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = (dy @ weight).addmm_(d_low, a).view(ctx.shape)
-        return dx, None, None, d_a, d_b, None, None
 
 
 # Root-mean-square norm. Zhang and Sennrich 2019, arXiv:1910.07467.
@@ -178,13 +108,6 @@ class _Norm(torch.autograd.Function):
 # Gated feed-forward. Shazeer 2020, arXiv:2002.05202.
 
 
-def _is_gated(module: Any) -> bool:
-    names = ("gate_proj", "up_proj", "down_proj", "act_fn")
-    if not all(hasattr(module, name) for name in names):
-        return False
-    return type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
-
-
 def _gated(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         gate, up = module.gate_proj(x), module.up_proj(x)
@@ -214,3 +137,9 @@ class _Gate(torch.autograd.Function):
         dy = gradients[0]
         silu = functional.silu(gate) if ctx.silu is None else ctx.silu.value()
         return torch.ops.aten.silu_backward(dy * up, gate), dy * silu, None
+
+
+FUSED: tuple[tuple[Any, Any], ...] = (
+    (is_adapted, adapted), (_is_norm, _norm), (is_fixed, fed_forward), (is_gated, _gated),
+)  # fmt: skip
+"""Which modules, and their other forward; the first that fits and gives the same."""

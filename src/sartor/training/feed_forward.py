@@ -1,0 +1,151 @@
+"""Gated feed-forward layers as one function, some rows at a time.
+
+What stands between its three products is as wide as they are and cheap to compute: of some hundred
+rows it is still at hand when the next step reads it, of a whole pack it is not. And of the
+gradients of gate and up no more than those rows are ever held. Shazeer 2020, arXiv:2002.05202.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from sartor.training.low_rank import Product, factors, is_adapted
+from sartor.training.remade import Remade, noted
+
+ROWS = 512
+"""At a time, on a CPU: fewer make products slow, more leave the cache (benchmarks/training.py)."""
+NAMES = ("gate_proj", "up_proj", "down_proj")
+
+
+def is_gated(module: Any) -> bool:
+    """silu(gate(x)) * up(x), put through a third layer; under the names that Llama gave them."""
+    if not all(hasattr(module, name) for name in (*NAMES, "act_fn")):
+        return False
+    return type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
+
+
+def is_fixed(module: Any) -> bool:
+    """Gated, and all that trains in it are low-rank adapters."""
+    return is_gated(module) and all(_is_known(getattr(module, name)) for name in NAMES)
+
+
+def _is_known(layer: Any) -> bool:
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    base = layer.base_layer if is_adapted(layer) else layer
+    return type(base) is torch.nn.Linear and base.bias is None and not base.weight.requires_grad
+
+
+def fed_forward(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The forward of a module that `is_fixed`."""
+    layers = [getattr(module, name) for name in NAMES]
+    weights = [getattr(layer, "base_layer", layer).weight for layer in layers]
+    adapters = [factors(layer) if is_adapted(layer) else (None, None, 1.0) for layer in layers]
+    scales = [scale for _, _, scale in adapters]
+    trained = [factor for a, b, _ in adapters for factor in (a, b)]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        source = noted(x) if torch.is_grad_enabled() else None
+        result: torch.Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
+            x, source, scales, *weights, *trained
+        )
+        return result
+
+    return forward
+
+
+class _FeedForward(torch.autograd.Function):
+    """x (..., width); the weights of gate, up and down; A and B of each, or None."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, source: Remade | None, scales: Any, *tensors: Any) -> Any:
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        rows = x.reshape(-1, x.shape[-1])
+        products = _products(tensors, scales, x.dtype)
+        to_gate, to_up, to_down = products
+        gate = x.new_empty(len(rows), len(tensors[0]))
+        up = torch.empty_like(gate)
+        y = x.new_empty(*x.shape[:-1], len(tensors[2]))
+        flat = y.view(len(rows), -1)
+        low: list[list[torch.Tensor | None]] = [[], [], []]
+        for part in _parts(rows):
+            asked = [p.low(rows[part]) if p.is_apart else None for p in (to_gate, to_up)]
+            g = to_gate.put(rows[part], asked[0], gate[part])
+            gated = functional.silu(g).mul_(to_up.put(rows[part], asked[1], up[part]))
+            asked.append(to_down.low(gated) if to_down.is_apart else None)
+            to_down.put(gated, asked[2], flat[part])
+            for kept, one in zip(low, asked, strict=True):
+                kept.append(one)
+        ctx.save_for_backward(None if source else rows, gate, up, *tensors)
+        ctx.source, ctx.scales, ctx.shape, ctx.low = source, scales, x.shape, low
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        rows, gate, up, *tensors = ctx.saved_tensors
+        if ctx.source:
+            rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(gate.dtype)
+        dy = gradients[0].reshape(-1, gradients[0].shape[-1])
+        products = _products(tensors, ctx.scales, gate.dtype)
+        dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        for part, *low in zip(_parts(rows), *ctx.low, strict=True):
+            d_gate, d_up = _back_through_gate(products[2], gate[part], up[part], low[2], dy[part])
+            into = None if dx is None else dx[part]
+            _back(products, rows[part], (d_gate, d_up), low, into)
+        learned = [
+            gradient
+            for product in products
+            for gradient in ((None, None) if product.is_bare else (product.d_a, product.d_b))
+        ]
+        return None if dx is None else dx.view(ctx.shape), None, None, None, None, None, *learned
+
+
+def _products(tensors: Any, scales: Any, dtype: torch.dtype) -> list[Product]:
+    weights, trained = tensors[:3], tensors[3:]
+    pairs = zip(trained[::2], trained[1::2], strict=True)
+    return [
+        Product(weight, a, b, scale, dtype)
+        for weight, (a, b), scale in zip(weights, pairs, scales, strict=True)
+    ]
+
+
+def _parts(rows: torch.Tensor) -> Iterator[slice]:
+    """`ROWS` at a time; the last ones with those before them where they are few."""
+    step = ROWS if rows.device.type == "cpu" else len(rows)
+    at = 0
+    while at < len(rows):
+        end = len(rows) if len(rows) - at < step + step // 2 else at + step
+        yield slice(at, end)
+        at = end
+
+
+def _back_through_gate(
+    to_down: Product, gate: torch.Tensor, up: torch.Tensor, low: Any, dy: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of gate and up, of that of what was put out; `to_down` learns."""
+    silu = functional.silu(gate)
+    gated = silu * up
+    d_low = to_down.learn(gated, low, dy)
+    to_down.back(dy, d_low, into=gated)
+    d_up = silu.mul_(gated)
+    d_gate = torch.ops.aten.silu_backward(gated.mul_(up), gate)
+    return d_gate, d_up
+
+
+def _back(
+    products: Any, rows: torch.Tensor, gradients: Any, low: Any, into: torch.Tensor | None
+) -> None:
+    """Gate and up learn; the gradient of the rows is written `into` a tensor."""
+    (to_gate, to_up, _), (d_gate, d_up) = products, gradients
+    by_gate = to_gate.learn(rows, low[0], d_gate)
+    by_up = to_up.learn(rows, low[1], d_up)
+    if into is not None:
+        to_gate.back(d_gate, by_gate, into)
+        to_up.add_back(d_up, by_up, into)
