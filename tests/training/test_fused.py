@@ -13,6 +13,7 @@ from tests import tiny_models
 from sartor.techniques.weights import peft_errors
 from sartor.training.attention_blocks import blocks
 from sartor.training.blocked_attention import blocked_attention
+from sartor.training.feed_forward import _parts as parts_of
 from sartor.training.fused import use_fused
 from sartor.training.masks import hidden
 from sartor.training.sharing import Span
@@ -110,6 +111,55 @@ def test_in_bfloat16_gradients_differ_by_rounding_alone() -> None:
     own = gradients(network)[1]
     assert float((own - reference).norm() / reference.norm()) < 2e-2
     assert own.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", [5, 24])
+def test_some_rows_at_a_time_gradients_are_the_same(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 rows: 5 at a time, the last nine in two parts; and all at once."""
+    monkeypatch.setattr("sartor.training.feed_forward.ROWS", rows)
+    network = adapted("llama")
+    expected = gradients(copy.deepcopy(network))
+    assert use_fused(network) > 4
+    own = gradients(network)
+    assert own[0] == pytest.approx(expected[0], rel=1e-6)
+    assert float((own[1] - expected[1]).norm() / expected[1].norm()) < 1e-5
+
+
+def test_rows_in_parts_are_all_of_them_and_few_of_them_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sartor.training.feed_forward.ROWS", 4)
+    for count in range(1, 30):
+        rows = torch.arange(count)
+        parts = [rows[part].tolist() for part in parts_of(rows)]
+        assert [row for part in parts for row in part] == list(range(count))
+        assert all(len(part) >= 2 for part in parts[1:])
+
+
+def test_a_feed_forward_layer_that_somebody_watches_calls_its_layers() -> None:
+    network = adapted("llama")
+    seen: list[Any] = []
+    watched = network.model.layers[0].mlp.gate_proj
+    watched.register_forward_hook(lambda module, given, made: seen.append(made))
+    use_fused(network)
+    gradients(network)
+    assert seen
+
+
+def test_behind_frozen_layers_the_gradient_passes_through() -> None:
+    """As where virtual tokens train: nothing in the layer does."""
+    network = tiny_models.network("llama").requires_grad_(False)
+    own = copy.deepcopy(network.model.layers[0].mlp)
+    use_fused(network)
+    fused = network.model.layers[0].mlp
+    x = torch.randn(1, 7, network.config.hidden_size, requires_grad=True)
+    expected = torch.autograd.grad(own(x).square().sum(), x)[0]
+    assert torch.allclose(
+        torch.autograd.grad(fused(x).square().sum(), x)[0], expected, rtol=1e-4, atol=1e-6
+    )
+    assert "forward" in vars(fused)
 
 
 def test_what_computes_something_else_keeps_its_own() -> None:
