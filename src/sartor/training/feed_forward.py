@@ -29,8 +29,8 @@ def is_gated(module: Any) -> bool:
     return type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
 
 
-def is_fixed(module: Any) -> bool:
-    """Gated, and all that trains in it are low-rank adapters."""
+def is_known(module: Any) -> bool:
+    """Gated, of linear layers, plain or with a low-rank adapter, that nobody watches."""
     return is_gated(module) and all(_is_known(getattr(module, name)) for name in NAMES)
 
 
@@ -38,18 +38,22 @@ def _is_known(layer: Any) -> bool:
     if layer._forward_hooks or layer._forward_pre_hooks:
         return False
     base = layer.base_layer if is_adapted(layer) else layer
-    return type(base) is torch.nn.Linear and base.bias is None and not base.weight.requires_grad
+    return type(base) is torch.nn.Linear and base.bias is None
 
 
 def fed_forward(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The forward of a module that `is_fixed`."""
+    """The forward of a module that `is_known`."""
     layers = [getattr(module, name) for name in NAMES]
-    weights = [getattr(layer, "base_layer", layer).weight for layer in layers]
-    adapters = [factors(layer) if is_adapted(layer) else (None, None, 1.0) for layer in layers]
-    scales = [scale for _, _, scale in adapters]
-    trained = [factor for a, b, _ in adapters for factor in (a, b)]
+    has_adapter = [is_adapted(layer) for layer in layers]
 
     def forward(x: torch.Tensor) -> torch.Tensor:
+        weights = [getattr(layer, "base_layer", layer).weight for layer in layers]
+        adapters = [
+            factors(layer) if has else (None, None, 1.0)
+            for layer, has in zip(layers, has_adapter, strict=True)
+        ]
+        scales = [scale for _, _, scale in adapters]
+        trained = [factor for a, b, _ in adapters for factor in (a, b)]
         source = noted(x) if torch.is_grad_enabled() else None
         result: torch.Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
             x, source, scales, *weights, *trained
@@ -67,14 +71,16 @@ class _FeedForward(torch.autograd.Function):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.reshape(-1, x.shape[-1])
-        products = _products(tensors, scales, x.dtype)
+        products = _products(tensors, scales, x.dtype, (False, False, False))
         to_gate, to_up, to_down = products
         gate = x.new_empty(len(rows), len(tensors[0]))
         up = torch.empty_like(gate)
         y = x.new_empty(*x.shape[:-1], len(tensors[2]))
         flat = y.view(len(rows), -1)
         low: list[list[torch.Tensor | None]] = [[], [], []]
-        for part in _parts(rows):
+        # A gradient as large as a weight, in other numbers than its product's, is added to once.
+        whole = any(ctx.needs_input_grad[3:6]) and tensors[0].dtype != x.dtype
+        for part in _parts(rows, whole):
             asked = [p.low(rows[part]) if p.is_apart else None for p in (to_gate, to_up)]
             g = to_gate.put(rows[part], asked[0], gate[part])
             gated = functional.silu(g).mul_(to_up.put(rows[part], asked[1], up[part]))
@@ -84,6 +90,7 @@ class _FeedForward(torch.autograd.Function):
                 kept.append(one)
         ctx.save_for_backward(None if source else rows, gate, up, *tensors)
         ctx.source, ctx.scales, ctx.shape, ctx.low = source, scales, x.shape, low
+        ctx.whole = whole
         return y
 
     @staticmethod
@@ -93,32 +100,31 @@ class _FeedForward(torch.autograd.Function):
         if ctx.source:
             rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(gate.dtype)
         dy = gradients[0].reshape(-1, gradients[0].shape[-1])
-        products = _products(tensors, ctx.scales, gate.dtype)
+        products = _products(tensors, ctx.scales, gate.dtype, ctx.needs_input_grad[3:6])
         dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
-        for part, *low in zip(_parts(rows), *ctx.low, strict=True):
+        for part, *low in zip(_parts(rows, ctx.whole), *ctx.low, strict=True):
             d_gate, d_up = _back_through_gate(products[2], gate[part], up[part], low[2], dy[part])
             into = None if dx is None else dx[part]
             _back(products, rows[part], (d_gate, d_up), low, into)
-        learned = [
-            gradient
-            for product in products
-            for gradient in ((None, None) if product.is_bare else (product.d_a, product.d_b))
-        ]
-        return None if dx is None else dx.view(ctx.shape), None, None, None, None, None, *learned
+        weights = [product.d_weight for product in products]
+        factors = [gradient for product in products for gradient in (product.d_a, product.d_b)]
+        return None if dx is None else dx.view(ctx.shape), None, None, *weights, *factors
 
 
-def _products(tensors: Any, scales: Any, dtype: torch.dtype) -> list[Product]:
+def _products(tensors: Any, scales: Any, dtype: torch.dtype, trains: Any) -> list[Product]:
     weights, trained = tensors[:3], tensors[3:]
     pairs = zip(trained[::2], trained[1::2], strict=True)
     return [
-        Product(weight, a, b, scale, dtype)
-        for weight, (a, b), scale in zip(weights, pairs, scales, strict=True)
+        Product(weight, a, b, scale, dtype, trained_itself)
+        for weight, (a, b), scale, trained_itself in zip(
+            weights, pairs, scales, trains, strict=True
+        )
     ]
 
 
-def _parts(rows: torch.Tensor) -> Iterator[slice]:
+def _parts(rows: torch.Tensor, whole: bool = False) -> Iterator[slice]:
     """`ROWS` at a time; the last ones with those before them where they are few."""
-    step = ROWS if rows.device.type == "cpu" else len(rows)
+    step = ROWS if rows.device.type == "cpu" and not whole else len(rows)
     at = 0
     while at < len(rows):
         end = len(rows) if len(rows) - at < step + step // 2 else at + step

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.feed_forward import fed_forward, is_fixed, is_gated
+from sartor.training.feed_forward import fed_forward, is_gated, is_known
 from sartor.training.low_rank import adapted, is_adapted
 from sartor.training.remade import Remade, is_off, note
 
@@ -140,6 +140,6 @@ class _Gate(torch.autograd.Function):
 
 
 FUSED: tuple[tuple[Any, Any], ...] = (
-    (is_adapted, adapted), (_is_norm, _norm), (is_fixed, fed_forward), (is_gated, _gated),
+    (is_adapted, adapted), (_is_norm, _norm), (is_known, fed_forward), (is_gated, _gated),
 )  # fmt: skip
 """Which modules, and their other forward; the first that fits and gives the same."""

@@ -35,7 +35,8 @@ def is_adapted(module: Any) -> bool:
 
 
 def factors(module: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """The adapter's A (rank, in), B (out, rank) and scale."""
+    """The adapter's A (rank, in), B (out, rank) and scale; asked for at each call, for where
+    weights are sharded they are others then."""
     [name] = module.active_adapters
     return module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
 
@@ -43,9 +44,9 @@ def factors(module: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
 def adapted(module: Any) -> Callable[..., torch.Tensor]:
     """The forward of a module that `is_adapted`."""
     base = module.base_layer
-    a, b, scale = factors(module)
 
     def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        a, b, scale = factors(module)
         source = noted(x) if torch.is_grad_enabled() else None
         result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
             x, base.weight, base.bias, a, b, scale, source
@@ -58,7 +59,7 @@ def adapted(module: Any) -> Callable[..., torch.Tensor]:
 class Product:
     """x W' + scale (x A') B' of rows x (rows, in), and its gradients, some rows at a time.
 
-    W (out, in) is frozen, A (rank, in) and B (out, rank) train; without A and B only W is there.
+    A (rank, in) and B (out, rank) train, and W (out, in) does not; or W alone is there, and may.
     """
 
     def __init__(
@@ -68,9 +69,13 @@ class Product:
         b: torch.Tensor | None,
         scale: float,
         dtype: torch.dtype,
+        trains: bool = False,
     ) -> None:
         self._scale = scale
-        self._weight = weight
+        self._weight = weight.to(dtype)
+        self.d_weight = torch.zeros_like(weight) if trains else None
+        self.d_a: torch.Tensor | None = None
+        self._d_b: torch.Tensor | None = None
         self._a = self._b = None
         self._added = False
         if a is not None and b is not None:
@@ -81,18 +86,13 @@ class Product:
             self.d_a, self._d_b = torch.zeros_like(a), b.new_zeros(b.shape[1], b.shape[0])
 
     @property
-    def is_bare(self) -> bool:
-        """Without an adapter."""
-        return self._a is None
-
-    @property
     def is_apart(self) -> bool:
         """Whether rows go through the adapter by themselves."""
         return self._a is not None and not self._added
 
     @property
-    def d_b(self) -> torch.Tensor:
-        return self._d_b.t()
+    def d_b(self) -> torch.Tensor | None:
+        return None if self._d_b is None else self._d_b.t()
 
     def low(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows by A: (rows, rank)."""
@@ -109,8 +109,10 @@ class Product:
         return into
 
     def learn(self, rows: torch.Tensor, low: torch.Tensor | None, dy: torch.Tensor) -> Any:
-        """Add to the gradients of A and B; returns that of `low`, None without an adapter."""
-        if self._a is None or self._b is None:
+        """Add to the gradients of what trains; returns that of `low`, None without an adapter."""
+        if self.d_weight is not None:
+            _add_product(self.d_weight, dy.t(), rows)
+        if self._a is None or self._b is None or self.d_a is None or self._d_b is None:
             return None
         d_low = (dy @ self._b).mul_(self._scale)
         low = self.low(rows) if low is None else low
@@ -131,6 +133,13 @@ class Product:
     def _back_low(self, d_low: torch.Tensor | None, into: torch.Tensor) -> None:
         if d_low is not None and self._a is not None and not self._added:
             into.addmm_(d_low, self._a)
+
+
+def _add_product(to: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> None:
+    if to.dtype == one.dtype:
+        to.addmm_(one, other)
+    else:
+        to.add_(one @ other)
 
 
 class _LowRank(torch.autograd.Function):
