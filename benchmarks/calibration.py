@@ -4,7 +4,8 @@
 
 Simulated worlds with a known truth: null and not, right-or-wrong and graded, tied, skewed, rare,
 in groups, trained with several seeds; 30 to 3,000 examples. Prints one JSON object: `coverage`, by
-world and then by number of examples; `family`, the share of null worlds of six candidates in which
+world and then by number of examples; `seeds`, the same of two candidates whose seeds differ by
+little, much, or unlike amounts; `family`, the share of null worlds of six candidates in which
 any was called better or worse, or, one margin behind, good enough. Nothing here is of a model.
 """
 
@@ -19,6 +20,7 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.evaluation.level import LEVEL
 from sartor.evaluation.paired import Paired
 from sartor.evaluation.ranking import ranked
 from sartor.evaluation.seeds import Seeded
@@ -114,8 +116,35 @@ def coverage(name: str, n: int, worlds: int, seed: int = 0) -> float:
     random, held = np.random.default_rng(seed), 0
     for _ in range(worlds):
         made, truth = WORLDS[name](random, n)
-        found = made.interval(0.05)
+        found = made.interval()
         held += found.low <= truth <= found.high
+    return held / worlds
+
+
+SPREADS: dict[str, tuple[float, float | None]] = {
+    "little": (0.003, 0.003),
+    "some": (0.02, 0.02),
+    "much": (0.1, 0.1),
+    "unlike": (0.1, 0.02),
+    "one of them trained once": (0.1, None),
+}
+"""Standard deviations between seeds, of either candidate; one example's is 0.1 in each.
+None: it was trained once."""
+
+
+def over_seeds_of(spread: str, seeds: int, n: int, worlds: int) -> float:
+    """The share of worlds in which the difference of two candidates trained with so many seeds is
+    no further from the truth than Student's t reaches; the interval's ends are never nearer."""
+    random, held = np.random.default_rng(2), 0
+    for _ in range(worlds):
+        hard = random.uniform(0.3, 0.7, size=n)
+        first, second = (
+            hard + random.normal(0, apart or 0.0, size=(rows, 1)) + random.normal(0, 0.1, (rows, n))
+            for apart in SPREADS[spread]
+            for rows in (seeds if apart else 1,)
+        )
+        made = Seeded(first, second, bounds=(-1, 1))
+        held += abs(made.mean) <= made.reach(LEVEL)
     return held / worlds
 
 
@@ -154,6 +183,13 @@ def main() -> None:
     for name in WORLDS:
         held[name] = {n: coverage(name, n, asked.worlds) for n in sizes}
         print(name, held[name], file=sys.stderr, flush=True)
+    by_seeds: dict[str, dict[int, dict[int, float]]] = {}
+    for spread in SPREADS:
+        by_seeds[spread] = {
+            seeds: {n: over_seeds_of(spread, seeds, n, asked.worlds) for n in sizes}
+            for seeds in (2, 3, 5)
+        }
+        print("seeds", spread, by_seeds[spread], file=sys.stderr, flush=True)
     claims = {}
     for graded in (False, True):
         for behind in (False, True):
@@ -162,7 +198,7 @@ def main() -> None:
             few = [n for n in sizes if n <= 300]
             claims[what] = {n: family(n, worlds, graded, behind) for n in few}
             print(what, claims[what], file=sys.stderr, flush=True)
-    found = {"worlds": asked.worlds, "coverage": held, "family": claims}
+    found = {"worlds": asked.worlds, "coverage": held, "seeds": by_seeds, "family": claims}
     print(json.dumps(found | {"cpu_seconds": round(process_time() - began, 1)}, indent=2))
 
 

@@ -42,7 +42,9 @@ from sartor.models.language_model import Completion
 
 MARGIN = 0.1
 SIZES = (30, 100, 300, 1000, 3000)
-KINDS = ("right or wrong", "graded", "groups of five", "three seeds")
+KINDS = ("right or wrong", "graded", "groups of five", "three seeds", "three unlike seeds")
+UNLIKE = (0.09, 0.03, 0.03, 0.01, 0.0, 0.0)
+"""Standard deviations between the seeds of each candidate; 0: it was trained once."""
 WORLDS = {
     "equal": (0.0,) * 6,
     "behind": (0.0,) + (-MARGIN,) * 5,
@@ -59,16 +61,20 @@ def world(random: np.random.Generator, kind: str, n: int, gaps: tuple[float, ...
     predictions = _predictions(n, in_groups=kind == "groups of five")
     hard = _drawn(random, n, kind)
     return [
-        _report(f"c{at}", _scores(random, kind, hard, gap), predictions, cost=1.0 if at else 9.0)
+        _report(
+            f"c{at}", _scores(random, kind, hard, gap, at), predictions, cost=1.0 if at else 9.0
+        )
         for at, gap in enumerate(gaps)
     ]
 
 
-def _scores(random: np.random.Generator, kind: str, hard: Numbers, gap: float) -> Numbers:
+def _scores(random: np.random.Generator, kind: str, hard: Numbers, gap: float, at: int) -> Numbers:
     """By seed and example. A gap is made by losing, or winning, answers at random."""
     n = len(hard)
-    if kind == "three seeds":
-        by_seed = random.normal(0, 0.03, size=(3, 1)) + random.normal(0, 0.05, size=(3, n))
+    if kind in ("three seeds", "three unlike seeds"):
+        apart = 0.03 if kind == "three seeds" else UNLIKE[at]
+        shape = (3 if apart else 1, n)
+        by_seed = random.normal(0, apart, size=(shape[0], 1)) + random.normal(0, 0.05, size=shape)
         return np.asarray(0.5 + gap + (hard - 0.5) / 3 + by_seed)
     share = 0.7 * 0.9 + 0.3 * 0.1  # right, before the gap
     right = (hard < 0.7) ^ (_drawn(random, n, kind) < 0.1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sartor.errors import DataError, SettingError
 from sartor.evaluation.decide import decide, decision_json
+from sartor.evaluation.level import Level
 from sartor.evaluation.ranking import ALPHA, ranked
 from sartor.evaluation.records import Comparison, Criteria, Decision, Report
 
@@ -310,6 +311,6 @@ def test_those_shown_to_be_good_enough_make_it_no_easier_to_call_another_worse()
     found = ranked(values, list(range(300)), 0.1, 0).distances
     assert all(found[f"near {i}"].interval.low > -0.1 for i in range(4))
     last = found["last"]
-    assert last.alpha == ALPHA
-    assert last.interval.high == last.paired.interval(ALPHA / 5 / 3).high
-    assert last.paired.interval(ALPHA / 3).high < last.interval.high
+    assert last.level.alpha == ALPHA
+    assert last.interval.high == last.paired.interval(Level(ALPHA / 5 / 3)).high
+    assert last.paired.interval(Level(ALPHA / 3)).high < last.interval.high

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from sartor.evaluation.level import student
 from sartor.evaluation.statistics import Interval, unseen_share
 
 Numbers = NDArray[np.float64]
@@ -68,7 +69,7 @@ class Bootstrap:
         high = mean + rare * max(0.0, bounds[1] - mean)
         if total > 1 and np.ptp(self._jackknife) > 1e-12:
             below, above = self._bca(alpha)
-            reach = student(total, alpha) * standard_error(self.values, self.groups)
+            reach = student(total - 1, alpha) * standard_error(self.values, self.groups)
             low, high = min(low, below, mean - reach), max(high, above, mean + reach)
         return Interval(float(max(low, bounds[0])), float(min(high, bounds[1])))
 
@@ -198,7 +199,7 @@ def _bca_levels(means: Numbers, mean: float, jackknife: Numbers, alpha: float) -
     bias = ndtri(np.clip(below, edge, 1 - edge))
     gaps = jackknife.mean() - jackknife
     skew = (gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5)
-    reach = student(n, alpha) * np.sqrt(n / (n - 1))
+    reach = student(n - 1, alpha) * np.sqrt(n / (n - 1))
     shifts = [bias - reach, bias + reach]
     return [float(ndtr(bias + s / max(1 - skew * s, 1e-3))) for s in shifts]
 
@@ -213,19 +214,12 @@ def _expanded(gaps: Numbers, total: float, mean: float, alpha: float) -> tuple[f
     error = float(np.sqrt((gaps**2).sum())) / total
     skew = float((gaps**3).sum()) / float((gaps**2).sum()) ** 1.5
     push, n = skew / 6, len(gaps)
-    reach = student(n, alpha) * np.sqrt(n / (n - 1))
+    reach = student(n - 1, alpha) * np.sqrt(n / (n - 1))
     ends = []
     for side in (-reach, reach):
         z = push + (push + side) / max(1 - push * (push + side), 1e-3)
         ends.append(mean + error * (z + push * (z**2 - 1)))
     return ends[0], ends[1]
-
-
-def student(n: int, alpha: float) -> float:
-    """The two-sided quantile for n independent values."""
-    from scipy.special import stdtrit
-
-    return float(-stdtrit(n - 1, alpha / 2))
 
 
 def chunks(resamples: int, width: int) -> list[int]:

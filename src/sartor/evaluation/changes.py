@@ -12,7 +12,7 @@ from itertools import permutations
 from math import isfinite
 from typing import Any, Literal
 
-from sartor.evaluation.ranking import ALPHA, Ranking, at_margin
+from sartor.evaluation.ranking import Ranking, at_margin
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.evaluation.winning import SAME_PRICE, winner_of
 
@@ -67,7 +67,7 @@ def _margins(decision: Decision, ranking: Ranking, reports: Sequence[Report]) ->
     """Thresholds are the lower ends that Holm's correction may come to, at any of its levels."""
     now, m = decision.criteria.margin, len(ranking.pairs)
     ends = {
-        -paired.interval(ALPHA / left).low
+        -paired.interval(ranking.at_least(left)).low
         for paired in ranking.pairs.values()
         for left in range(1, m + 1)
     }

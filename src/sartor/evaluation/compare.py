@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sartor.errors import DataError
 from sartor.evaluation.estimate import group_of
+from sartor.evaluation.level import Level
 from sartor.evaluation.paired import pair
 from sartor.evaluation.ranking import scores_of, seeds_of
 from sartor.evaluation.records import Report
@@ -74,7 +75,8 @@ def compare(
         seed,
         (seeds_of(a, scorer, examples), seeds_of(b, scorer, examples)),
     )
-    found = paired.interval(alpha)
+    level = Level(alpha)
+    found = paired.interval(level)
     verdict = _verdict(found.low, found.high, margin)
     return Difference(
         candidate=a.candidate,
@@ -86,7 +88,7 @@ def compare(
         p=paired.p,
         n=paired.n,
         verdict=verdict,
-        label_more=paired.label_more(margin, alpha) if verdict == "cannot tell" else None,
+        label_more=paired.label_more(margin, level) if verdict == "cannot tell" else None,
         margin=margin,
         notes=tuple(one for one in said_of([a, b]) if one[0] == scorer),
     )

@@ -10,7 +10,8 @@ The rule, in order:
    method, and so are the intervals: the candidate with the strongest evidence gets alpha/m, the
    next alpha/(m-1), and so on until one cannot be shown to be good enough; from there on the level
    stays. The chance that any candidate is wrongly called good enough is at most alpha/2 = 2.5 %.
-   Being worse is another claim, with an order and levels of its own.
+   Being worse is another claim, with an order and levels of its own. The luck of a candidate's
+   seeds is the same in all of its comparisons and is counted once for it (level.py).
 3. Non-inferior: the interval of (candidate - best) lies above -margin. Worse: not that, and the
    interval lies below 0. Else: cannot tell, with the number of examples that would settle it.
 4. The winner is the cheapest non-inferior candidate (the best counts as one) that meets every
@@ -94,7 +95,7 @@ def _compare(
         p=found.p,
         verdict=verdict,
         reason="",
-        label_more=found.paired.label_more(criteria.margin, found.alpha, found.upper_alpha)
+        label_more=found.paired.label_more(criteria.margin, found.level, found.upper)
         if verdict == "cannot tell"
         else None,
     )

@@ -87,7 +87,7 @@ class Gate:
         shared = sorted(before.keys() & after.keys())
         one, two = [before[id] for id in shared], [after[id] for id in shared]
         found = pair(one, two, [("id", id) for id in shared], 0)
-        interval = found.interval(0.05)
+        interval = found.interval()
         n = len(shared)
         return Forgotten(
             sum(one) / n, sum(two) / n, found.difference, interval.low, interval.high, n,

@@ -16,6 +16,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from sartor.evaluation.bootstrap import RESAMPLES, Bootstrap, sign_flip_p, standard_error
+from sartor.evaluation.level import LEVEL, Family, Level
 from sartor.evaluation.seeds import Seeded
 from sartor.evaluation.statistics import (
     Interval,
@@ -57,25 +58,32 @@ class Paired:
     def p(self) -> float:
         """Two-sided, that there is no difference."""
         if self._seeded:
-            return self._seeded.p
+            return self._seeded.p()
         if self._is_table:
             return mcnemar(self._count(1, 0), self._count(0, 1))
         return sign_flip_p(self._differences, groups=self.groups, seed=self.seed)
 
-    def interval(self, alpha: float = 0.05) -> Interval:
+    def p_among(self, family: Family, left: float) -> float:
+        """The same, that any of the comparisons that are left of a family looks like this."""
+        if self._seeded:
+            return self._seeded.p(family, left)
+        return min(1.0, self.p * left * family.pairs)
+
+    def interval(self, level: Level = LEVEL) -> Interval:
         """Of the true difference; always holds the one observed."""
-        if alpha not in self._intervals:
-            self._intervals[alpha] = self._interval(alpha)
-        return self._intervals[alpha]
+        if level not in self._intervals:
+            self._intervals[level] = self._interval(level)
+        return self._intervals[level]
 
     @cached_property
-    def _intervals(self) -> dict[float, Interval]:
-        """Those made already, by level."""
+    def _intervals(self) -> dict[Level, Interval]:
+        """Those made already."""
         return {}
 
-    def _interval(self, alpha: float) -> Interval:
+    def _interval(self, level: Level) -> Interval:
+        alpha = level.alpha
         if self._seeded:
-            found = self._seeded.interval(alpha)
+            found = self._seeded.interval(level)
         elif self._is_table:
             cells = (self._count(1, 1), self._count(1, 0), self._count(0, 1), self._count(0, 0))
             one, other = newcombe(*cells, alpha), tango(*cells, alpha)
@@ -94,37 +102,37 @@ class Paired:
         return max(error * sqrt(self.n), 1 / sqrt(self.n))
 
     def label_more(
-        self, margin: float, alpha: float = 0.05, upper_alpha: float | None = None
+        self, margin: float, level: Level = LEVEL, upper: Level | None = None
     ) -> int | None:
         """About how many more examples would show it good enough, or else worse (80 % power).
 
         Examples of groups not seen yet, where there are groups: more of the same tell little. None
-        where no number of them would, because seeds differ by more than that. `upper_alpha` is
-        the level at which worse is shown, where that is another.
+        where no number of them would, because seeds differ by more than that. `upper` is the
+        level at which worse is shown, where that is another.
         """
         low, high = BOUNDS
         ways = (
-            (self.difference + margin, self.difference - low, alpha),  # to the margin; to the worst
-            (-self.difference, high - self.difference, upper_alpha or alpha),  # to none; to best
+            (self.difference + margin, self.difference - low, level),  # to the margin; to the worst
+            (-self.difference, high - self.difference, upper or level),  # to none; to best
         )
         found = [self._needed(*way) for way in ways if way[0] > 0]
         needed = [one for one in found if one is not None]
         return max(1, min(needed) - self.n) if needed else None
 
-    def _needed(self, distance: float, room: float, alpha: float) -> int | None:
+    def _needed(self, distance: float, room: float, level: Level) -> int | None:
         """Examples whose interval falls short of `distance`, by spread and by what none shows."""
         sd = self.sd
         if self._seeded:
-            left = distance**2 - self._seeded.reach_of_seeds(alpha) ** 2
+            left = distance**2 - self._seeded.reach_of_seeds(level) ** 2
             if left <= 0:
                 return None
             distance = sqrt(left)
             sd = max(self._seeded.error_by_examples * sqrt(self.n), 1 / sqrt(self.n))
-        by_spread = examples_needed(distance, sd, alpha) or 0
+        by_spread = examples_needed(distance, sd, level.alpha) or 0
         if self._is_table:
             return by_spread
         each = self.n / (len(set(self.groups)) if self.groups else self.n)
-        return max(by_spread, ceil(each * groups_needed(distance, room, alpha)))
+        return max(by_spread, ceil(each * groups_needed(distance, room, level.alpha)))
 
     @cached_property
     def _differences(self) -> tuple[float, ...]:

@@ -14,9 +14,10 @@ from statistics import median
 from sartor.data.records import Example
 from sartor.errors import DataError, SettingError
 from sartor.evaluation.estimate import group_of
+from sartor.evaluation.level import Level, with_any, with_best
 from sartor.evaluation.paired import Paired, Seeds, pair
 from sartor.evaluation.records import Report
-from sartor.evaluation.statistics import Interval, holm, smallest_difference
+from sartor.evaluation.statistics import Interval, smallest_difference
 
 ALPHA = 0.05
 """Two-sided, over all comparisons together."""
@@ -28,10 +29,10 @@ class Distance:
 
     paired: Paired
     interval: Interval
-    alpha: float
-    """The level of the interval's lower end."""
-    upper_alpha: float
-    """The level of its upper end, corrected for every pair."""
+    level: Level
+    """Of the interval's lower end."""
+    upper: Level
+    """Of its upper end, corrected for every pair."""
     p: float
 
 
@@ -49,6 +50,16 @@ class Ranking:
     resolvable: float
     pairs: dict[str, Paired]
     """Every other candidate with the best, before any correction."""
+    seeded: dict[str, bool]
+    """By candidate, whether it was trained with several seeds."""
+
+    def at_least(self, left: int) -> Level:
+        """At which those that are left of the candidates are shown to be good enough."""
+        return with_best(self.seeded, self.best or "").level(ALPHA, left)
+
+    def at_most(self, left: int) -> Level:
+        """At which they are shown to be worse than whoever came out best."""
+        return with_any(self.seeded).level(ALPHA, left)
 
 
 def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ranking:
@@ -70,7 +81,7 @@ def ranked(
     """The same of plain scores, by candidate, in the order of the groups of their examples."""
     n = len(groups)
     if not values or n == 0:
-        return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0, pairs={})
+        return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0, pairs={}, seeded={})
     means = {name: sum(scores) / n for name, scores in values.items()}
     best = min(means, key=lambda name: (-round(means[name], 12), name))
     by_seed = seeds or {name: (tuple(scores),) for name, scores in values.items()}
@@ -80,19 +91,21 @@ def ranked(
         if name != best
     }
     spread = median(p.sd for p in pairs.values()) if pairs else _spread(values[best])
-    return Ranking(
+    found = Ranking(
         n=n,
         means=means,
         best=best,
-        distances=_corrected(pairs, margin),
+        distances={},
         resolvable=resolvable(n, spread, len(pairs)),
         pairs=pairs,
+        seeded={name: len(by_seed[name]) > 1 for name in values},
     )
+    return at_margin(found, margin)
 
 
 def at_margin(ranking: Ranking, margin: float) -> Ranking:
     """The same candidates, corrected for another margin."""
-    return replace(ranking, distances=_corrected(ranking.pairs, margin))
+    return replace(ranking, distances=_corrected(ranking, margin))
 
 
 def resolvable(n: int, spread: float, pairs: int) -> float:
@@ -131,7 +144,7 @@ def _shared(reports: Sequence[Report], scorer: str) -> tuple[dict[str, list[floa
     return values, kept
 
 
-def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance]:
+def _corrected(ranking: Ranking, margin: float) -> dict[str, Distance]:
     """Each comparison at its own levels: one for being good enough, another for being worse.
 
     Each claim has its own order, the strongest evidence first, and its own levels: those who are
@@ -139,36 +152,47 @@ def _corrected(pairs: Mapping[str, Paired], margin: float) -> dict[str, Distance
     from the data, because it stops at the first failure: the first candidate of which the claim is
     false meets a level no looser than alpha over the number of such.
     """
-    picked = (len(pairs) + 1) / 2  # pairs that there are, for each one with the best
-    adjusted = [min(1.0, p * picked) for p in holm([paired.p for paired in pairs.values()])]
-    by_name = dict(zip(pairs, adjusted, strict=True))
+    pairs = ranking.pairs
     near = sorted(pairs, key=lambda name: (-_evidence(pairs[name], margin), name))
-    alphas = _levels(near, lambda name, alpha: pairs[name].interval(alpha).low > -margin)
+    lowers = _levels(
+        near, ranking.at_least, lambda name, at: pairs[name].interval(at).low > -margin
+    )
     far = sorted(pairs, key=lambda name: (pairs[name].p, name))
-    uppers = _levels(far, lambda name, alpha: pairs[name].interval(alpha / picked).high < 0)
+    uppers = _levels(far, ranking.at_most, lambda name, at: pairs[name].interval(at).high < 0)
+    adjusted = _adjusted(far, ranking)
     return {
         name: Distance(
             pairs[name],
             Interval(
-                pairs[name].interval(alphas[name]).low,
-                pairs[name].interval(uppers[name] / picked).high,
+                pairs[name].interval(lowers[name]).low, pairs[name].interval(uppers[name]).high
             ),
-            alphas[name],
-            uppers[name] / picked,
-            by_name[name],
+            lowers[name],
+            uppers[name],
+            adjusted[name],
         )
         for name in near
     }
 
 
-def _levels(order: Sequence[str], is_shown: Callable[[str, float], bool]) -> dict[str, float]:
-    """Holm's: alpha over those that are left, until one is not shown; from there on it stays."""
-    levels, left, stopped = dict[str, float](), len(order), False
+def _levels(
+    order: Sequence[str], level: Callable[[int], Level], is_shown: Callable[[str, Level], bool]
+) -> dict[str, Level]:
+    """Holm's: for so many as are left, until one is not shown; from there on it stays."""
+    levels, left, stopped = dict[str, Level](), len(order), False
     for name in order:
-        levels[name] = ALPHA / left
+        levels[name] = level(left)
         stopped = stopped or not is_shown(name, levels[name])
         left -= not stopped
     return levels
+
+
+def _adjusted(order: Sequence[str], ranking: Ranking) -> dict[str, float]:
+    """Holm's p-values, corrected for every pair: none is below the one before it."""
+    family, largest, found = with_any(ranking.seeded), 0.0, dict[str, float]()
+    for place, name in enumerate(order):
+        largest = max(largest, ranking.pairs[name].p_among(family, len(order) - place))
+        found[name] = largest
+    return found
 
 
 def _evidence(paired: Paired, margin: float) -> float:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sartor.evaluation.bootstrap import RESAMPLES, alike, chunks, group_index
 from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import group_of, slice_estimates
+from sartor.evaluation.level import ALONE, LEVEL, Family, Level, student
 from sartor.evaluation.records import Estimate, Measured, Report, Score
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.statistics import Interval, unseen_share
@@ -56,54 +57,51 @@ class Seeded:
         """The part of `error` that more examples would make smaller."""
         return float(np.sqrt(self._variances[0]))
 
-    def reach(self, alpha: float) -> float:
+    def reach(self, level: Level) -> float:
         """Half the width of the interval: Student's t of each cause at its own freedom, squared and
         added (Zou and Donner 2008, Stat Med 27:1693)."""
-        return float(np.sqrt(sum(self._reaches(alpha))))
+        return float(np.sqrt(sum(self._reaches(level))))
 
-    def reach_of_seeds(self, alpha: float) -> float:
+    def reach_of_seeds(self, level: Level) -> float:
         """What would be left of it with examples without end."""
-        return float(np.sqrt(sum(self._reaches(alpha)[1:])))
+        return float(np.sqrt(self._reaches(level)[1]))
 
-    def _reaches(self, alpha: float) -> list[float]:
-        """Squared, by cause: the examples, then each set of more than one seed."""
-        from scipy.special import stdtrit
+    def _reaches(self, level: Level) -> tuple[float, float]:
+        """Squared, by cause: the examples, and both candidates' seeds."""
+        by_examples, *by_seeds = self._variances
+        freedom = [len(rows) - 1 for rows in self._rows if len(rows) > 1]
+        first = level.by_examples(by_examples, len(self._sums) - 1)
+        return first, level.by_seeds(by_seeds, freedom)
 
-        freedom = [len(self._sums) - 1, *(len(rows) - 1 for rows in self._rows if len(rows) > 1)]
-        return [
-            float(stdtrit(f, alpha / 2) ** 2 * variance) if f > 0 and variance > 0 else 0.0
-            for variance, f in zip(self._variances, freedom, strict=True)
-        ]
-
-    @cached_property
-    def p(self) -> float:
-        """Two-sided, that the true mean is 0: the level whose interval ends there."""
+    def p(self, family: Family = ALONE, left: float = 1) -> float:
+        """Two-sided, that the true mean is 0: the level, of any of the comparisons that are left of
+        a family, whose interval ends there."""
         from scipy.optimize import brentq
 
         if self.error < 1e-12 or abs(self.mean) < 1e-12:
             return 1.0
 
-        def beyond(level: float) -> float:
-            return self.reach(float(10**level)) - abs(self.mean)
+        def beyond(power: float) -> float:
+            return self.reach(family.level(float(10**power), left)) - abs(self.mean)
 
         smallest = -15.0
         if beyond(smallest) < 0:
             return float(10**smallest)
-        return float(10 ** brentq(beyond, smallest, 0.0))
+        return float(10 ** brentq(beyond, smallest, 0.0)) if beyond(0.0) < 0 else 1.0
 
-    def interval(self, alpha: float = 0.05) -> Interval:
+    def interval(self, level: Level = LEVEL) -> Interval:
         """From 10,000 resamples of examples and of seeds; never narrower than n allows."""
-        from scipy.special import ndtr, stdtrit
+        from scipy.special import ndtr
 
-        rare = unseen_share(len(self._sums), alpha) * alike(self._sums / self._sizes)
+        rare = unseen_share(len(self._sums), level.alpha) * alike(self._sums / self._sizes)
         floor, ceiling = self.bounds
         low = self.mean - rare * max(0.0, self.mean - floor)
         high = self.mean + rare * max(0.0, ceiling - self.mean)
         if self.error > 1e-12 and len(self._sums) > 1:
             n = len(self._sums)
-            level = float(ndtr(stdtrit(n - 1, alpha / 2) * np.sqrt(n / (n - 1))))
-            below, above = np.quantile(self._resampled, [level, 1 - level])
-            reach = self.reach(alpha)  # resamples of a few seeds never lie as far out
+            tail = float(ndtr(-student(n - 1, level.alpha) * np.sqrt(n / (n - 1))))
+            below, above = np.quantile(self._resampled, [tail, 1 - tail])
+            reach = self.reach(level)  # resamples of a few seeds never lie as far out
             low = min(low, float(below), self.mean - reach)
             high = max(high, float(above), self.mean + reach)
         return Interval(max(low, floor), min(high, ceiling))

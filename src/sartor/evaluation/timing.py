@@ -12,8 +12,8 @@ from math import sqrt
 
 import numpy as np
 
-from sartor.evaluation.bootstrap import student
 from sartor.evaluation.cost import HOUR
+from sartor.evaluation.level import student
 from sartor.models.language_model import Completion
 from sartor.project import Cost, Remote
 
@@ -48,14 +48,14 @@ def seconds_reach(answers: Sequence[Completion]) -> float | None:
     weights = sizes / sizes.sum()
     spread = tokens - weights @ tokens
     varies = float(weights @ spread**2)
-    slope = max(0.0, float(weights @ (spread * seconds)) / varies) if varies > 0 else 0.0
+    slope = max(0.0, float(weights @ (spread * seconds)) / varies) if varies > 1e-9 else 0.0
     left = seconds - weights @ seconds - slope * spread
     freedom = len(batches) - 2
     noise = float((weights**2) @ left**2) * len(batches) / freedom
     lengths = np.array([n for one in batches.values() for n in one])
     by_length = slope * float(lengths.std(ddof=1)) / sqrt(len(lengths))
-    return sqrt((student(freedom + 1, 0.05) * sqrt(noise)) ** 2 + (1.96 * by_length) ** 2)
+    return sqrt((student(freedom, 0.05) * sqrt(noise)) ** 2 + (1.96 * by_length) ** 2)
 
 
 def _reach(sd: float, n: int) -> float:
-    return student(n, 0.05) * sd / sqrt(n)
+    return student(n - 1, 0.05) * sd / sqrt(n)
