@@ -3,7 +3,7 @@
     python benchmarks/grounding.py                   fit on one half, measure on the other, write
     python benchmarks/grounding.py --judge NAME      measure a model of yours instead
     python benchmarks/grounding.py --judge NAME --endpoint https://host/v1 --key-env API_KEY
-                                        [--parameters JSON] more of each request's body
+                                        [--remote JSON] more of its [remote] table
 
 `data/grounding.jsonl` holds passages, each with claims that it supports, that it contradicts, and
 that it does not speak of; its two halves share no document. The check is a logistic regression
@@ -118,22 +118,19 @@ def rates(claims: list[Claim], supported: list[bool]) -> dict[str, dict[str, flo
     return found
 
 
-def served(
-    endpoint: str, name: str, key_env: str, folder: Path, parameters: dict[str, Any]
-) -> Place:
+def served(endpoint: str, name: str, key_env: str, folder: Path, table: dict[str, Any]) -> Place:
     """Where the judge is what that endpoint calls `name`; its answers are kept in the folder."""
-    remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env, parameters=parameters)
+    remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env, **table)
     card = described("judge", remote, folder)
     refuse_unready(card)
     return Place(models=lambda _: RemoteModel(card), kept=folder, revision=lambda _: card.revision)
 
 
 def drawn(claims: list[Claim], limit: int | None) -> list[Claim]:
-    """So many of all, in their order and the same each time: the first are of few documents."""
-    if limit is None or limit >= len(claims):
-        return claims
-    kept = Random(0).sample(range(len(claims)), limit)
-    return [claims[place] for place in sorted(kept)]
+    """So many of all, in their order: the first of the file are of few documents. More claims hold
+    those of fewer, so that what was answered serves a longer look."""
+    places = Random(0).sample(range(len(claims)), len(claims))[:limit]
+    return [claims[place] for place in sorted(places)]
 
 
 def judged(claims: list[Claim], name: str, place: Place) -> dict[str, Any]:
@@ -170,10 +167,7 @@ def main() -> None:
     parser.add_argument("--endpoint", help="where the judge is served, such as https://host/v1")
     parser.add_argument("--key-env", default="", help="the environment variable of its key")
     parser.add_argument(
-        "--parameters",
-        type=json.loads,
-        default={},
-        help="more of each request, as JSON",
+        "--remote", type=json.loads, default={}, help="more of its [remote.<name>] table, as JSON"
     )
     parser.add_argument("--kept", type=Path, help="keep its answers here, and go on from them")
     parser.add_argument("--limit", type=int, help="judge so many claims, drawn from all")
@@ -185,9 +179,7 @@ def main() -> None:
         with TemporaryDirectory() as temporary:
             place, folder = Place(kept=chosen.kept), chosen.kept or Path(temporary)
             if chosen.endpoint:
-                place = served(
-                    chosen.endpoint, chosen.judge, chosen.key_env, folder, chosen.parameters
-                )
+                place = served(chosen.endpoint, chosen.judge, chosen.key_env, folder, chosen.remote)
             with reporter() as shown, shown_by(shown):
                 told = judged(drawn(held, chosen.limit), chosen.judge, place)
         print(json.dumps(told, indent=2))

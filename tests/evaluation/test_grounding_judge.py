@@ -18,6 +18,13 @@ HELD = [claim for claim in read() if claim.part == "held-out"]
 LIMIT = 60
 
 
+def test_a_draw_is_of_all_documents_and_a_longer_one_holds_it() -> None:
+    few = drawn(HELD, LIMIT)
+    assert len({claim.passage for claim in few}) > len({claim.passage for claim in HELD[:LIMIT]})
+    assert set(few) <= set(drawn(HELD, 2 * LIMIT))
+    assert drawn(HELD, None) == HELD
+
+
 def careless(got: Got) -> Say:
     """Right about what is supported, takes every contradiction for missing, and does not say what
     a missing one is in the form that was asked for."""
@@ -51,7 +58,7 @@ def test_a_served_judge_is_measured_on_the_labelled_claims(
     with endpoint(careless) as server:
         words = ("--judge", "clever", "--endpoint", server.url, "--key-env", "JUDGE_KEY",
                  "--limit", str(LIMIT), "--kept", str(tmp_path),
-                 "--parameters", '{"reasoning_effort": "low"}')  # fmt: skip
+                 "--remote", '{"parameters": {"reasoning_effort": "low"}}')  # fmt: skip
         told, progress = measure(monkeypatch, capsys, *words)
         asked = len(server.got)
         assert f"{LIMIT}/{LIMIT} answers" in progress
