@@ -3,6 +3,7 @@
     python benchmarks/grounding.py                   fit on one half, measure on the other, write
     python benchmarks/grounding.py --judge NAME      measure a model of yours instead
     python benchmarks/grounding.py --judge NAME --endpoint https://host/v1 --key-env API_KEY
+                                        [--remote JSON] more of its [remote] table
 
 `data/grounding.jsonl` holds passages, each with claims that it supports, that it contradicts, and
 that it does not speak of; its two halves share no document. The check is a logistic regression
@@ -16,13 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from sartor.console import reporter
 from sartor.data.files import write_text
 from sartor.evaluation.scorers import support
 from sartor.evaluation.scorers.entailment import entailment_by
@@ -30,6 +34,7 @@ from sartor.evaluation.scorers.exactly import missing
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.statistics import wilson
 from sartor.models.remote import RemoteModel, described, refuse_unready
+from sartor.progress import shown_by
 from sartor.project import Remote
 
 SET = Path(__file__).parent / "data" / "grounding.jsonl"
@@ -113,24 +118,34 @@ def rates(claims: list[Claim], supported: list[bool]) -> dict[str, dict[str, flo
     return found
 
 
-def served(endpoint: str, name: str, key_env: str, folder: Path) -> Place:
+def served(endpoint: str, name: str, key_env: str, folder: Path, table: dict[str, Any]) -> Place:
     """Where the judge is what that endpoint calls `name`; its answers are kept in the folder."""
-    remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env)
+    remote = Remote(endpoint=endpoint, model=name, api_key_env=key_env, **table)
     card = described("judge", remote, folder)
     refuse_unready(card)
     return Place(models=lambda _: RemoteModel(card), kept=folder, revision=lambda _: card.revision)
+
+
+def drawn(claims: list[Claim], limit: int | None) -> list[Claim]:
+    """So many of all, in their order: the first of the file are of few documents. More claims hold
+    those of fewer, so that what was answered serves a longer look."""
+    places = Random(0).sample(range(len(claims)), len(claims))[:limit]
+    return [claims[place] for place in sorted(places)]
 
 
 def judged(claims: list[Claim], name: str, place: Place) -> dict[str, Any]:
     """A model's verdicts on the held-out half; what cannot be read counts as wrong, and is told."""
     model = entailment_by("groundedness", name, place)
     verdicts = model.verdicts([(claim.passage, claim.text) for claim in claims])
-    read_ = [(c, v) for c, v in zip(claims, verdicts, strict=True) if isinstance(v, str)]
-    named = {
-        label: sum(v == label for c, v in read_ if c.label == label)
-        / max(1, sum(c.label == label for c in claims))
+    said_of = {
+        label: Counter(
+            v if isinstance(v, str) else "unread"
+            for c, v in zip(claims, verdicts, strict=True)
+            if c.label == label
+        )
         for label in LABELS
     }
+    named = {label: said_of[label][label] / max(1, said_of[label].total()) for label in LABELS}
     wrong = [c.label != "supported" for c in claims]  # the opposite of right
     said = [
         v == "supported" if isinstance(v, str) else not_right
@@ -138,7 +153,8 @@ def judged(claims: list[Claim], name: str, place: Place) -> dict[str, Any]:
     ]
     return {
         "judge": name,
-        "unread": len(claims) - len(read_),
+        "unread": sum(found["unread"] for found in said_of.values()),
+        "said of": {label: dict(found) for label, found in said_of.items()},
         "label named": named,
         "supported or not": rates(claims, said),
     }
@@ -150,8 +166,11 @@ def main() -> None:
     parser.add_argument("--judge", help="a classifier's folder, or a language model")
     parser.add_argument("--endpoint", help="where the judge is served, such as https://host/v1")
     parser.add_argument("--key-env", default="", help="the environment variable of its key")
+    parser.add_argument(
+        "--remote", type=json.loads, default={}, help="more of its [remote.<name>] table, as JSON"
+    )
     parser.add_argument("--kept", type=Path, help="keep its answers here, and go on from them")
-    parser.add_argument("--limit", type=int, help="judge no more than so many claims")
+    parser.add_argument("--limit", type=int, help="judge so many claims, drawn from all")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     chosen = parser.parse_args()
     claims = read()
@@ -160,10 +179,12 @@ def main() -> None:
         with TemporaryDirectory() as temporary:
             place, folder = Place(kept=chosen.kept), chosen.kept or Path(temporary)
             if chosen.endpoint:
-                place = served(chosen.endpoint, chosen.judge, chosen.key_env, folder)
-            print(json.dumps(judged(held[: chosen.limit], chosen.judge, place), indent=2))
+                place = served(chosen.endpoint, chosen.judge, chosen.key_env, folder, chosen.remote)
+            with reporter() as shown, shown_by(shown):
+                told = judged(drawn(held, chosen.limit), chosen.judge, place)
+        print(json.dumps(told, indent=2))
         return
-    told: dict[str, Any] = {
+    told = {
         "made by": "python benchmarks/grounding.py",
         "check": {
             "features": list(support.FEATURES),

@@ -312,7 +312,9 @@ def test_groundedness_may_ask_a_language_model(tmp_path: Path) -> None:
     scores = scorer.score(made)
     assert [score.value for score in scores] == [0.5, 0.0]  # a wrong number is not even asked
     note = scorer.note(made, scores)  # type: ignore[attr-defined]
-    assert "1 answers it could not be read" in note
+    assert "on 1 of 3 answers it could not be read" in note
+    unread = scorer.note(made[2:], scorer.score(made[2:]))  # type: ignore[attr-defined]
+    assert "on 1 of 1 answers it could not be read" in unread  # no score is not left unexplained
 
 
 def test_labels_hold_a_request_as_text_or_as_its_turns(tmp_path: Path) -> None:

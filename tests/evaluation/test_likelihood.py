@@ -66,6 +66,17 @@ def test_what_stands_before_the_prompt_counts(model: LocalModel) -> None:
         assert mine.total == pytest.approx(float(wanted), rel=1e-3)
 
 
+def test_a_wide_vocabulary_is_asked_of_the_answer_and_not_of_the_prompt(model: LocalModel) -> None:
+    """Logits of a batch of whole prompts take gigabytes where a vocabulary has 150,000 tokens."""
+    read: list[int] = []
+    head = model.network.get_output_embeddings()
+    watch = head.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[1]))
+    log_likelihoods(model, [ASKED], [OPTIONS])
+    watch.remove()
+    answers = [len(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in OPTIONS]
+    assert max(read) == max(answers) + 1 < len(chat.encode(model.tokenizer, ASKED))
+
+
 def test_what_has_no_room_has_no_likelihood(model: LocalModel) -> None:
     [[short, long]] = log_likelihoods(model, [ASKED], [("green", "lamp " * 999)])
     assert short is not None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from sartor.data.records import Conversation
 from sartor.errors import NoLikelihoodError
 from sartor.models import chat
+from sartor.models.padded_generation import parameters_of
 
 if TYPE_CHECKING:
     import torch
@@ -108,11 +109,12 @@ def _scored(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Lo
 
     network = model.network
     ids = torch.tensor([prompt + answer for prompt, answer in pairs], device=network.device)
+    last = max(len(answer) for _, answer in pairs) + 1  # the token before it foretells its first
     with torch.inference_mode():
-        logits = _logits(network, ids, model.virtual)  # (batch, tokens, vocabulary)
+        logits = _logits(network, ids, model.virtual, last)  # (batch, last, vocabulary)
         found = []
         for row, (prompt, answer) in enumerate(pairs):
-            there = logits[row, len(prompt) - 1 : -1].float()  # (answer, vocabulary)
+            there = logits[row, -len(answer) - 1 : -1].float()  # (answer, vocabulary)
             wanted = ids[row, len(prompt) :]
             chosen = there.log_softmax(-1).gather(1, wanted[:, None])
             greedy = bool((there.argmax(-1) == wanted).all())
@@ -120,17 +122,21 @@ def _scored(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Lo
     return found
 
 
-def _logits(network: Any, ids: torch.Tensor, virtual: Any) -> Any:
-    """(batch, tokens, vocabulary), for the ids alone."""
+def _logits(network: Any, ids: torch.Tensor, virtual: Any, last: int) -> Any:
+    """(batch, last, vocabulary): of so many places at the end, as most of a prompt foretells
+    nothing that is asked for, and a vocabulary may be wider than a hundred thousand."""
     import torch
 
-    if virtual is None:
-        return network(input_ids=ids, use_cache=False).logits
+    given: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+    if "logits_to_keep" in parameters_of(type(network)):
+        given["logits_to_keep"] = last
     if isinstance(virtual, torch.Tensor):
         before = virtual.to(network.device)[None].expand(len(ids), -1, -1)
-        read = network.get_input_embeddings()(ids)
-        whole = torch.cat([before.to(read.dtype), read], dim=1)
-        return network(inputs_embeds=whole, use_cache=False).logits[:, len(virtual) :]
-    cache = virtual.cache(network, len(ids))
-    mask = torch.ones(len(ids), len(virtual) + ids.shape[1], dtype=torch.long, device=ids.device)
-    return network(input_ids=ids, past_key_values=cache, attention_mask=mask).logits
+        read = network.get_input_embeddings()(given.pop("input_ids"))
+        given["inputs_embeds"] = torch.cat([before.to(read.dtype), read], dim=1)
+    elif virtual is not None:
+        length = len(virtual) + ids.shape[1]
+        given["past_key_values"] = virtual.cache(network, len(ids))
+        given["attention_mask"] = torch.ones(len(ids), length, dtype=torch.long, device=ids.device)
+        del given["use_cache"]
+    return network(**given).logits[:, -last:]

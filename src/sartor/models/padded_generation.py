@@ -31,7 +31,7 @@ WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 def must_go_alone(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
     """Whether rows of a batch would disturb each other: padding enters a model's running state, or
     stands between a prefix and what is counted in slots from there."""
-    if isinstance(virtual, Prefix) and "position_ids" not in _parameters(type(network)):
+    if isinstance(virtual, Prefix) and "position_ids" not in parameters_of(type(network)):
         return True
     kinds = set(getattr(_text_config(network), "layer_types", None) or ())
     return bool(getattr(network, "_is_stateful", False)) or not kinds <= ATTENTION_LAYERS
@@ -108,7 +108,7 @@ def _may_split(network: Any, slots: int) -> bool:
 
     Not where a layer's window or a token's position is counted in slots, padding included.
     """
-    return sees_all(network, slots) and "position_ids" in _parameters(type(network))
+    return sees_all(network, slots) and "position_ids" in parameters_of(type(network))
 
 
 def _text_config(network: Any) -> Any:
@@ -119,7 +119,7 @@ def _forward(
     network: Any, inputs: dict[str, Any], mask: torch.Tensor | None, positions: Any, kept: Any
 ) -> Any:
     """The model's output for the newest tokens; what its architecture does not take is left out."""
-    accepted = _parameters(type(network))
+    accepted = parameters_of(type(network))
     given = {"position_ids": positions, "logits_to_keep": 1}
     given = {name: value for name, value in given.items() if name in accepted}
     return network(**inputs, **given, attention_mask=mask, past_key_values=kept, use_cache=True)
@@ -129,7 +129,7 @@ def _takes(architecture: Any) -> frozenset[str]:
     return frozenset(inspect.signature(architecture.forward).parameters)
 
 
-_parameters: Callable[[Any], frozenset[str]] = cache(_takes)
+parameters_of: Callable[[Any], frozenset[str]] = cache(_takes)
 """What a class of models takes; read once."""
 
 

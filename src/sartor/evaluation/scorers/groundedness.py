@@ -55,13 +55,13 @@ class Groundedness(Placed):
         ]
 
     def note(self, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:
-        if not scores:
-            return ""
         if not self.entailment:
-            return support.note()
-        unread = sum(1 for p in predictions if _applies(p) and claims(p.completion.text))
-        unread -= len(scores)
-        failed = f"; on {unread} answers it could not be read, and they have no score"
+            return support.note() if scores else ""
+        judged = sum(1 for p in predictions if _applies(p) and claims(p.completion.text))
+        if not judged:
+            return ""
+        unread = judged - len(scores)
+        failed = f"; on {unread} of {judged} answers it could not be read, and they have no score"
         return (
             f"entailment by {self.entailment}, whose accuracy here is not known: measure it first "
             f"(documentation: Scorers, Grounding){failed if unread else ''}"
