@@ -42,6 +42,7 @@ from sartor.project import ProjectFile
 from sartor.run_record import Made, NotTried
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
+from sartor.techniques.registry import TECHNIQUES, spelled_out
 from sartor.tracking import tracker
 from sartor.trial import Training, Trial
 from sartor.workspace import Workspace, complete, is_current, reopen
@@ -84,12 +85,15 @@ class Project:
     def trials(self) -> list[Trial]:
         """The candidates, with their techniques built: SettingError before anything is spent."""
         defaults = self.file.techniques
-        named = {part.strip() for c in self.candidates for part in c.technique.split("+")}
-        for unused in defaults.keys() - named:
-            raise ProjectError(
-                f"[techniques.{unused}] is not used by any candidate; they are: "
-                f"{', '.join(sorted(named))}. Correct its name, or remove it."
+        named = {part for c in self.candidates for part in spelled_out(c.technique)}
+        for unused in sorted(defaults.keys() - named):
+            said = (
+                f"[techniques.{unused}] is not used by any candidate; they are made of: "
+                f"{', '.join(sorted(named))}."
             )
+            if unused not in TECHNIQUES:
+                raise ProjectError(f"{said} Correct its name, or remove it.")
+            say(f"{said} It waits for one.")
         made = [Trial.of(c, defaults, self.file.project.seed) for c in crossed(self.file)]
         return [trial for trial in made if not self._is_left_out(trial)] or made
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from safetensors import SafetensorError
-from tests.journey.small_shop import Sartor, set_config
+from tests.journey.small_shop import Heard, Sartor, set_config
 
 from sartor.errors import BusyError, DiskError, ModelError, ProjectError
 from sartor.journey import Project
+from sartor.progress import shown_by
 from sartor.techniques.lora import LoRA
 
 KEYS = {
@@ -141,10 +142,26 @@ def test_two_runs_at_once_are_refused(shop: Path) -> None:
         Project.open(shop).run()
 
 
-def test_settings_of_a_technique_that_no_candidate_uses_are_refused(shop: Path) -> None:
+def test_settings_under_a_name_that_is_no_technique_are_refused(shop: Path) -> None:
     set_config(shop, "[techniques.lora]", "[techniques.loar]")
     with pytest.raises(ProjectError, match=r"techniques\.loar.*rag"):
         Project.open(shop).run()
+
+
+def test_a_candidate_can_be_taken_off_the_list_while_its_settings_stay(shop: Path) -> None:
+    set_config(shop, '"rag", "lora"]', '"rag"]')
+    heard = Heard()
+    with shown_by(heard):
+        assert len(Project.open(shop).trials()) == 2
+    assert [line for line in heard.lines if "[techniques.lora] is not used" in line]
+
+
+def test_settings_of_what_a_technique_trains_inside_are_used_where_it_is_not_named(
+    shop: Path,
+) -> None:
+    set_config(shop, '"rag", "lora"]', '"dpo"]')
+    [_, dpo] = Project.open(shop).trials()
+    assert dpo.settings["inner"]["rank"] == 4
 
 
 def test_a_moved_project_answers_as_before(shop: Path) -> None:
