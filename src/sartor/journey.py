@@ -29,6 +29,7 @@ from sartor.evaluation import history
 from sartor.evaluation.compare import Difference, compare
 from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs, refuse_twin
+from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
@@ -258,13 +259,14 @@ def run(one: Project, customize: bool = True) -> Outcome:
             trial.refuse_data(prepared.split.training, cards[trial.base])
         if not customize:
             _refuse_uncustomized(one, trials, cards, prepared)
-        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate)
+        lacking = Lacking(one.file.criteria.scorer)
+        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate, lacking)
         not_tried = (*one.left_out(), *found.not_tried)
         made = Made(key, data_key, tuple(found.failures), not_tried)
-        given = _judged(one, prepared, scorers)
+        given = _judged(one, prepared, scorers, lacking)
         decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made, given)
         _tell_what_was_paid(one, cards)
-        if not found.failures:
+        if not found.failures and not lacking.notes:
             complete(one.workspace.root, key)
         return decided
 
@@ -365,7 +367,9 @@ def collected_and_prepared(one: Project) -> Prepared:
     )
 
 
-def _judged(one: Project, prepared: Prepared, scorers: Sequence[Scorer]) -> list[Report]:
+def _judged(
+    one: Project, prepared: Prepared, scorers: Sequence[Scorer], lacking: Lacking
+) -> list[Report]:
     """Reports of answers made elsewhere; those that do not cover the test part are told of."""
     found = []
     for given in one.given():
@@ -377,7 +381,7 @@ def _judged(one: Project, prepared: Prepared, scorers: Sequence[Scorer]) -> list
             )
             continue
         answers, seed = given.predictions(test), one.file.project.seed
-        found.append(report(given.name, given.measured, answers, scorers, seed))
+        found.append(report(given.name, given.measured, answers, scorers, seed, lacking))
     return found
 
 
