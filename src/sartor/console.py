@@ -216,7 +216,8 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for noted, names, note in said_of(outcome.reports):
         if noted == scorer:
             shown.print(escape(f"{scorer} of {names}: {note}"))
-    shown.print(f"report: {escape(str(outcome.page))}")
+    if outcome.page.is_file():
+        shown.print(f"report: {escape(str(outcome.page))}")
 
 
 SHOWN_MISTAKES = 3

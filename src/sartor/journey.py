@@ -19,7 +19,7 @@ from sartor.crossing import bases_of, crossed
 from sartor.customized import RECORD, rebuild, refuse_broken, source_digest
 from sartor.data import prepared_files
 from sartor.data.collect import collect
-from sartor.data.files import digest, read_json
+from sartor.data.files import digest, read_json, write_text
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
@@ -76,7 +76,7 @@ class Project:
         return self.file.project.name or self.folder.name
 
     def outcome(self) -> Outcome:
-        """What the last run came to; its page is written anew."""
+        """What the last run came to. Nothing is written; its page is in `html`."""
         return outcome.kept(self.workspace, self.file)
 
     def export(self, outcome: Outcome, form: str, path: Path | None = None) -> Path:
@@ -250,6 +250,7 @@ def run(one: Project, customize: bool = True) -> Outcome:
         key = _key(one, data_key, cards, scorers, trials)
         key = digest(key, gate.key) if gate else key
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one)):
+            write_text(unchanged.page, unchanged.html)
             say("nothing has changed since the last run: nothing to do")
             return unchanged
         reopen(one.workspace.root)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from shlex import quote
 
 from sartor import __version__
-from sartor.data.files import content_digest, read_json, write_text
+from sartor.data.files import content_digest, read_json
 from sartor.data.prepare import Prepared
 from sartor.evaluation import history
 from sartor.evaluation.given import is_given
@@ -25,15 +24,15 @@ PAGE = "report.html"
 TOLD_VERSIONS = ("torch", "transformers", "peft", "lancedb", "wordllama")
 
 
-def write_page(
+def page_of(
     workspace: Workspace,
     file: ProjectFile,
     prepared: Prepared,
     reports: Sequence[Report],
     run: history.Run,
     summary: Summary,
-) -> Path:
-    """Draw it anew; where it lies."""
+) -> str:
+    """Draw it anew."""
     folder, counts = workspace.project, prepared.counts
     bases = dict(base.rsplit(" ", 1) for base in run.bases or (run.base,))
     several = len(bases) > 1
@@ -69,8 +68,7 @@ def write_page(
         traces=tuple(_traces(workspace, reports)),
         summary=summary,
     )
-    write_text(folder / PAGE, render(page))
-    return folder / PAGE
+    return render(page)
 
 
 def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:

@@ -194,3 +194,22 @@ def test_history_and_report_speak_json(shop: Path, sartor: Sartor) -> None:
     report = json.loads(sartor("report", str(shop), "--json").stdout)
     assert Path(report["report"]).is_file()
     assert report["decision"]["scorer"] == "token_f1"
+
+
+def test_a_project_that_cannot_be_written_has_its_report_elsewhere(
+    shop: Path, sartor: Sartor, tmp_path: Path
+) -> None:
+    set_config(shop, '"rag", "lora"]', "]")
+    Project.open(shop).run()
+    (shop / "report.html").unlink()
+    (shop / "report.html").mkdir()  # so that no file can take its place
+    for form in ("html", "md", "csv", "model-card"):
+        there = tmp_path / form
+        done = sartor("report", str(shop), "--format", form, "--out", str(there))
+        assert done.returncode == 0, done.stderr
+        assert there.stat().st_size > 500
+        assert f"{form}: {there}" in done.stderr
+    refused = sartor("report", str(shop))
+    assert refused.returncode == 2
+    assert "cannot write" in refused.stderr
+    assert "--out FILE" in refused.stderr
