@@ -220,6 +220,8 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
         shown.print(f"report: {escape(str(outcome.page))}")
 
 
+SHOWN_LEFT_OUT = 5
+"""Of what was left out of the data; the report has all."""
 SHOWN_MISTAKES = 3
 """Of the ten that decision.json and the report have."""
 
@@ -378,6 +380,10 @@ def print_checkup(found: Checkup) -> None:
         f"decided on {escape(found.scorer)}, margin {found.margin:g}; a difference of about "
         f"{found.resolvable:.2f} or more can be told"
     )
+    for said in found.left_out[:SHOWN_LEFT_OUT]:
+        shown.print(f"left out: {escape(said)}")
+    if (more := found.dropped - SHOWN_LEFT_OUT) > 0:
+        shown.print(f"left out: {more:,} more; `--json` and the report name them all")
     for warning in found.warnings:
         shown.print(f"note: {escape(warning)}")
     table = _table("candidate", "customize", "answer", "peak memory", "")

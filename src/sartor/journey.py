@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
@@ -93,9 +94,14 @@ class Project:
                 f"{', '.join(sorted(named))}."
             )
             if unused not in TECHNIQUES:
-                raise ProjectError(f"{said} Correct its name, or remove it.")
+                near = get_close_matches(unused, TECHNIQUES, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ProjectError(f"{said} {hint}Correct its name, or remove it.")
             say(f"{said} It waits for one.")
         made = [Trial.of(c, defaults, self.file.project.seed) for c in crossed(self.file)]
+        for trial in made:
+            for seed in trial.candidate.seeds:
+                trial.seeded(seed)  # refused here rather than when its turn comes
         return [trial for trial in made if not self._is_left_out(trial)] or made
 
     def left_out(self) -> tuple[NotTried, ...]:

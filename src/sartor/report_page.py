@@ -13,7 +13,7 @@ from sartor.evaluation import history
 from sartor.evaluation.given import is_given
 from sartor.evaluation.records import Report
 from sartor.evaluation.summary import Summary
-from sartor.evaluation.trust import doubt
+from sartor.evaluation.trust import doubt, mostly_wrong
 from sartor.project import ProjectFile
 from sartor.serving.release import Release
 from sartor.studio.curves import Curve
@@ -47,7 +47,7 @@ def page_of(
         looks=run.looks,
         dropped=prepared.dropped,
         warnings=(
-            *filter(None, [doubt(reports, run.scorer)]),
+            *filter(None, [doubt(reports, run.scorer), _mostly_wrong(reports, run)]),
             *run.failures,
             *run.not_tried,
             *_on_given(reports),
@@ -94,6 +94,11 @@ def _traces(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Trace]:
         path = workspace.reports / f"{one.candidate}.json"
         where = path.relative_to(workspace.project).as_posix()
         yield Trace(one.candidate, where, content_digest(path))
+
+
+def _mostly_wrong(reports: Sequence[Report], run: history.Run) -> str:
+    winner = next((one for one in reports if one.candidate == run.decision.winner), None)
+    return mostly_wrong(winner, run.decision.criteria)
 
 
 def _on_given(reports: Sequence[Report]) -> list[str]:

@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from tests.journey.small_shop import Heard, Sartor, set_config
 
-from sartor.errors import BusyError, DiskError, ModelError, ProjectError
+from sartor.errors import BusyError, DiskError, ModelError, ProjectError, SettingError
 from sartor.journey import Project
 from sartor.progress import shown_by
 from sartor.techniques.lora import LoRA
@@ -144,8 +144,16 @@ def test_two_runs_at_once_are_refused(shop: Path) -> None:
 
 def test_settings_under_a_name_that_is_no_technique_are_refused(shop: Path) -> None:
     set_config(shop, "[techniques.lora]", "[techniques.loar]")
-    with pytest.raises(ProjectError, match=r"techniques\.loar.*rag"):
+    with pytest.raises(ProjectError, match=r"techniques\.loar.*did you mean 'lora'"):
         Project.open(shop).run()
+
+
+def test_a_technique_that_seeds_do_not_change_is_refused_with_seeds_before_anything_runs(
+    shop: Path,
+) -> None:
+    set_config(shop, '"zero-shot", ', '{ technique = "zero-shot", seeds = [0, 1] }, ')
+    with pytest.raises(SettingError, match="zero-shot takes no seed"):
+        Project.open(shop).trials()
 
 
 def test_a_candidate_can_be_taken_off_the_list_while_its_settings_stay(shop: Path) -> None:
