@@ -66,3 +66,9 @@ def test_what_would_settle_a_comparison_is_said(
         Difference("a", "b", "own", difference, -0.2, 0.4, 0.3, 40, "cannot tell", label_more, 0.03)
     )
     assert f"cannot tell a from b. {said}".replace(" \n", "\n") in capsys.readouterr().err
+
+
+def test_what_was_done_before_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.finish(lines.start("zero-shot: answer test", 24, "answers", 24))
+    assert capsys.readouterr().err == "zero-shot: answer test: 24/24 answers · done before\n"

@@ -143,6 +143,9 @@ class _Line:
         rate = (self.done - self.first) / spent if spent > 0 else 0.0
         left = (self.total - self.done) / rate if rate else 0.0
         parts = [f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit}".rstrip()]
+        if self.first == self.done >= self.total > 0:
+            print(harmless(f"{parts[0]} · done before"), file=sys.stderr)
+            return
         parts.append(f"{rate:,.1f}/s")
         parts.append(f"{spent:,.0f} s" + (f", {left:,.0f} s left" if left >= 1 else ""))
         told = " · ".join([*parts, *([self.note] if self.note else [])])
