@@ -41,8 +41,13 @@ def test_a_license_from_a_downloaded_readme_is_shown_and_marks_nothing(
 ) -> None:
     base = ModelCard("b", "/b", "r", "Llama", 1, 512, "[/bold] mit \x1b[2J[link=http://x]y[/link]")
     counts = dict.fromkeys(("documents", "examples", "train", "validation", "test"), 1)
-    print_checkup(Checkup("p", base, (base,), (), "[USD]", counts, 0, (), "own", 0.03, 0.1, 8, ()))
+    dropped = tuple(f"[b]{n}.pdf: has a suffix that sartor cannot read" for n in range(7))
+    print_checkup(
+        Checkup("p", base, (base,), (), "[USD]", counts, 7, dropped, (), "own", 0.03, 0.1, 8, ())
+    )
     said = capsys.readouterr().err
+    assert "left out: [b]4.pdf: has a suffix" in said
+    assert "left out: 2 more" in said
     assert "license [/bold] mit \ufffd[2J[link=http://x]y[/link]" in said
 
 
@@ -61,3 +66,9 @@ def test_what_would_settle_a_comparison_is_said(
         Difference("a", "b", "own", difference, -0.2, 0.4, 0.3, 40, "cannot tell", label_more, 0.03)
     )
     assert f"cannot tell a from b. {said}".replace(" \n", "\n") in capsys.readouterr().err
+
+
+def test_what_was_done_before_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.finish(lines.start("zero-shot: answer test", 24, "answers", 24))
+    assert capsys.readouterr().err == "zero-shot: answer test: 24/24 answers · done before\n"

@@ -33,3 +33,8 @@ def test_a_file_that_is_no_toml_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "sartor.toml").write_text("[data\nexamples = 3")
     with pytest.raises(ProjectError, match=r"not valid TOML: .*line 1.*\. Mend it there: texts"):
         read(tmp_path)
+
+
+def test_a_wrong_entry_is_told_once() -> None:
+    with pytest.raises(ProjectError, match=r"^here: \[data\] examples.0 is 3: [^;]*string$"):
+        parse({"data": {"examples": [3]}}, "here")

@@ -84,6 +84,8 @@ class Checkup:
     currency: str
     counts: dict[str, int]
     dropped: int
+    left_out: tuple[str, ...]
+    """Files that could not be read, and records that were not used, with the reason."""
     warnings: tuple[str, ...]
     scorer: str
     margin: float
@@ -148,6 +150,7 @@ def _check(one: Project) -> Checkup:
         currency=one.file.cost.currency,
         counts=prepared.counts,
         dropped=len(prepared.dropped),
+        left_out=tuple(f"{one.source or one.id}: {one.reason}" for one in prepared.dropped),
         warnings=prepared.warnings,
         scorer=criteria.scorer,
         margin=criteria.margin,

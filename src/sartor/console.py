@@ -143,6 +143,9 @@ class _Line:
         rate = (self.done - self.first) / spent if spent > 0 else 0.0
         left = (self.total - self.done) / rate if rate else 0.0
         parts = [f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit}".rstrip()]
+        if self.first == self.done >= self.total > 0:
+            print(harmless(f"{parts[0]} · done before"), file=sys.stderr)
+            return
         parts.append(f"{rate:,.1f}/s")
         parts.append(f"{spent:,.0f} s" + (f", {left:,.0f} s left" if left >= 1 else ""))
         told = " · ".join([*parts, *([self.note] if self.note else [])])
@@ -216,9 +219,12 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
     for noted, names, note in said_of(outcome.reports):
         if noted == scorer:
             shown.print(escape(f"{scorer} of {names}: {note}"))
-    shown.print(f"report: {escape(str(outcome.page))}")
+    if outcome.page.is_file():
+        shown.print(f"report: {escape(str(outcome.page))}")
 
 
+SHOWN_LEFT_OUT = 5
+"""Of what was left out of the data; the report has all."""
 SHOWN_MISTAKES = 3
 """Of the ten that decision.json and the report have."""
 
@@ -377,6 +383,10 @@ def print_checkup(found: Checkup) -> None:
         f"decided on {escape(found.scorer)}, margin {found.margin:g}; a difference of about "
         f"{found.resolvable:.2f} or more can be told"
     )
+    for said in found.left_out[:SHOWN_LEFT_OUT]:
+        shown.print(f"left out: {escape(said)}")
+    if (more := found.dropped - SHOWN_LEFT_OUT) > 0:
+        shown.print(f"left out: {more:,} more; `--json` and the report name them all")
     for warning in found.warnings:
         shown.print(f"note: {escape(warning)}")
     table = _table("candidate", "customize", "answer", "peak memory", "")

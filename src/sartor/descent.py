@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sartor.data.prepare import Prepared
 from sartor.errors import DataError, DiskError, ModelError, SartorError
 from sartor.evaluation.forgetting import Gate
+from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.ladder import step
 from sartor.evaluation.records import Comparison, Report
 from sartor.evaluation.scorer import Scorer
@@ -46,6 +47,7 @@ def try_all(
     prepared: Prepared,
     scorers: Sequence[Scorer],
     gate: Gate | None = None,
+    lacking: Lacking | None = None,
 ) -> Descent:
     """Customize and evaluate every candidate, those of a ladder from the largest base down."""
     found, training = Descent(), Training.of(prepared.split.training)
@@ -63,7 +65,7 @@ def try_all(
             number += 1
             say(f"candidate {number} of {len(trials)}: {trial.name}")
             try:
-                asked = asked or _asked(file, card, prepared, scorers, gate)
+                asked = asked or _asked(file, card, prepared, scorers, gate, lacking)
                 before = [one.validation for one in (*found.tried, *here)]
                 stop = _stop(file, before)
                 trying = _Trying(card, training, prepared, asked, workspace, stop)
@@ -137,7 +139,7 @@ def _stopped(file: ProjectFile, base: str, here: Sequence[Tried], above: Sequenc
 
 def _asked(
     file: ProjectFile, card: ModelCard, prepared: Prepared, scorers: Sequence[Scorer],
-    gate: Gate | None,
+    gate: Gate | None, lacking: Lacking | None,
 ) -> Asked:  # fmt: skip
     """How candidates on this base are asked: as long answers as its own tokens make of the right
     ones."""
@@ -152,6 +154,7 @@ def _asked(
         prices=file.cost,
         seed=seed,
         gate=gate,
+        lacking=lacking,
     )
 
 

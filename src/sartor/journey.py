@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
@@ -19,7 +20,7 @@ from sartor.crossing import bases_of, crossed
 from sartor.customized import RECORD, rebuild, refuse_broken, source_digest
 from sartor.data import prepared_files
 from sartor.data.collect import collect
-from sartor.data.files import digest, read_json
+from sartor.data.files import digest, read_json, write_text
 from sartor.data.prepare import Preparation, Prepared, prepare
 from sartor.data.records import Conversation, Message
 from sartor.data.sources import fingerprint
@@ -29,6 +30,7 @@ from sartor.evaluation import history
 from sartor.evaluation.compare import Difference, compare
 from sartor.evaluation.forgetting import Gate
 from sartor.evaluation.given import Given, is_given, keep, kept, read_outputs, refuse_twin
+from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.report import report
 from sartor.evaluation.scorer import Scorer
@@ -42,6 +44,7 @@ from sartor.project import ProjectFile
 from sartor.run_record import Made, NotTried
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
+from sartor.techniques.registry import TECHNIQUES, spelled_out
 from sartor.tracking import tracker
 from sartor.trial import Training, Trial
 from sartor.workspace import Workspace, complete, is_current, reopen
@@ -74,7 +77,7 @@ class Project:
         return self.file.project.name or self.folder.name
 
     def outcome(self) -> Outcome:
-        """What the last run came to; its page is written anew."""
+        """What the last run came to. Nothing is written; its page is in `html`."""
         return outcome.kept(self.workspace, self.file)
 
     def export(self, outcome: Outcome, form: str, path: Path | None = None) -> Path:
@@ -84,13 +87,21 @@ class Project:
     def trials(self) -> list[Trial]:
         """The candidates, with their techniques built: SettingError before anything is spent."""
         defaults = self.file.techniques
-        named = {part.strip() for c in self.candidates for part in c.technique.split("+")}
-        for unused in defaults.keys() - named:
-            raise ProjectError(
-                f"[techniques.{unused}] is not used by any candidate; they are: "
-                f"{', '.join(sorted(named))}. Correct its name, or remove it."
+        named = {part for c in self.candidates for part in spelled_out(c.technique)}
+        for unused in sorted(defaults.keys() - named):
+            said = (
+                f"[techniques.{unused}] is not used by any candidate; they are made of: "
+                f"{', '.join(sorted(named))}."
             )
+            if unused not in TECHNIQUES:
+                near = get_close_matches(unused, TECHNIQUES, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ProjectError(f"{said} {hint}Correct its name, or remove it.")
+            say(f"{said} It waits for one.")
         made = [Trial.of(c, defaults, self.file.project.seed) for c in crossed(self.file)]
+        for trial in made:
+            for seed in trial.candidate.seeds:
+                trial.seeded(seed)  # refused here rather than when its turn comes
         return [trial for trial in made if not self._is_left_out(trial)] or made
 
     def left_out(self) -> tuple[NotTried, ...]:
@@ -245,6 +256,7 @@ def run(one: Project, customize: bool = True) -> Outcome:
         key = _key(one, data_key, cards, scorers, trials)
         key = digest(key, gate.key) if gate else key
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one)):
+            write_text(unchanged.page, unchanged.html)
             say("nothing has changed since the last run: nothing to do")
             return unchanged
         reopen(one.workspace.root)
@@ -254,13 +266,14 @@ def run(one: Project, customize: bool = True) -> Outcome:
             trial.refuse_data(prepared.split.training, cards[trial.base])
         if not customize:
             _refuse_uncustomized(one, trials, cards, prepared)
-        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate)
+        lacking = Lacking(one.file.criteria.scorer)
+        found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate, lacking)
         not_tried = (*one.left_out(), *found.not_tried)
         made = Made(key, data_key, tuple(found.failures), not_tried)
-        given = _judged(one, prepared, scorers)
+        given = _judged(one, prepared, scorers, lacking)
         decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made, given)
         _tell_what_was_paid(one, cards)
-        if not found.failures:
+        if not found.failures and not lacking.notes:
             complete(one.workspace.root, key)
         return decided
 
@@ -361,7 +374,9 @@ def collected_and_prepared(one: Project) -> Prepared:
     )
 
 
-def _judged(one: Project, prepared: Prepared, scorers: Sequence[Scorer]) -> list[Report]:
+def _judged(
+    one: Project, prepared: Prepared, scorers: Sequence[Scorer], lacking: Lacking
+) -> list[Report]:
     """Reports of answers made elsewhere; those that do not cover the test part are told of."""
     found = []
     for given in one.given():
@@ -373,7 +388,7 @@ def _judged(one: Project, prepared: Prepared, scorers: Sequence[Scorer]) -> list
             )
             continue
         answers, seed = given.predictions(test), one.file.project.seed
-        found.append(report(given.name, given.measured, answers, scorers, seed))
+        found.append(report(given.name, given.measured, answers, scorers, seed, lacking))
     return found
 
 

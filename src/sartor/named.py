@@ -23,7 +23,8 @@ def found(name: str, table: Mapping[str, str], what: str) -> Any:
     for entry in entry_points(group=f"sartor.{what}s"):
         if entry.name == name:
             return entry.load()
-    near = difflib.get_close_matches(name, table, 1)
+    parts_of = [known for known in table if name and name in known]
+    near = difflib.get_close_matches(name, table, 1) or parts_of
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(table)}"
     raise SettingError(f"unknown {what} {name!r}; {hint}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -19,7 +19,7 @@ from sartor import progress, tested
 from sartor.data import prepared_files
 from sartor.data.files import digest, read_json, to_json, write_json, write_text
 from sartor.data.prepare import Prepared
-from sartor.errors import ModelError, ProjectError, ServingError
+from sartor.errors import DiskError, ModelError, ProjectError, ServingError
 from sartor.evaluation import history, report
 from sartor.evaluation.decision_file import summary_of
 from sartor.evaluation.label_next import Unlabelled, to_fill
@@ -27,7 +27,7 @@ from sartor.evaluation.leaked import marked
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.evaluation.summary import Summary, summarize
 from sartor.project import ProjectFile
-from sartor.report_page import PAGE, write_page
+from sartor.report_page import PAGE, page_of
 from sartor.run_record import Made, run_record, with_tested
 from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
@@ -49,7 +49,9 @@ class Outcome:
     decision: Decision
     reports: tuple[Report, ...]
     page: Path
-    """The report, as one HTML file."""
+    """Where the report lies, as one HTML file."""
+    html: str = field(repr=False)
+    """What stands in it."""
     summary: Summary
     """The verdict in words, and what stands behind it."""
     unchanged: bool
@@ -102,12 +104,14 @@ def leave(
     run = with_tested(run, kept_at, given)
     history.add(workspace.root / "history.jsonl", run)
     _release(workspace, tried, decision.winner, digest(told), at)
-    page = write_page(workspace, file, prepared, reports, run, summary)
-    return Outcome(decision, reports, page, summary, False, run.not_tried, looks)
+    html = page_of(workspace, file, prepared, reports, run, summary)
+    page = workspace.project / PAGE
+    write_text(page, html)
+    return Outcome(decision, reports, page, html, summary, False, run.not_tried, looks)
 
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
-    """The last run's outcome, from its files; the page is written anew."""
+    """The last run's outcome, from its files; the page is drawn anew, and not written."""
     runs = history.read(workspace.root / "history.jsonl")
     if not runs or not workspace.decision.is_file():
         raise ProjectError(
@@ -119,8 +123,9 @@ def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     reports = tuple(report.load(workspace.reports / f"{name}.json") for name in names)
     prepared = prepared_files.load(workspace.folder("data"))
     last = runs[-1]
-    page = write_page(workspace, file, prepared, reports, last, summary)
-    return Outcome(last.decision, reports, page, summary, True, last.not_tried, last.looks)
+    html = page_of(workspace, file, prepared, reports, last, summary)
+    page = workspace.project / PAGE
+    return Outcome(last.decision, reports, page, html, summary, True, last.not_tried, last.looks)
 
 
 def _unlabelled(workspace: Workspace, prepared: Prepared) -> Unlabelled:
@@ -159,18 +164,20 @@ def _leave_to_label(path: Path, summary: Summary) -> None:
 def write_export(
     outcome: Outcome, project: str, currency: str, form: str, path: Path | None
 ) -> Path:
-    """The report as Markdown, CSV or a model card, beside the page unless said otherwise."""
+    """The report in one of its forms, beside the page unless said otherwise. Nothing else is
+    written, so a project that cannot be written has one elsewhere."""
     told = Told(project, outcome.decision, outcome.reports, outcome.summary, currency)
     if form not in FORMS:
         raise ProjectError(
             f"--format is {form!r}; expected one of {', '.join(FORMS)}. Name one of them."
         )
-    if form == "html":
-        if path is not None:
-            write_text(path, outcome.page.read_text("utf-8"))
-        return path or outcome.page
     to = path or outcome.page.with_name(FORMS[form])
-    write_text(to, exported(told, form))
+    try:
+        write_text(to, outcome.html if form == "html" else exported(told, form))
+    except DiskError as error:
+        if path is not None:
+            raise
+        raise DiskError(f"{error} Or write it elsewhere, with --out FILE.") from error
     return to
 
 

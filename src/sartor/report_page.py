@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from shlex import quote
 
 from sartor import __version__
-from sartor.data.files import content_digest, read_json, write_text
+from sartor.data.files import content_digest, read_json
 from sartor.data.prepare import Prepared
 from sartor.evaluation import history
 from sartor.evaluation.given import is_given
 from sartor.evaluation.records import Report
 from sartor.evaluation.summary import Summary
-from sartor.evaluation.trust import doubt
+from sartor.evaluation.trust import doubt, mostly_wrong
 from sartor.project import ProjectFile
 from sartor.serving.release import Release
 from sartor.studio.curves import Curve
@@ -25,15 +24,15 @@ PAGE = "report.html"
 TOLD_VERSIONS = ("torch", "transformers", "peft", "lancedb", "wordllama")
 
 
-def write_page(
+def page_of(
     workspace: Workspace,
     file: ProjectFile,
     prepared: Prepared,
     reports: Sequence[Report],
     run: history.Run,
     summary: Summary,
-) -> Path:
-    """Draw it anew; where it lies."""
+) -> str:
+    """Draw it anew."""
     folder, counts = workspace.project, prepared.counts
     bases = dict(base.rsplit(" ", 1) for base in run.bases or (run.base,))
     several = len(bases) > 1
@@ -48,7 +47,7 @@ def write_page(
         looks=run.looks,
         dropped=prepared.dropped,
         warnings=(
-            *filter(None, [doubt(reports, run.scorer)]),
+            *filter(None, [doubt(reports, run.scorer), _mostly_wrong(reports, run)]),
             *run.failures,
             *run.not_tried,
             *_on_given(reports),
@@ -69,8 +68,7 @@ def write_page(
         traces=tuple(_traces(workspace, reports)),
         summary=summary,
     )
-    write_text(folder / PAGE, render(page))
-    return folder / PAGE
+    return render(page)
 
 
 def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:
@@ -96,6 +94,11 @@ def _traces(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Trace]:
         path = workspace.reports / f"{one.candidate}.json"
         where = path.relative_to(workspace.project).as_posix()
         yield Trace(one.candidate, where, content_digest(path))
+
+
+def _mostly_wrong(reports: Sequence[Report], run: history.Run) -> str:
+    winner = next((one for one in reports if one.candidate == run.decision.winner), None)
+    return mostly_wrong(winner, run.decision.criteria)
 
 
 def _on_given(reports: Sequence[Report]) -> list[str]:

@@ -29,6 +29,7 @@ from sartor.data.records import Example, Split, TrainingData
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.forgetting import Gate, Results, told
+from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
@@ -77,6 +78,8 @@ class Asked:
     seed: int
     gate: Gate | None = None
     """What must not be forgotten."""
+    lacking: Lacking | None = None
+    """Scorers that the run has to go without."""
 
 
 Stop = Callable[[Report], Comparison | None]
@@ -232,11 +235,11 @@ class Trial:
         seen = tested or held
         measured = _measured(made, seen, memory.peak, asked.prices, self.candidate.technique)
         kept = f"validation/{name}.json"
-        on_validation = report(self.name, measured, held, asked.scorers, asked.seed)
+        on_validation = report(self.name, measured, held, asked.scorers, asked.seed, asked.lacking)
         save(on_validation, workspace.root / kept)
         if stopped:
             return Tried(self, made, None, on_validation, kept, asked.sampling, stopped)
-        on_test = report(self.name, measured, tested, asked.scorers, asked.seed)
+        on_test = report(self.name, measured, tested, asked.scorers, asked.seed, asked.lacking)
         if asked.gate and made.base.remote is None:
             on_test = _with_forgotten(on_test, asked.gate, made, model, workspace)
         return Tried(self, made, on_test, on_validation, kept, asked.sampling)
@@ -247,7 +250,7 @@ class Trial:
         if stop is None:
             return None
         measured = _measured(made, held, 0, asked.prices, self.candidate.technique)
-        return stop(report(self.name, measured, held, asked.scorers, asked.seed))
+        return stop(report(self.name, measured, held, asked.scorers, asked.seed, asked.lacking))
 
     def _ask(
         self, model: Later, examples: Sequence[Example], asked: Asked, path: Path,

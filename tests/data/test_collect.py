@@ -270,7 +270,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error_naming_files(tmp_path
 
 def test_a_missing_entry_suggests_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path, "documents/a.md", "Text.")
-    with pytest.raises(DataError, match="did you mean documents"):
+    with pytest.raises(DataError, match=r"does not exist\. Did you mean documents\? Paths"):
         collect(tmp_path, ["docments"], [])
 
 

@@ -270,3 +270,16 @@ def test_one_id_in_very_many_rows_is_told_apart() -> None:
 def test_very_many_numbers_of_cards_and_phones_are_counted() -> None:
     text = "4111 1111 1111 1111; 800-827-1000; " * 8000
     assert count_personal_data([text]) == {"card number": 8000, "phone number": 8000}
+
+
+def test_what_office_programs_write_is_left_out_with_a_way_to_make_text_of_it(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "docs/ok.txt", "some text")
+    write(tmp_path, "docs/Terms.PDF", "%PDF-1.4")
+    write(tmp_path, "docs/letter.docx", b"PK\x03\x04")
+    examples = write(tmp_path, "e.jsonl", GOOD)
+    found = collect(tmp_path, ("docs",), (examples,))
+    reasons = {dropped.id: dropped.reason for dropped in found.dropped}
+    assert "pdftotext FILE.pdf" in reasons["Terms"]
+    assert "pandoc FILE.docx" in reasons["letter"]

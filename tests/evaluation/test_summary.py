@@ -238,3 +238,14 @@ def test_how_many_to_label_counts_those_that_will_not_be_tested_on(planted: Plan
     documents = tuple(Document(f"d{n}", "x", "", "", "", "", "") for n in range(5 * more + 9))
     asked = label_next(decision, reports, Unlabelled(documents), 5.0)
     assert len(asked) == min(100, 5 * more)
+
+
+def test_one_that_comes_first_with_most_answers_wrong_is_not_passed_for_good(
+    planted: Planted,
+) -> None:
+    reports = [planted("a", base() * 0.4), planted("b", noisy(base() * 0.4, -0.2))]
+    low = summary(reports).words
+    assert low.ship == "Ship a."
+    assert "Most answers of a are far from right: 300 of 300 scored below 0.5" in low.how_sure
+    assert "far from right" not in summary(reports, replace(CRITERIA, at_least=0.1)).words.how_sure
+    assert "far from right" not in summary([planted("a", base())]).words.how_sure

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from sartor.progress import Silent
+
 CONFIG = """
 [project]
 name = "corner shop"
@@ -53,3 +55,13 @@ def set_config(folder: Path, before: str, after: str) -> None:
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
+
+
+class Heard(Silent):
+    """Keeps what people would be told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests import tiny_models
-from tests.journey.small_shop import Sartor
+from tests.journey.small_shop import Sartor, set_config
 from tests.models.endpoints import KEY, Endpoint, Got, Say, completion, endpoint
 from tests.serving.running import running
 
@@ -182,6 +182,37 @@ def test_prompts_that_the_endpoint_finds_too_long_hold_less(shop: Path) -> None:
         assert decision.winner == "rag"
         answer = Project.open(shop).ask("How much does the Wool Lamp cost?", "rag")
         assert (answer.text, len(answer.passages)) == ("$100", 1)
+
+
+JUDGE = """
+[scorers.judge]
+model = "critic"
+rubric = "Right is good."
+repeats = 1
+"""
+
+
+def test_a_judge_that_is_down_costs_its_own_scores_and_the_next_run_asks_for_them(
+    shop: Path,
+) -> None:
+    up: list[bool] = []
+
+    def grade(_: Got) -> Say:
+        return Say(body=completion('{"grade": 5}')) if up else Say(500, {"error": "down"})
+
+    with served(reading) as (url, _), endpoint(grade) as critic:
+        judge = f"{JUDGE}{far(critic.url, 'critic', retries=0, concurrency=1)}"
+        configure(shop, '["zero-shot", "rag"]', far(url) + judge)
+        set_config(shop, "[evaluate]", '[evaluate]\nscorers = ["token_f1", "judge"]')
+        assert Project.open(shop).run().winner == "rag"
+        assert len(critic.got) == 1  # it is not waited for again and again
+        without = json.loads((shop / ".sartor" / "reports" / "rag.json").read_text())
+        assert "judge" not in without["estimates"]
+        assert without["notes"]["judge"].startswith("no scores: ")
+        up.append(True)
+        assert Project.open(shop).run().winner == "rag"
+        whole = json.loads((shop / ".sartor" / "reports" / "rag.json").read_text())
+        assert whole["estimates"]["judge"]["mean"] == 1
 
 
 def by_model(**right: float) -> Callable[[Got], Say]:

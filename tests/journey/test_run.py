@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from safetensors import SafetensorError
-from tests.journey.small_shop import Sartor, set_config
+from tests.journey.small_shop import Heard, Sartor, set_config
 
-from sartor.errors import BusyError, DiskError, ModelError, ProjectError
+from sartor.errors import BusyError, DiskError, ModelError, ProjectError, SettingError
 from sartor.journey import Project
+from sartor.progress import shown_by
 from sartor.techniques.lora import LoRA
 
 KEYS = {
@@ -141,10 +142,34 @@ def test_two_runs_at_once_are_refused(shop: Path) -> None:
         Project.open(shop).run()
 
 
-def test_settings_of_a_technique_that_no_candidate_uses_are_refused(shop: Path) -> None:
+def test_settings_under_a_name_that_is_no_technique_are_refused(shop: Path) -> None:
     set_config(shop, "[techniques.lora]", "[techniques.loar]")
-    with pytest.raises(ProjectError, match=r"techniques\.loar.*rag"):
+    with pytest.raises(ProjectError, match=r"techniques\.loar.*did you mean 'lora'"):
         Project.open(shop).run()
+
+
+def test_a_technique_that_seeds_do_not_change_is_refused_with_seeds_before_anything_runs(
+    shop: Path,
+) -> None:
+    set_config(shop, '"zero-shot", ', '{ technique = "zero-shot", seeds = [0, 1] }, ')
+    with pytest.raises(SettingError, match="zero-shot takes no seed"):
+        Project.open(shop).trials()
+
+
+def test_a_candidate_can_be_taken_off_the_list_while_its_settings_stay(shop: Path) -> None:
+    set_config(shop, '"rag", "lora"]', '"rag"]')
+    heard = Heard()
+    with shown_by(heard):
+        assert len(Project.open(shop).trials()) == 2
+    assert [line for line in heard.lines if "[techniques.lora] is not used" in line]
+
+
+def test_settings_of_what_a_technique_trains_inside_are_used_where_it_is_not_named(
+    shop: Path,
+) -> None:
+    set_config(shop, '"rag", "lora"]', '"dpo"]')
+    [_, dpo] = Project.open(shop).trials()
+    assert dpo.settings["inner"]["rank"] == 4
 
 
 def test_a_moved_project_answers_as_before(shop: Path) -> None:
@@ -177,3 +202,22 @@ def test_history_and_report_speak_json(shop: Path, sartor: Sartor) -> None:
     report = json.loads(sartor("report", str(shop), "--json").stdout)
     assert Path(report["report"]).is_file()
     assert report["decision"]["scorer"] == "token_f1"
+
+
+def test_a_project_that_cannot_be_written_has_its_report_elsewhere(
+    shop: Path, sartor: Sartor, tmp_path: Path
+) -> None:
+    set_config(shop, '"rag", "lora"]', "]")
+    Project.open(shop).run()
+    (shop / "report.html").unlink()
+    (shop / "report.html").mkdir()  # so that no file can take its place
+    for form in ("html", "md", "csv", "model-card"):
+        there = tmp_path / form
+        done = sartor("report", str(shop), "--format", form, "--out", str(there))
+        assert done.returncode == 0, done.stderr
+        assert there.stat().st_size > 500
+        assert f"{form}: {there}" in done.stderr
+    refused = sartor("report", str(shop))
+    assert refused.returncode == 2
+    assert "cannot write" in refused.stderr
+    assert "--out FILE" in refused.stderr

@@ -66,6 +66,8 @@ def test_settings_are_shown_with_those_inside() -> None:
         ("lorra", {}, "unknown technique 'lorra'; did you mean 'lora'?"),
         ("rag+zeroshot", {}, "unknown technique 'zeroshot'; did you mean 'zero-shot'?"),
         ("quantum", {}, "unknown technique 'quantum'; known: zero-shot, few-shot, rag"),
+        ("lora", {"learning_rates": 0.1}, "learning_rates is 0.1: Input should be a list in"),
+        ("tuning", {}, "unknown technique 'tuning'; did you mean 'p-tuning'?"),
         ("lora", {"rnk": 8}, "lora: unknown setting 'rnk'; did you mean 'rank'?"),
         ("rag+lora", {"rank": 8}, "rag: unknown setting 'rank'; known: inner, passage_characters"),
         ("rag+lora", {"inner": {"rnk": 8}}, "lora: unknown setting 'rnk'; did you mean 'rank'?"),

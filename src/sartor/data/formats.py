@@ -71,14 +71,29 @@ READERS: dict[str, Callable[[bytes], Contents]] = {
     ".ndjson": _jsonl,
 }
 
+CONVERTERS = {
+    ".pdf": "pdftotext FILE.pdf (of Poppler)",
+    ".docx": "pandoc FILE.docx -o FILE.md",
+    ".odt": "pandoc FILE.odt -o FILE.md",
+    ".epub": "pandoc FILE.epub -o FILE.md",
+    ".rtf": "pandoc FILE.rtf -o FILE.md",
+    ".doc": "soffice --headless --convert-to html FILE.doc",
+    ".pptx": "soffice --headless --convert-to pdf FILE.pptx, then pdftotext FILE.pdf",
+    ".xlsx": "soffice --headless --convert-to csv FILE.xlsx (its first sheet)",
+    ".xls": "soffice --headless --convert-to csv FILE.xls (its first sheet)",
+}
+"""What makes text of what people have; sartor reads no layout, and would guess at it."""
+
 
 def read(path: Path) -> Contents:
     """What the file holds; Unreadable, with the reason, where that is nothing."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         readable = " ".join(sorted(READERS))
+        way = CONVERTERS.get(path.suffix.lower(), "")
         raise Unreadable(
             f"has a suffix that sartor cannot read ({path.suffix or 'none'}); it reads {readable}"
+            + (f". To make text of it: {way}" if way else "")
         )
     try:
         data = path.read_bytes()

@@ -71,7 +71,7 @@ def _of_entry(root: Path, entry: str, what: str) -> list[SourceFile]:
     matches = list(_matches(fixed, pattern, entry, what)) if pattern else []
     if not matches:
         raise DataError(
-            f"{what}: {entry} does not exist{_nearest(path)}. Paths are relative to {root}."
+            f"{what}: {entry} does not exist.{_nearest(path)} Paths are relative to {root}."
         )
     return [_file(root, entry, file, fixed, direct=False) for file in matches]
 
@@ -124,7 +124,7 @@ def _nearest(path: Path) -> str:
     except OSError:  # no folder, or not ours to list: nothing to suggest
         return ""
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def fingerprint(root: Path, documents: Sequence[str], examples: Sequence[str]) -> str:

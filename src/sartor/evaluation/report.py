@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from sartor.errors import DataError, ModelError, SettingError
 from sartor.evaluation.corpus import corpus_estimates
 from sartor.evaluation.estimate import estimate_of, slice_estimates
+from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.records import Measured, Prediction, Report, Score
 from sartor.evaluation.saved_report import load, save
 from sartor.evaluation.scorer import Noted, Scorer
@@ -25,12 +26,15 @@ def report(
     predictions: Sequence[Prediction],
     scorers: Sequence[Scorer],
     seed: int = 0,
+    lacking: Lacking | None = None,
 ) -> Report:
-    """Score the predictions and sum them up. A scorer that applies to none has no estimate."""
+    """Score the predictions and sum them up. A scorer that applies to none has no estimate, nor has
+    one that `lacking` spares."""
     if not predictions:
         raise DataError(f"{candidate}: there are no predictions to report on. Give it examples.")
     examples = [prediction.example for prediction in predictions]
-    scores = {scorer.name: _scored(scorer, predictions) for scorer in scorers}
+    judged = {scorer.name: _judged(scorer, predictions, lacking) for scorer in scorers}
+    scores = {name: scored for name, (scored, _) in judged.items()}
     values = {name: _by_example(row) for name, row in scores.items()}
     binary = {scorer.name: scorer.binary for scorer in scorers}
     return Report(
@@ -45,12 +49,23 @@ def report(
         }
         | corpus_estimates(scorers, [predictions], seed),
         slices=slice_estimates(examples, values, binary, seed),
-        notes={
-            scorer.name: note
-            for scorer in scorers
-            if (note := _note(scorer, predictions, scores[scorer.name]))
-        },
+        notes={name: note for name, (_, note) in judged.items() if note},
     )
+
+
+def _judged(
+    scorer: Scorer, predictions: Sequence[Prediction], lacking: Lacking | None
+) -> tuple[list[Score], str]:
+    """Its scores, and what must be shown with them."""
+    if lacking and scorer.name in lacking.notes:
+        return [], lacking.notes[scorer.name]
+    try:
+        scores = _scored(scorer, predictions)
+        return scores, _note(scorer, predictions, scores)
+    except ModelError as error:
+        if lacking and lacking.spares(scorer, error):
+            return [], lacking.notes[scorer.name]
+        raise
 
 
 def _note(scorer: Scorer, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:

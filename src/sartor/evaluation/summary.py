@@ -18,7 +18,7 @@ from sartor.evaluation.mistakes import Mistake, mistakes, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
-from sartor.evaluation.trust import doubt, got_nothing_right
+from sartor.evaluation.trust import doubt, got_nothing_right, mostly_wrong
 
 NEXT_TO_NOTHING = 0.001
 """Of a cost: a share that is not worth a number."""
@@ -77,7 +77,16 @@ def summarize(
         if decision.winner and got_nothing_right(subject, scorer)
         else headline(decision, labelled_for_one),
         why=decision.reason,
-        how_sure=" ".join(filter(None, (_how_sure(decision, subject), doubt(reports, scorer)))),
+        how_sure=" ".join(
+            filter(
+                None,
+                (
+                    _how_sure(decision, subject),
+                    doubt(reports, scorer),
+                    mostly_wrong(by_name.get(decision.winner or ""), decision.criteria),
+                ),
+            )
+        ),
         costs=" ".join(_costs(decision, subject, currency, evens)),
         still_wrong=_still_wrong(subject, scorer, slices),
         would_change=tuple(change.says for change in found),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sartor.evaluation.records import Report
+from sartor.evaluation.records import Criteria, Report
 
 UNVALIDATED = "unvalidated"
 """How the note of a judge begins that nobody has held against an expert, or that failed there."""
+
+HALF = 0.5
+"""An answer that scores less is far from right."""
 
 
 def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
@@ -23,6 +26,22 @@ def got_nothing_right(report: Report | None, scorer: str) -> bool:
     """Whether it was scored, and every answer got 0: whoever came first with that is not fit."""
     found = report.estimates.get(scorer) if report else None
     return found is not None and found.mean == 0
+
+
+def mostly_wrong(report: Report | None, criteria: Criteria) -> str:
+    """What to say where one that comes first got most answers wrong, and nobody has said what would
+    be good enough; empty for any other."""
+    if report is None or criteria.at_least is not None:
+        return ""
+    values = [score.value for score in report.scores if score.scorer == criteria.scorer]
+    bad = sum(value < HALF for value in values)
+    if 2 * bad <= len(values) or got_nothing_right(report, criteria.scorer):
+        return ""
+    return (
+        f"Most answers of {report.candidate} are far from right: {bad:,} of {len(values):,} scored "
+        f"below {HALF} by {criteria.scorer}. It came first, which does not make it good: read some "
+        "answers, and say with [criteria] at_least what would be."
+    )
 
 
 def doubt(reports: Sequence[Report], scorer: str) -> str:

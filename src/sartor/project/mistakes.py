@@ -40,6 +40,12 @@ def _short(value: int) -> str:
     return str(value) if abs(value) < 10**40 else "a number of more than 40 digits"
 
 
+def is_echo(error: Any, errors: Sequence[Any]) -> bool:
+    """Whether it only says that a list is too short once its wrong entries are taken out."""
+    inside = any(o["loc"][: len(error["loc"])] == error["loc"] != o["loc"] for o in errors)
+    return bool(error["type"] == "too_short" and inside)
+
+
 def told(error: Any) -> str:
     path = _path(error)
     place = _place(path)

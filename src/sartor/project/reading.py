@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sartor.errors import ProjectError, SettingError
-from sartor.project.mistakes import told, wrong_numbers
+from sartor.project.mistakes import is_echo, told, wrong_numbers
 from sartor.project.names import BARE, CANDIDATES, NAME, NAME_PATTERN, parts, usual_name
 from sartor.project.sections import Candidate, ProjectFile
 
@@ -58,7 +58,8 @@ def parse(plain: dict[str, Any], where: str) -> ProjectFile:
     try:
         made = ProjectFile.model_validate(plain)
     except ValidationError as error:
-        raise ProjectError(f"{where}: " + "; ".join(told(e) for e in error.errors()[:5])) from error
+        wrong = [e for e in error.errors() if not is_echo(e, error.errors())]
+        raise ProjectError(f"{where}: " + "; ".join(map(told, wrong[:5]))) from error
     _check_candidates(made.customize.candidates, made.model.names, where)
     _check_remotes(made, where)
     return made

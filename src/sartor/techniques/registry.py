@@ -75,7 +75,8 @@ def build(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SettingError(f"{outer}: {where} is {first['input']!r}: {first['msg']}") from error
+        said = first["msg"].replace("valid tuple", "list in brackets")
+        raise SettingError(f"{outer}: {where} is {first['input']!r}: {said}") from error
     except TypeError as error:  # a plain dataclass, of which a field has no default
         raise SettingError(
             f"{outer}: it cannot be made with the settings {sorted(chosen)}: {error}. Give the "
