@@ -132,7 +132,7 @@ class LoRA(weights.TrainedTechnique):
                 "machine has none, and on a CPU 4-bit weights save no memory that bfloat16 "
                 "adapters need. Leave quantize out, or choose a smaller base."
             )
-        if (network := empty_alike(base)) is not None:
+        if (network := empty_alike(base, to_change=True)) is not None:
             plain = replace(self, initialization="zero")
             made = plain._adapted(network)
             self._refuse_unfit(made)
