@@ -83,7 +83,7 @@ def test_a_ladder_is_written_in_one_key_or_two(tables: dict[str, Any]) -> None:
         ({"model": {"trust_remote_code": ["b"]}}, "names 'b', which is no base here"),
         (
             {"model": {"trust_remote_code": "ja"}},
-            r"\[model\] trust_remote_code is 'ja': .* boolean",
+            r"\[model\] trust_remote_code is 'ja': expected true or false",
         ),
         ({"customize": {"candidates": ["rag", "rag"]}}, "two candidates are called 'rag'"),
         ({"remote": {"x/y": FAR}}, r"\[remote.x/y\]: a name begins with"),

@@ -29,6 +29,32 @@ def test_a_wrong_key_is_named_where_it_stands(tables: dict[str, Any], said: str)
         parse({"data": {"examples": "e.jsonl"}, **tables}, "here")
 
 
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"model": {"ladder": "maybe"}}, "ladder is 'maybe': expected true or false; write it so"),
+        ({"data": {"examples": 3}}, r"examples is 3: expected a list; put it in brackets"),
+        ({"evaluate": {"batch_size": "x"}}, "batch_size is 'x': expected a whole number; write"),
+        ({"project": {"seed": 1.5}}, "seed is 1.5: expected a whole number; write its digits"),
+        ({"criteria": {"margin": [1]}}, r"margin is \[1\]: expected a number; write it without"),
+        ({"evaluate": {"batch_size": 0}}, "batch_size is 0: expected 1 or more; give that, or"),
+        ({"cost": {"currency": 3}}, "currency is 3: expected a text; put it in quotes, such as"),
+        ({"model": 3}, r"\[model\] is 3: expected a table; begin it with its name in brackets"),
+        ({"techniques": {"lora": 3}}, r"lora is 3: expected a table; begin it with its name"),
+        ({"remote": {"a": {"model": "m"}}}, "a.endpoint is missing; .*: add `endpoint = ...`"),
+        (
+            {"remote": {"a": {"endpoint": "http://a", "model": "m", "token_limit": "most"}}},
+            "token_limit is 'most': expected 'max_tokens' or .*; give one of these, or leave",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_was_expected_and_what_to_write(
+    tables: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ProjectError, match=said):
+        parse({"data": {"examples": "e.jsonl"}, **tables}, "here")
+
+
 def test_a_file_that_is_no_toml_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "sartor.toml").write_text("[data\nexamples = 3")
     with pytest.raises(ProjectError, match=r"not valid TOML: .*line 1.*\. Mend it there: texts"):

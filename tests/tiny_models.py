@@ -50,6 +50,7 @@ LATENT: dict[str, Any] = {"num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_
 LATENT |= {"qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 4}
 LATENT |= {"n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 LATENT |= {"first_k_dense_replace": 1, "n_shared_experts": 1}
+SHARED: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "qwen2": ("qwen2", {}),
@@ -91,6 +92,12 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "megatron-bert": ("megatron-bert", {"is_decoder": True}),
     "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),
     "opt": ("opt", OPT),
+    "ernie4_5_moe": ("ernie4_5_moe", {**SHARED, "moe_num_experts": 4, "moe_k": 2}),
+    "deepseek_v2": ("deepseek_v2", LATENT),
+    "qwen3_next": ("qwen3_next", {**LINEAR, "head_dim": 8, **SHARED}),
+    "llama4": ("llama4_text", SHARED),
+    "qwen2_moe": ("qwen2_moe", SHARED),
+    "afmoe": ("afmoe", SHARED),
     "phimoe": ("phimoe", {"num_local_experts": 2, "num_experts_per_tok": 2}),
 }
 """Others, which only tests of what is odd about them use."""

@@ -18,6 +18,7 @@ from sartor.evaluation.records import Comparison, Report
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.stopping import hopeless
 from sartor.models.language_model import ModelCard
+from sartor.models.memory import ran_out
 from sartor.models.named import tokenizer_of
 from sartor.progress import say
 from sartor.project import ProjectFile
@@ -25,8 +26,6 @@ from sartor.run_record import NotTried
 from sartor.tracking import tracker
 from sartor.trial import Asked, Stop, Training, Trial, Tried, joined_over_seeds
 from sartor.workspace import Workspace
-
-OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 @dataclass
@@ -162,7 +161,7 @@ def _told(error: Exception) -> str:
     """The failure in a sentence; what is not a known way to fail is a fault of ours, and raised."""
     if isinstance(error, SartorError) and not isinstance(error.__cause__, OSError):
         return str(error)
-    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in str(error):
+    if ran_out(error):
         return (
             "out of memory. Lower pack_tokens or [evaluate] batch_size, take a smaller base, or "
             "leave this candidate out."

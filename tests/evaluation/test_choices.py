@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from sartor.data.example_rows import BadRow, example
 from sartor.data.records import Conversation, Example, Message
 from sartor.errors import ModelError, SettingError
 from sartor.evaluation.likeliest import with_likeliest
-from sartor.evaluation.records import Prediction
+from sartor.evaluation.records import NO_ROOM, Prediction
 from sartor.evaluation.scorers.registry import load_scorer
 from sartor.models.language_model import Completion
 from sartor.models.likelihood import log_likelihoods
@@ -47,6 +48,25 @@ def likeliest(model: LocalModel, conversation: Conversation, options: tuple[str,
 def chosen(model: Any, made: Prediction, folder: Path) -> Prediction:
     [found] = with_likeliest([made], [load_scorer("choice_likelihood")], lambda: model, folder, "x")
     return found
+
+
+def test_many_are_chosen_together_as_each_alone_and_one_without_room_spoils_none(
+    model: LocalModel, tmp_path: Path
+) -> None:
+    prompted = Prompted(model, "Answer with a color.")
+    texts = ["Which color?", "Is the lamp red?", "lamp " * 900, "What is it?"]
+    many = [asked("", "red", COLORS, text) for text in texts]
+    many = [replace(p, example=replace(p.example, id=f"e{i}")) for i, p in enumerate(many)]
+    scorers = [load_scorer("choice_likelihood")]
+    (tmp_path / "all").mkdir()
+    together = with_likeliest(many, scorers, lambda: prompted, tmp_path / "all", "x")
+    alone = []
+    for number, one in enumerate(many):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        alone.append(chosen(prompted, one, folder))
+    assert together == alone
+    assert [p.likeliest == NO_ROOM for p in together] == [False, False, True, False]
 
 
 def test_the_model_behind_its_prompt_is_asked_which_option_is_likeliest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from sartor.evaluation.forgetting import Gate, by_likelihood, read_questions, to
 from sartor.evaluation.records import Criteria, Forgotten, Prediction, Report
 from sartor.evaluation.scorers.place import Place
 from sartor.evaluation.scorers.registry import load_scorer
-from sartor.models import chat
+from sartor.models import chat, likelihood
 from sartor.models.language_model import Completion
 from sartor.models.likelihood import log_likelihoods
 from sartor.models.local_model import LocalModel
+from sartor.models.packed_forward import runs_rows
 from sartor.models.prefix import of_tokens
 from sartor.models.scripted import ScriptedModel
 
@@ -66,8 +68,11 @@ def test_what_stands_before_the_prompt_counts(model: LocalModel) -> None:
         assert mine.total == pytest.approx(float(wanted), rel=1e-3)
 
 
-def test_a_wide_vocabulary_is_asked_of_the_answer_and_not_of_the_prompt(model: LocalModel) -> None:
+def test_a_wide_vocabulary_is_asked_of_the_answer_and_not_of_the_prompt(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Logits of a batch of whole prompts take gigabytes where a vocabulary has 150,000 tokens."""
+    monkeypatch.setattr(likelihood, "must_go_alone", lambda *_: True)
     read: list[int] = []
     head = model.network.get_output_embeddings()
     watch = head.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[1]))
@@ -75,6 +80,50 @@ def test_a_wide_vocabulary_is_asked_of_the_answer_and_not_of_the_prompt(model: L
     watch.remove()
     answers = [len(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in OPTIONS]
     assert max(read) == max(answers) + 1 < len(chat.encode(model.tokenizer, ASKED))
+
+
+SHOWN = tuple(
+    (Message("user", f"The lamp {i % 3} is green. What color is the lamp? " * 4), ASKED[0])
+    for i in range(6)
+)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt_oss", "mixtral"])
+def test_in_rows_they_are_what_they_are_in_batches(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = LocalModel(tiny_models.save(tmp_path / "base", architecture))
+    first = [5, 9, 12]
+    embedded = plain.network.get_input_embeddings()(torch.tensor(first)).detach()
+    for virtual in (None, embedded, of_tokens(plain.network, first)):
+        model = LocalModel(plain.card, plain.network, virtual)
+        assert runs_rows(model.network)
+        options = [OPTIONS, OPTIONS[:1], OPTIONS[1:]] * 2
+        rows = log_likelihoods(model, SHOWN, options)
+        with monkeypatch.context() as patched:
+            patched.setattr(likelihood, "must_go_alone", lambda *_: True)
+            batches = log_likelihoods(model, SHOWN, options)
+        for mine, theirs in zip(chain(*rows), chain(*batches), strict=True):
+            assert mine is not None
+            assert theirs is not None
+            assert mine.total == pytest.approx(theirs.total, rel=1e-4)
+            assert (mine.tokens, mine.greedy) == (theirs.tokens, theirs.greedy)
+
+
+def test_what_prompts_begin_with_is_read_once(model: LocalModel) -> None:
+    assert runs_rows(model.network)  # tried before it is counted
+    read: list[int] = []
+    embed = model.network.get_input_embeddings()
+    hook = embed.register_forward_hook(lambda _, given, __: read.append(given[0].numel()))
+    try:
+        log_likelihoods(model, SHOWN, [OPTIONS] * len(SHOWN))
+    finally:
+        hook.remove()
+    tokens = [len(chat.encode(model.tokenizer, one)) for one in SHOWN]
+    answers = [len(chat.encode_answer(model.tokenizer, one)) for one in OPTIONS]
+    assert 0 < sum(read) < sum(tokens) / 2 + len(SHOWN) * sum(answers)
+    assert sum(read) < len(OPTIONS) * sum(tokens) / 4
 
 
 def test_what_has_no_room_has_no_likelihood(model: LocalModel) -> None:

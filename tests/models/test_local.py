@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +183,38 @@ def test_what_cannot_be_loaded_is_an_error_of_the_model(
     spoil(base)
     with pytest.raises(ModelError, match=said):
         loaded(base)
+
+
+SHORT = """
+import resource, sys
+from pathlib import Path
+import torch
+from sartor.errors import ModelError
+from sartor.models import local
+
+small, large = map(local.describe, sys.argv[1:])
+local.load_network(small, torch.float32)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+left = pages * resource.getpagesize() + (20 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (left, left))
+try:
+    local.load_network(large, torch.float32)
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="asks Linux for its memory")
+def test_memory_that_runs_out_while_a_base_is_loaded_is_told_apart(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tiny_models.MORE, "wide", ("llama", {"intermediate_size": 100_000}))
+    tiny_models.save(tmp_path, "wide")
+    words = [sys.executable, "-c", SHORT, str(whole), str(tmp_path)]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=300).stdout
+    assert "memory of this machine ran out while it was loaded; its weights alone take" in said
+    assert "give a smaller base" in said
+    assert "could not load" not in said
 
 
 def test_an_architecture_without_a_cache_is_refused(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from tests import tiny_models
 from tests.training.test_loop import ALIKE
 
-from sartor.errors import SettingError, TrainingError
+from sartor.errors import ModelError, SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard, Sampling
-from sartor.techniques import experts, weights
+from sartor.techniques import experts, layers
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.ia3 import IA3
 from sartor.techniques.lora import LoRA
+from sartor.techniques.merge import Merge
 from sartor.techniques.prefix_tuning import PrefixTuning
 from sartor.techniques.prompt_tuning import PromptTuning
 from sartor.techniques.weights import with_instruction
@@ -155,7 +156,7 @@ def test_eva_refuses_what_it_would_look_at_for_ever(
 def adapted(architecture: str) -> dict[str, int]:
     """How many matrices were made for each kind of layer that LoRA adapts."""
     network = tiny_models.network(architecture)
-    made = weights.adapted("lora", network, LoRA(rank=2).configured(network))
+    made = LoRA(rank=2)._adapted(network)
     names = [n.partition(".lora_A")[0] for n in made.parameters if ".lora_A." in n]
     return Counter(experts.module_of(name).split(".", 3)[-1] for name in names)
 
@@ -179,8 +180,75 @@ def test_experts_get_adapters_where_peft_knows_them() -> None:
     assert mixtral["mlp.experts"] == 4  # two tensors in each of two layers
     assert mixtral["mlp.gate"] == 2
     assert deepseek["mlp.experts"] == 2  # the first layer is dense
-    assert not {name for name in deepseek if "shared" in name or name == "mlp.up_proj"}
+    assert deepseek["mlp.shared_experts.up_proj"] == deepseek["mlp.up_proj"] == 1
     assert set(gpt_oss) == {f"self_attn.{part}_proj" for part in "qkvo"}
+
+
+BESIDE = (
+    "afmoe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "ernie4_5_moe",
+    "llama4",
+    "qwen2_moe",
+    "qwen3_next",
+)
+"""Architectures with shared experts, dense blocks or gates that go by the experts' names."""
+
+
+@pytest.mark.parametrize("architecture", BESIDE)
+def test_every_layer_beside_experts_gets_an_adapter_of_a_layer(architecture: str) -> None:
+    network = tiny_models.network(architecture)
+    expected = set(layers.linear_layers(layers.blocks(network)))
+    expected -= set(layers.not_to_adapt(network))
+    model = LoRA(rank=2)._adapted(network).model
+    found = {
+        name.removeprefix("base_model.model.")
+        for name, module in model.named_modules()
+        if isinstance(module, peft.tuners.lora.Linear)
+    }
+    assert any("shared_expert" in name for name in expected)
+    assert found == expected
+
+
+@pytest.mark.parametrize("architecture", BESIDE)
+def test_adapters_beside_experts_are_served_as_they_were_trained(
+    architecture: str, tmp_path: Path
+) -> None:
+    base = tiny_models.save(tmp_path / "base", architecture)
+    technique = LoRA(rank=4, ranks={"down_proj": 2}, **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(technique, made, base) == pytest.approx(trained_loss(made), rel=0.03)
+    kept = load_file(tmp_path / "made" / "adapter_model.safetensors")
+    ranks = {n: len(t) for n, t in kept.items() if "lora_A" in n and "shared_expert" in n}
+    assert {r for n, r in ranks.items() if ".down_proj." in n} == {2}
+    assert {r for n, r in ranks.items() if ".up_proj." in n} == {4}
+    moved = [t for n, t in kept.items() if "lora_B" in n and "shared_expert" in n]
+    assert all(tensor.any() for tensor in moved)
+
+
+def test_upper_layers_adapt_no_experts_of_lower_ones_and_a_target_with_a_dot_is_that_layer_alone(
+    tmp_path: Path,
+) -> None:
+    network = tiny_models.network("deepseek_v2")
+    upper = LoRA(rank=2, upper_layers=1)._adapted(network).parameters
+    assert all(".layers.1." in name for name in upper)
+    assert any(".shared_experts." in name for name in upper)
+    assert not any(".experts." in name for name in upper)
+    base = tiny_models.save(tmp_path / "base", "deepseek_v2")
+    alone = LoRA(rank=2, target_modules=("shared_experts.up_proj",), **QUICK)
+    made = alone.fit(base, ALIKE, tmp_path / "made")
+    assert served_loss(alone, made, base) == pytest.approx(trained_loss(made), rel=0.03)
+    kept = load_file(tmp_path / "made" / "adapter_model.safetensors")
+    assert all(".shared_experts.up_proj.lora_" in name for name in kept)
+    assert len(kept) == 2
+    for begin in ("pissa", "eva"):
+        with pytest.raises(TrainingError, match=r"up_proj goes by the name of.* Adapt layers only"):
+            replace(alone, initialization=begin).refuse(base)
+    with pytest.raises(TrainingError, match=r"merge: .*up_proj goes by the name of experts"):
+        Merge(inner=alone).refuse(base)
+    with pytest.raises(ModelError, match=r"on .*up_proj\.weight by the name of its weight"):
+        Merge(adapters=(made.directory, made.directory)).refuse(base)
 
 
 def test_eva_and_pissa_on_experts_are_refused_and_work_on_layers(tmp_path: Path) -> None:

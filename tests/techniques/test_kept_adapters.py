@@ -27,7 +27,8 @@ from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import with_system
 
 NO_CACHE = {"mamba"}
-ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name not in NO_CACHE]
+BESIDE_EXPERTS = ["ernie4_5_moe"]  # shared experts, beside deepseek_v3's
+ARCHITECTURES = [n for n in tiny_models.ARCHITECTURES if n not in NO_CACHE] + BESIDE_EXPERTS
 QUICK: dict[str, Any] = {"learning_rates": (1e-2,), "epochs": 1, "batch_size": 4, "looks": 1}
 JUDGED = TrainingData(
     (),

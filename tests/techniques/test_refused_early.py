@@ -12,7 +12,9 @@ import pytest
 from tests import tiny_models
 
 from sartor.errors import SettingError, TrainingError
+from sartor.models import outline
 from sartor.models.language_model import ModelCard
+from sartor.techniques.fitting import refuse_too_large
 from sartor.techniques.lora import LoRA
 from sartor.techniques.registry import build
 
@@ -96,3 +98,26 @@ def test_a_wrong_setting_is_told_by_the_technique_it_is_of(
 ) -> None:
     with pytest.raises(SettingError, match=said):
         build(technique, settings)
+
+
+def test_a_base_is_outlined_once_for_all_that_only_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    empty_network = outline.empty_network
+
+    def counted(card: ModelCard, *given: Any, **options: Any) -> Any:
+        made.append(card.name)
+        return empty_network(card, *given, **options)
+
+    monkeypatch.setattr(outline, "empty_network", counted)
+    base = tiny_models.save(tmp_path / "base")
+    for _ in range(2):
+        for name in ("prefix-tuning", "p-tuning", "prompt-tuning", "ia3", "full", "lora"):
+            technique: Any = build(name)
+            technique.refuse(base)
+            refuse_too_large(technique, base)
+    assert len(made) == 4  # its shape, its network, and one to change for each time of LoRA's
+    other = replace(base, revision="another")
+    assert outline.outline(other) == outline.outline(base)
+    assert len(made) == 5

@@ -110,6 +110,19 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_with_every_trick_the_gradient_of_what_is_trained_is_the_plain_one(
     what: str, base: ModelCard, tmp_path: Path
 ) -> None:
+    hold(what, base, tmp_path)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ["afmoe", "ernie4_5_moe", "qwen3_next"])
+def test_so_is_that_of_adapters_beside_experts(architecture: str, tmp_path: Path) -> None:
+    reached = hold("lora", tiny_models.save(tmp_path / architecture, architecture), tmp_path)
+    assert any("shared_expert" in name and ".up_proj.lora_A" in name for name in reached)
+
+
+def hold(what: str, base: ModelCard, tmp_path: Path) -> list[str]:
+    """Compare; the names of what has a gradient."""
+    reached: list[str] = []
     name, settings = TRAINED[what]
     quick = {k: v for k, v in QUICK.items() if hasattr(build(name), k)}
     technique: Any = build(name, {**quick, **settings, "precision": "float32"})
@@ -137,6 +150,7 @@ def test_with_every_trick_the_gradient_of_what_is_trained_is_the_plain_one(
         whole = [torch.cat([g[n].flatten() for n in own]) for g in (found, own)]
         assert whole[1].norm() > 1e-3
         assert distance(whole[0], whole[1]) <= TOLERANCE
+        reached.extend(n for n, g in found.items() if g.any())
         raise Compared
 
     architecture = Path(base.path).name
@@ -146,3 +160,4 @@ def test_with_every_trick_the_gradient_of_what_is_trained_is_the_plain_one(
     kind, words = refused or (Compared, None)
     with pytest.raises(kind, match=words):
         technique.fit(base, ALIKE, tmp_path, SimpleNamespace(course=compare))
+    return reached

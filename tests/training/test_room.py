@@ -14,10 +14,11 @@ from tests.training.test_loop import ALIKE, Heard, trainable, trained, values
 
 from sartor import progress
 from sartor.errors import ProcessError, TrainingError
+from sartor.models.memory import ran_out
 from sartor.training.loop import Trainable
 from sartor.training.packing import encode
 from sartor.training.processes import ALONE
-from sartor.training.room import Room, ran_out
+from sartor.training.room import Room
 
 OUT: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),

@@ -16,13 +16,16 @@ from typing import Any
 
 from sartor import progress
 from sartor.data.files import digest, read_json, write_json
-from sartor.data.records import Conversation
+from sartor.data.records import Conversation, Example
 from sartor.errors import NoLikelihoodError, PromptTooLongError
 from sartor.evaluation.records import NO_ROOM, Prediction
 from sartor.evaluation.scorer import Choosing, Scorer
 from sartor.evaluation.scorers.own import blamed_on, is_own
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.likelihood import likeliest, log_likelihoods
+
+AT_ONCE = 64
+"""Examples that are put to a model together: their prompts are read once where they begin alike."""
 
 
 def with_likeliest(
@@ -69,18 +72,34 @@ def _choices(
         core = core.inner
     chooser = _Chooser(core)
     stack, found = _around(model, chooser), dict[str, int]()
+    at_once = AT_ONCE if _keeps_order(model) else 1
     with progress.task(f"{what}, by likelihood", len(options), "examples") as task:
-        for prediction in predictions:
-            if not (texts := options.get(prediction.example.id)):
-                continue
-            chooser.options = texts
-            try:
-                [made] = stack.generate([prediction.example.input], Sampling())
-                found[prediction.example.id] = int(made.text)
-            except PromptTooLongError:
-                found[prediction.example.id] = NO_ROOM
-            task.advance(1)
+        asked = [p.example for p in predictions if options.get(p.example.id)]
+        for some in (asked[start : start + at_once] for start in range(0, len(asked), at_once)):
+            found |= _chosen(stack, chooser, some, options)
+            task.advance(len(some))
     return found
+
+
+def _chosen(
+    stack: Any, chooser: _Chooser, examples: Sequence[Example], options: dict[str, tuple[str, ...]]
+) -> dict[str, int]:
+    """All at once, or one by one where one of them has no room."""
+    chooser.options = [options[example.id] for example in examples]
+    try:
+        made = stack.generate([example.input for example in examples], Sampling())
+    except PromptTooLongError:
+        if len(examples) == 1:
+            return {examples[0].id: NO_ROOM}
+        alone = [_chosen(stack, chooser, [example], options) for example in examples]
+        return {id: number for one in alone for id, number in one.items()}
+    return {example.id: int(one.text) for example, one in zip(examples, made, strict=True)}
+
+
+def _keeps_order(model: Any) -> bool:
+    """Whether the stack hands its requests to its core in their order, each once: ours does."""
+    own = type(model).__module__.startswith("sartor.")
+    return not hasattr(model, "inner") or (own and _keeps_order(model.inner))
 
 
 class _Chooser:
@@ -88,7 +107,7 @@ class _Chooser:
 
     def __init__(self, core: Any) -> None:
         self._core = core
-        self.options: tuple[str, ...] = ()
+        self.options: list[tuple[str, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
@@ -97,7 +116,7 @@ class _Chooser:
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
         asked = list(conversations)
-        found = log_likelihoods(self._core, asked, [self.options] * len(asked))
+        found = log_likelihoods(self._core, asked, self.options)
         answers = []
         for likelihoods in found:
             if None in likelihoods:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from sartor.data.records import Conversation
 from sartor.errors import NoLikelihoodError
 from sartor.models import chat
-from sartor.models.padded_generation import parameters_of
+from sartor.models.padded_generation import must_go_alone, parameters_of
 
 if TYPE_CHECKING:
     import torch
@@ -71,21 +71,56 @@ def likeliest(options: Sequence[LogLikelihood | None]) -> int | None:
 def _by_network(
     model: Any, conversations: Sequence[Conversation], continuations: Sequence[Sequence[str]]
 ) -> list[list[LogLikelihood | None]]:
-    virtual = 0 if model.virtual is None else len(model.virtual)
-    rows: list[tuple[int, int, list[int], list[int]]] = []
+    """In rows where the network runs so, else in batches of one length."""
+    rows = _rows(model, conversations, continuations)
     found: list[list[LogLikelihood | None]] = [[None] * len(texts) for texts in continuations]
-    for number, (asked, texts) in enumerate(zip(conversations, continuations, strict=True)):
-        prompt = chat.encode(model.tokenizer, asked) if asked else [model.tokenizer.eos_token_id]
-        for place, text in enumerate(texts):
-            answer = chat.encode_answer(model.tokenizer, text)[:-1]
-            if answer and virtual + len(prompt) + len(answer) <= model.card.context:
-                rows.append((number, place, prompt, answer))
+    if rows and not must_go_alone(model.network, model.virtual):
+        from sartor.models.packed_forward import runs_rows
+
+        if runs_rows(model.network, model.virtual):
+            for number, place, likelihood in _packed(model, rows):
+                found[number][place] = likelihood
+            return found
+    virtual = 0 if model.virtual is None else len(model.virtual)
     rows.sort(key=lambda row: (len(row[2]) + len(row[3]), row[2], row[3]))
     for batch in _batches(rows, virtual):
         scored = _scored(model, [(prompt, answer) for _, _, prompt, answer in batch])
         for (number, place, _, _), likelihood in zip(batch, scored, strict=True):
             found[number][place] = likelihood
     return found
+
+
+def _packed(
+    model: Any, rows: Sequence[tuple[int, int, list[int], list[int]]]
+) -> Iterator[tuple[int, int, LogLikelihood]]:
+    import torch
+
+    from sartor.models.packed_likelihood import packed_logits
+
+    by_prompt: dict[int, list[tuple[int, int, list[int], list[int]]]] = {}
+    for row in rows:
+        by_prompt.setdefault(row[0], []).append(row)
+    of = list(by_prompt.values())
+    prompts, answers = [some[0][2] for some in of], [[row[3] for row in some] for some in of]
+    with torch.inference_mode():
+        for prompt, answer, logits in packed_logits(model.network, prompts, answers, model.virtual):
+            number, place, _, wanted = of[prompt][answer]
+            yield number, place, _likelihood(logits, torch.tensor(wanted, device=logits.device))
+
+
+def _rows(
+    model: Any, conversations: Sequence[Conversation], continuations: Sequence[Sequence[str]]
+) -> list[tuple[int, int, list[int], list[int]]]:
+    """Of every continuation that there is room for: whose and which it is, prompt and answer."""
+    virtual = 0 if model.virtual is None else len(model.virtual)
+    rows: list[tuple[int, int, list[int], list[int]]] = []
+    for number, (asked, texts) in enumerate(zip(conversations, continuations, strict=True)):
+        prompt = chat.encode(model.tokenizer, asked) if asked else [model.tokenizer.eos_token_id]
+        for place, text in enumerate(texts):
+            answer = chat.encode_answer(model.tokenizer, text)[:-1]
+            if answer and virtual + len(prompt) + len(answer) <= model.card.context:
+                rows.append((number, place, prompt, answer))
+    return rows
 
 
 def _batches(
@@ -115,11 +150,15 @@ def _scored(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Lo
         found = []
         for row, (prompt, answer) in enumerate(pairs):
             there = logits[row, -len(answer) - 1 : -1].float()  # (answer, vocabulary)
-            wanted = ids[row, len(prompt) :]
-            chosen = there.log_softmax(-1).gather(1, wanted[:, None])
-            greedy = bool((there.argmax(-1) == wanted).all())
-            found.append(LogLikelihood(float(chosen.sum()), len(answer), greedy))
+            found.append(_likelihood(there, ids[row, len(prompt) :]))
     return found
+
+
+def _likelihood(logits: torch.Tensor, wanted: torch.Tensor) -> LogLikelihood:
+    """Of tokens (answer,), by the logits (answer, vocabulary) that they were chosen from."""
+    chosen = logits.log_softmax(-1).gather(1, wanted[:, None])
+    greedy = bool((logits.argmax(-1) == wanted).all())
+    return LogLikelihood(float(chosen.sum()), len(wanted), greedy)
 
 
 def _logits(network: Any, ids: torch.Tensor, virtual: Any, last: int) -> Any:

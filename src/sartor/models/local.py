@@ -15,9 +15,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import MissingExtraError, ModelError
+from sartor.errors import MissingExtraError, ModelError, SartorError
 from sartor.models.language_model import ModelCard
-from sartor.models.memory import give_back
+from sartor.models.memory import give_back, ran_out
 from sartor.models.token_by_token import refuse_unable
 
 if TYPE_CHECKING:
@@ -278,18 +278,34 @@ def load_network(
             output_loading_info=True,
             **(_in_four_bits(dtype) if quantized else {}),
         )
-    except (MemoryError, MissingExtraError):
+        _refuse_unfit(card, network, sorted(found["missing_keys"]))
+        network = (network if quantized else network.to(place or device())).eval()
+        refuse_unable(card, network)
+    except SartorError:
         raise
     except Exception as error:  # transformers and safetensors raise many kinds
+        if ran_out(error):
+            raise _too_large(card, dtype, place or device(), quantized) from error
         raise ModelError(
             f"base {card.name!r}: transformers could not load a causal language model from "
             f"{card.path}: {_reason(error).rstrip('.')}. Copy or download it again, whole, or give "
             "a base that writes text token by token, such as Llama, Qwen, Mistral, Gemma or GPT-2."
         ) from error
-    _refuse_unfit(card, network, sorted(found["missing_keys"]))
-    network = (network if quantized else network.to(place or device())).eval()
-    refuse_unable(card, network)
     return network
+
+
+def _too_large(
+    card: ModelCard, dtype: torch.dtype, place: torch.device, quantized: bool
+) -> ModelError:
+    needed = card.parameters * (0.5 if quantized else dtype.itemsize)
+    where, told = "this machine", "Stop other programs that hold memory"
+    if place.type == "cuda":
+        where, told = f"the GPU ({place})", "Stop other programs that hold its memory (nvidia-smi)"
+    return ModelError(
+        f"base {card.name!r}: memory of {where} ran out while it was loaded; its weights alone "
+        f"take {needed / 1e9:.2g} GB. {told}, or give a smaller base (`sartor models "
+        "--max-memory` has some)."
+    )
 
 
 def _in_four_bits(dtype: torch.dtype) -> dict[str, Any]:

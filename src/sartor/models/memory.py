@@ -10,6 +10,9 @@ import threading
 from types import TracebackType
 from typing import Any
 
+OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory")
+"""What torch says on a CPU, the operating system, and CUDA."""
+
 
 class PeakMemory:
     """Samples the memory of this process inside a `with` block, and adds the GPU's peak; bytes."""
@@ -52,6 +55,13 @@ def held() -> int:
     """Bytes that this process holds now, of the machine's memory and of the GPU's."""
     gpu = _gpu()
     return _resident() + (gpu.memory_allocated() if gpu else 0)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of the machine."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def give_back() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,22 @@ class Outline:
         return sum(width for _, width in self.linears)
 
 
+KEPT = 8
+"""Bases whose shape is kept: each is asked for several times by every candidate."""
+
+
 def outline(card: ModelCard) -> Outline:
     """The shape of a base model; ModelError where transformers cannot tell it."""
+    return _outlined(card) if _is_fixed(card) else _outlined.__wrapped__(card)
+
+
+def _is_fixed(card: ModelCard) -> bool:
+    """Whether what is told of it once holds for good: its files are part of its revision."""
+    return bool(card.revision) and card.remote is None
+
+
+@lru_cache(KEPT)
+def _outlined(card: ModelCard) -> Outline:
     config = configuration(card)
     try:
         network = empty_network(card, config)
@@ -149,9 +163,16 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
         )
 
 
-def empty_alike(base: ModelCard) -> Any:
+def empty_alike(base: ModelCard, *, to_change: bool = False) -> Any:
     """The base's network without weights; None where nothing, or only a part, is told of it, or its
-    code cannot make it so."""
+    code cannot make it so. Only one made `to_change` may be changed: others look at it too."""
+    if to_change or not _is_fixed(base):
+        return _empty_alike.__wrapped__(base)
+    return _empty_alike(base)
+
+
+@lru_cache(KEPT)
+def _empty_alike(base: ModelCard) -> Any:
     path = Path(base.path) / "config.json"
     if not path.is_file():
         return None

@@ -32,7 +32,7 @@ def packed_steps(
     network: Any, prompts: Sequence[Sequence[int]], asked: Asked, batch_tokens: int
 ) -> Iterator[Step]:
     """Generate for all prompts, a token a row at a time."""
-    root = _root(network, asked.virtual)
+    root = root_of(network, asked.virtual)
     waiting = deque(leaves(prompts, root, share=asked.share))
     held = _Held(network, asked, batch_tokens)
     full, filling = 0, True
@@ -95,7 +95,7 @@ class _Held:
     def read(self, taken: Sequence[Leaf]) -> Step:
         """Prompts, for the first token of each answer."""
         reading = Reading(taken)
-        inputs = _inputs(self.network, reading, self.asked)
+        inputs = inputs_of(self.network, reading, self.asked.virtual)
         found = self.forward.logits(inputs, reading, reading.last)
         self.rows.append(reading)
         return self._chosen(found, [leaf.row for leaf in taken])
@@ -136,7 +136,7 @@ class _Held:
         self.rows = [held for held in self.rows if len(held)]
 
 
-def _root(network: Any, virtual: torch.Tensor | Prefix | None) -> Node | None:
+def root_of(network: Any, virtual: torch.Tensor | Prefix | None) -> Node | None:
     """What stands before every prompt."""
     if virtual is None:
         return None
@@ -148,11 +148,14 @@ def _root(network: Any, virtual: torch.Tensor | Prefix | None) -> Node | None:
     return root
 
 
-def _inputs(network: Any, reading: Reading, asked: Asked) -> dict[str, torch.Tensor]:
+def inputs_of(
+    network: Any, reading: Reading, virtual: torch.Tensor | Prefix | None
+) -> dict[str, torch.Tensor]:
+    """The row's tokens, or embeddings where virtual ones stand before them."""
     ids = torch.tensor([reading.tokens], dtype=torch.long, device=network.device)
     first = reading.spans[0].of
-    if not isinstance(first, Node) or not first.virtual or isinstance(asked.virtual, Prefix):
+    if not isinstance(first, Node) or not first.virtual or isinstance(virtual, Prefix):
         return {"input_ids": ids}
-    assert asked.virtual is not None
+    assert virtual is not None
     own = network.get_input_embeddings()(ids)[0]
-    return {"inputs_embeds": torch.cat([asked.virtual.to(own), own])[None]}  # (1, places, hidden)
+    return {"inputs_embeds": torch.cat([virtual.to(own), own])[None]}  # (1, places, hidden)

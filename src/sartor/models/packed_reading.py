@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
@@ -40,7 +41,9 @@ class Part:
 class Reading:
     """One row of nodes and prompts, to be put through a network once."""
 
-    def __init__(self, taken: Sequence[Leaf]) -> None:
+    def __init__(self, taken: Sequence[Leaf], asked: Sequence[int] | None = None) -> None:
+        """`asked`: of how many places of each prompt, its last ones, something is to be known."""
+        self.asked = asked or [1] * len(taken)
         self.spans: list[Span] = []
         placed: set[int] = set()
         for leaf in taken:
@@ -73,8 +76,17 @@ class Reading:
 
     @property
     def last(self) -> list[int]:
-        """The last place of every prompt, in their order."""
-        return [span.end - 1 for span in self.spans if isinstance(span.of, Leaf)]
+        """The places asked for, of every prompt in their order."""
+        return [place for queries in self.ends for place in range(queries.start, queries.end)]
+
+    @property
+    def ends(self) -> list[Queries]:
+        """The last places of every prompt that are asked for."""
+        if self._ends is None:
+            spans = [span for span in self.spans if isinstance(span.of, Leaf)]
+            pairs = zip(spans, self.asked, strict=True)
+            self._ends = [queries(span, span.end - count, span.end) for span, count in pairs]
+        return self._ends
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -112,12 +124,9 @@ class Reading:
     def attend_last(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
     ) -> torch.Tensor:
-        """The same for queries (heads, prompts, width) of the last place of every prompt."""
-        if self._ends is None:
-            spans = [span for span in self.spans if isinstance(span.of, Leaf)]
-            self._ends = [queries(span, span.end - 1, span.end) for span in spans]
-        at = [(i, i + 1) for i in range(len(self._ends))]
-        return self._attend(self._ends, at, layer, query, key, value, heads)
+        """The same for queries (heads, places, width) of the places asked for."""
+        ends = [0, *accumulate(self.asked)]
+        return self._attend(self.ends, list(pairwise(ends)), layer, query, key, value, heads)
 
     def _attend(
         self, blocks: Sequence[Queries], at: Sequence[tuple[int, int]], layer: int,

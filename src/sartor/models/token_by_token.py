@@ -10,6 +10,7 @@ from typing import Any
 
 from sartor.errors import ModelError
 from sartor.models.language_model import ModelCard
+from sartor.models.memory import ran_out
 
 TRIED = (5, 3, 4, 6)
 FAR = 0.5
@@ -32,10 +33,8 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
             last = network(input_ids=ids[:, -1:], use_cache=True, **next_one).logits[0, -1].float()
             same = bool((whole - last).abs().mean() <= FAR * whole.abs().mean())
             found = "it gives other tokens one by one than at once"
-    except (MemoryError, torch.OutOfMemoryError):  # says nothing of the network
-        raise
     except Exception as error:  # whatever its code raises
-        if "can't allocate memory" in str(error):  # torch's words for it on a CPU
+        if ran_out(error):  # says nothing of the network
             raise
         same, found = False, str(error).split("\n")[0] or type(error).__name__
     if not same:

@@ -19,6 +19,23 @@ LARGEST = 2**63 - 1
 UNSHOWN = frozenset({"endpoint", "api_key_env"})
 """Keys whose wrong values are not repeated in errors: a secret may have been put there."""
 
+WRITTEN = {
+    "bool": "expected true or false; write it so, without quotes",
+    "int": "expected a whole number; write its digits alone, such as 8",
+    "float": "expected a number; write it without quotes or brackets, such as 0.5",
+    "string_type": 'expected a text; put it in quotes, such as "text"',
+    "string_too_short": "expected a text that is not empty; write it, or leave the key out",
+    "tuple": 'expected a list; put it in brackets, such as ["one", "two"]',
+    "list": 'expected a list; put it in brackets, such as ["one", "two"]',
+    "dict": "expected a table; begin it with its name in brackets, and its keys on lines below",
+    "model": "expected a table; begin it with its name in brackets, and its keys on lines below",
+}
+"""By how pydantic's name of the error begins."""
+BOUNDS = {
+    "ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "lt": "less than {:g}",
+}  # fmt: skip
+"""By pydantic's name of the bound."""
+
 
 def wrong_numbers(value: Any, path: list[str]) -> Iterator[str]:
     """What is said of numbers that nothing can be reckoned with, in techniques' settings too."""
@@ -56,7 +73,7 @@ def told(error: Any) -> str:
         section = f"[{'.'.join(path[:-1])}] " if path[:-1] else ""
         return f"{section}unknown key {path[-1]!r}; {hint}"
     if error["type"] == "missing":
-        return f"{place} is missing"
+        return f"{place} is missing; expected in every such table: add `{path[-1]} = ...`"
     if path[-1] == "api_key_env":
         return (
             f"{place} names no environment variable: expected capital letters, digits and _, such "
@@ -69,8 +86,22 @@ def told(error: Any) -> str:
         return f"{place}{given}: {error['ctx']['error']}"
     if error["type"] == "value_error":
         return f"{place}: {error['ctx']['error']}"
-    said = error["msg"].lower().replace("tuple", "list").split(" or instance of")[0]
-    return f"{place} is {error['input']!r}: {said.replace('dictionary', 'table')}"
+    given = "" if path[-1] in UNSHOWN else f" is {error['input']!r}"
+    return f"{place}{given}: {_expected(error)}"
+
+
+def _expected(error: Any) -> str:
+    """What a value of the wrong type or size should have been, and what to write."""
+    kind, told = error["type"], error.get("ctx", {})
+    for begins, said in WRITTEN.items():
+        if kind.startswith(begins):
+            return said
+    for bound, words in BOUNDS.items():
+        if bound in told:
+            return f"expected {words.format(told[bound])}; give that, or leave the key out"
+    if kind == "literal_error":
+        return f"expected {told['expected']}; give one of these, or leave the key out"
+    return f"{error['msg'].lower()}; correct it, or leave the key out"
 
 
 def _path(error: Any) -> list[str]:

@@ -15,6 +15,11 @@ OWN_PARAMETERS = frozenset(
 )
 """Of a chat request: what sartor sets itself."""
 
+NO_ADDRESS = (
+    "not a web address. Expected http:// or https://, a host and a path: give one such as "
+    "https://api.example.com/v1"
+)
+
 
 def _web_address(endpoint: str) -> str:
     """Without a `/` at its end; the errors do not repeat it."""
@@ -22,16 +27,19 @@ def _web_address(endpoint: str) -> str:
         parts = urlsplit(endpoint)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("not a web address, such as https://api.example.com/v1") from error
+        raise ValueError(NO_ADDRESS) from error
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("not a web address, such as https://api.example.com/v1")
+        raise ValueError(NO_ADDRESS)
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ValueError(
             "it has more than a host and a path. Keys belong into an environment variable, which "
             "api_key_env names"
         )
     if not re.fullmatch(r"[\x21-\x7e]+", endpoint):
-        raise ValueError("not a web address: it has spaces or letters beyond ASCII")
+        raise ValueError(
+            "not a web address: it has spaces or letters beyond ASCII. Expected plain letters, "
+            "digits and signs: write the others as % and their codes"
+        )
     return endpoint.rstrip("/").removesuffix("/chat/completions")
 
 

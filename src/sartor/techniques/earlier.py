@@ -83,7 +83,7 @@ def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> 
     _refuse_other_kinds(what, folder, told, shapes)
     _refuse_other_base(what, folder, str(told.get("base_model_name_or_path") or ""), shapes, base)
     if not experts:
-        _refuse_experts(what, folder, shapes, base)
+        _refuse_experts(what, folder, told, shapes, base)
     ranks = [shape[0] for name, shape in shapes.items() if name.endswith(".lora_A.weight")]
     sides = [max(shape) for shape in shapes.values()]
     key = digest(content_digest(folder / CONFIG), content_digest(folder / WEIGHTS))
@@ -155,13 +155,20 @@ def _refuse_other_base(
 
 
 def _refuse_experts(
-    what: str, folder: Path, shapes: Mapping[str, list[int]], base: ModelCard
-) -> None:
+    what: str, folder: Path, told: Mapping[str, Any], shapes: Mapping[str, list[int]],
+    base: ModelCard,
+) -> None:  # fmt: skip
     adapted = {module_of(n.removeprefix(PREFIX).rpartition(".lora_")[0]) for n in shapes}
     if found := sorted(adapted & _stacks(base).keys()):
         raise ModelError(
             f"{what}: the adapter in {folder} is on {found[0]}, which holds all its experts as one "
             "tensor, and such cannot be put together. Expected one on layers only; train it with "
+            '`target_modules = ["q_proj", "v_proj"]` or such.'
+        )
+    if named := told.get("target_parameters"):
+        raise ModelError(
+            f"{what}: the adapter in {folder} is on {named[0]} by the name of its weight, and such "
+            "cannot be put together. Expected one on layers by their own names; train it with "
             '`target_modules = ["q_proj", "v_proj"]` or such.'
         )
 

@@ -11,6 +11,7 @@ from sartor.training.blocks import blocks
 __all__ = [
     "blocks",
     "ia3_layers",
+    "is_linear",
     "linear_layers",
     "not_to_adapt",
     "refuse_none",
@@ -141,7 +142,11 @@ def _has_its_own_ways(module: Any) -> bool:
 
 
 def _linear(module: Any) -> list[tuple[str, Any]]:
+    return [(n, m) for n, m in module.named_modules() if is_linear(m)]
+
+
+def is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    return [(n, m) for n, m in module.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D))]
+    return isinstance(module, (torch.nn.Linear, Conv1D))

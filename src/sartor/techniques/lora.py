@@ -24,7 +24,7 @@ from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.eva import begin_with_activations, refuse_narrow
-from sartor.techniques.experts import LAYERS_ONLY, refuse_adapted
+from sartor.techniques.experts import LAYERS_ONLY, as_layers, beside_experts, refuse_adapted
 from sartor.techniques.technique import Customization
 
 INITIAL = "initial"
@@ -132,9 +132,9 @@ class LoRA(weights.TrainedTechnique):
                 "machine has none, and on a CPU 4-bit weights save no memory that bfloat16 "
                 "adapters need. Leave quantize out, or choose a smaller base."
             )
-        if (network := empty_alike(base)) is not None:
+        if (network := empty_alike(base, to_change=True)) is not None:
             plain = replace(self, initialization="zero")
-            made = weights.adapted(self.name, network, plain.configured(network))
+            made = plain._adapted(network)
             self._refuse_unfit(made)
 
     def _refuse_unfit(self, made: weights.Prepared) -> None:
@@ -170,7 +170,7 @@ class LoRA(weights.TrainedTechnique):
         self.refuse(base)
 
         def prepare(network: Any) -> weights.Prepared:
-            prepared = weights.adapted(self.name, network, self.configured(network))
+            prepared = self._adapted(network)
             self._refuse_unfit(prepared)
             if self.initialization == "pissa":
                 prepared = _kept_as_plain(prepared, directory)
@@ -191,6 +191,11 @@ class LoRA(weights.TrainedTechnique):
             quantized=self.quantize == "4bit",
             course=course,
         )
+
+    def _adapted(self, network: Any) -> weights.Prepared:
+        model = weights.adapted(self.name, network, self.configured(network)).model
+        as_layers(model)
+        return weights.prepared(network, model)
 
     def _refuse_unmatched(self, adapted: Iterable[str]) -> None:
         modules = {name.partition(".lora_")[0] for name in adapted}
@@ -217,7 +222,7 @@ class LoRA(weights.TrainedTechnique):
             import peft
 
             begin: Any = {"zero": True, "pissa": "pissa", "eva": "eva"}[self.initialization]
-            return peft.LoraConfig(
+            config = peft.LoraConfig(
                 r=self.rank,
                 lora_alpha=self.alpha,
                 lora_dropout=self.dropout,
@@ -230,6 +235,7 @@ class LoRA(weights.TrainedTechnique):
                 eva_config=peft.EvaConfig() if begin == "eva" else None,
                 task_type="CAUSAL_LM",
             )
+            return beside_experts(network, config)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the adapters folded in."""

@@ -96,7 +96,9 @@ class Merge:
         where those that would be trained are on a mixture's experts."""
         for name in self.adapters:
             earlier("merge", name, base)
-        if not self.adapters and (network := empty_alike(base)) is not None:
+        if self.adapters:
+            return
+        if (network := empty_alike(base, to_change=True)) is not None:
             config = innermost(self.inner).configured(network)
             model = weights.adapted("merge", network, config).model
             refuse_adapted("merge", model, f"{LAYERS_ONLY} under [techniques.lora].")

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Sequence
 
 from sartor.errors import ProcessError, TrainingError
+from sartor.models.memory import ran_out
 from sartor.progress import say
 from sartor.training.objective import Item
 from sartor.training.packing import packs
@@ -99,13 +100,6 @@ class Room:
             f"{self.what}: out of memory: {which} does not fit by itself. Shorten or leave out "
             "such examples, or choose a smaller base or a technique that trains less."
         )
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether memory ran out, of a GPU or of the machine."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _give_back() -> None:
