@@ -98,7 +98,7 @@ def test_in_rows_they_are_what_they_are_in_batches(
     embedded = plain.network.get_input_embeddings()(torch.tensor(first)).detach()
     for virtual in (None, embedded, of_tokens(plain.network, first)):
         model = LocalModel(plain.card, plain.network, virtual)
-        assert runs_rows(model.network)
+        assert runs_rows(model.network, virtual)
         options = [OPTIONS, OPTIONS[:1], OPTIONS[1:]] * 2
         rows = log_likelihoods(model, SHOWN, options)
         with monkeypatch.context() as patched:

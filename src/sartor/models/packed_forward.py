@@ -171,8 +171,8 @@ def _tried(network: Any) -> torch.Tensor:
     first = forward.logits({"input_ids": _ids(network, reading.tokens)}, reading, reading.last)
     written = laid_out([reading])
     order = [leaf.row for block in written for leaf in block.leaves]
-    pairs = zip(written[0].keys, written[0].values, strict=True)
-    setattr(network, SHAPES, [(k.shape[1], k.shape[3], v.shape[3]) for k, v in pairs])
+    pairs = [written[0].own(0, layer) for layer in range(len(written[0].keys))]
+    setattr(network, SHAPES, [(len(k), k.shape[-1], v.shape[-1]) for k, v in pairs])
     for block in written:
         block.advance()
     writing = Writing(written, [len(TRIED[row]) for row in order], network.device)
