@@ -15,16 +15,28 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SartorError
 from sartor.models import local
-from sartor.models.devices import Device, Limit, limit, memory, this_machine
+from sartor.models.devices import Device, Limit, memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
-from sartor.techniques.arithmetic import BESIDE, at_once, held_bytes, peak_bytes, seconds
+from sartor.techniques.arithmetic import (
+    BESIDE,
+    at_once,
+    held_bytes,
+    passing,
+    peak_bytes,
+    seconds,
+    training_bytes,
+)
+from sartor.techniques.chosen import chosen
 from sartor.techniques.copies_asked import ASKED, COUNTED
+from sartor.techniques.division import ALONE
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.fitting import AGAIN, by_its_name, checkpointed, is_quantized, nearest
+from sartor.techniques.fitting import by_its_name
+from sartor.techniques.nearest import nearest
+from sartor.techniques.peaks import is_quantized, limit_of
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
@@ -64,7 +76,9 @@ class Estimated:
     why: str = ""
     """Why it does not fit, and what to do; empty when it does."""
     note: str = ""
-    """What is done so that it fits."""
+    """What is done so that it fits, and what is not told."""
+    paid: float = 0.0
+    """To providers, for answers that are learned from; in the project's currency."""
 
 
 def estimated(
@@ -96,10 +110,11 @@ def estimated(
 
     def one(technique: Any, work: Workload, drawn: Drawn, answers: int) -> Estimated:
         tried = _Tried(technique, work, drawn, probe, resident, answers, new_tokens)
-        return judged(
-            tried.found(card, data, tokenizer), technique, work, card, outline(card), limit(),
-            new_tokens,
+        found = judged(
+            tried.found(card, data, tokenizer), technique, work, card, outline(card),
+            limit_of(work), new_tokens,
         )  # fmt: skip
+        return with_bought(found, work)
 
     found = one(technique, work, drawn, answers)
     if (text := reading_texts(technique)) is None or not data.documents:
@@ -129,9 +144,10 @@ class _Tried:
         if held_bytes(work, card.parameters, is_quantized(core)) > memory():
             return self._counted(card, "its weights alone do not fit")
         try:
-            seen = self.probe.of(self.technique, data, self.drawn, tokenizer, prompts)
+            seen = self.probe.of(as_one(core, work), data, self.drawn, tokenizer, prompts)
         except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
             return self._counted(card, str(error).split("\n")[0])
+        seen = _divided(seen, outline(card), card, work, is_quantized(core))
         if work.scores_everything:
             usual = workload(self.technique, card, data, tokenizer)
             seen = _scoring_everything(seen, outline(card), card, work, usual)
@@ -144,6 +160,28 @@ class _Tried:
             self.answers, self.new_tokens, beside=self.resident,
         )  # fmt: skip
         return replace(found, how=f"{COUNTED_HOW}; not tried: {why}")
+
+
+def as_one(core: Any, work: Workload) -> Any:
+    """The technique that one process can try in place of what one of several does: its part of the
+    batch."""
+    count = work.division.processes
+    if count == 1:
+        return core
+    return replace(core, batch_size=-(-core.batch_size // count), sharding="none")
+
+
+def _divided(
+    seen: Probed, shape: Outline, card: ModelCard, work: Workload, quantized: bool
+) -> Probed:
+    """What was tried with a part of the batch, for one of the processes that divide it."""
+    if work.division.processes == 1:
+        return seen
+    alone = replace(work, division=ALONE)
+    one, several = (
+        training_bytes(each, shape, card.parameters, quantized) for each in (alone, work)
+    )
+    return replace(seen, customizing_bytes=seen.customizing_bytes + several - one)
 
 
 def _scoring_everything(
@@ -173,17 +211,18 @@ def _joined(first: Estimated, then: Estimated) -> Estimated:
         fits=first.fits and then.fits,
         why=first.why or then.why,
         note=first.note or then.note,
+        paid=first.paid + then.paid,
     )
 
 
 def counted(
     technique: Any, work: Workload, card: ModelCard, shape: Outline, active: float,
-    device: Device, answers: int, new_tokens: int, *, gpus: int = 1, beside: float = BESIDE,
+    device: Device, answers: int, new_tokens: int, *, beside: float = BESIDE,
 ) -> Estimated:  # fmt: skip
     """By arithmetic, for a device; memory is of each where there are several."""
-    customize, epoch, each = seconds(work, shape, active, device, new_tokens, gpus)
+    customize, epoch, each = seconds(work, shape, active, device, new_tokens, card.parameters)
     quantized = is_quantized(innermost(technique))
-    peak = peak_bytes(work, shape, card.parameters, new_tokens, quantized=quantized, gpus=gpus)
+    peak = peak_bytes(work, shape, card.parameters, new_tokens, quantized=quantized)
     return Estimated(
         seconds_to_customize=customize,
         seconds_an_epoch=epoch,
@@ -197,10 +236,10 @@ def counted(
 
 def judged(
     found: Estimated, technique: Any, work: Workload, card: ModelCard, shape: Outline,
-    allowed: Limit, new_tokens: int, gpus: int = 1,
+    allowed: Limit, new_tokens: int,
 ) -> Estimated:  # fmt: skip
-    """With whether it fits in what it may take and in the base's context, with checkpointing where
-    that is left to us and makes it fit; and if not, what would."""
+    """With whether it fits in what it may take and in the base's context, by what is left to us
+    where that makes it fit; and if not, what would."""
     peak, most = found.peak_memory_bytes, allowed.bytes
     if work.longest_prompt >= card.context:
         why = (
@@ -210,18 +249,34 @@ def judged(
         return replace(found, fits=False, why=why)
     if peak <= most:
         return found
-    given = (technique, work, card, shape, peak, most, new_tokens, gpus)
-    if (after := checkpointed(*given)) is not None:
-        told = f"checkpointing is turned on, as without it {peak / 1e9:.3g} GB were needed"
+    given = (technique, work, card, shape, peak, allowed, new_tokens)
+    if (found_out := chosen(*given)) is not None:
+        told = f"{found_out.said}, as without it {peak / 1e9:.3g} GB were needed"
         return replace(
             found,
-            seconds_to_customize=found.seconds_to_customize * AGAIN,
-            seconds_an_epoch=found.seconds_an_epoch * AGAIN,
-            peak_memory_bytes=round(after),
+            seconds_to_customize=found.seconds_to_customize * found_out.slower,
+            seconds_an_epoch=found.seconds_an_epoch * found_out.slower,
+            peak_memory_bytes=round(found_out.peak),
             note=told,
         )
     needs = f"it needs about {peak / 1e9:.3g} GB of memory, and {allowed.why}"
     return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")
+
+
+def with_bought(found: Estimated, work: Workload) -> Estimated:
+    """With the answers of remote models that are learned from: money, and about how long."""
+    if not work.bought:
+        return found
+    dear = next((one.why for one in work.bought if one.why), "")
+    notes = [note for note in (found.note, *(one.note for one in work.bought)) if note]
+    return replace(
+        found,
+        seconds_to_customize=found.seconds_to_customize + sum(one.seconds for one in work.bought),
+        paid=sum(one.cost for one in work.bought),
+        fits=found.fits and not dear,
+        why=found.why or dear,
+        note="; ".join(notes),
+    )
 
 
 def estimate(
@@ -239,8 +294,8 @@ def estimate(
     # what training held is given back before a network is loaded to answer (local.py)
     peak = max(seen.customizing_bytes, seen.answering_bytes + more, work.other_bytes)
     return Estimated(
-        seconds_to_customize=_customize_seconds(work, seen),
-        seconds_an_epoch=work.epoch_tokens * seen.seconds_a_token,
+        seconds_to_customize=_customize_seconds(work, seen, card),
+        seconds_an_epoch=work.epoch_tokens * _token(work, seen, card),
         seconds_to_answer=answers * each,
         seconds_per_answer=each,
         training_tokens=work.training_tokens,
@@ -249,7 +304,13 @@ def estimate(
     )
 
 
-def _customize_seconds(work: Workload, seen: Probed) -> float:
+def _token(work: Workload, seen: Probed, card: ModelCard) -> float:
+    """Seconds of a trained token of all, in the process with the most of them."""
+    passed = passing(work, card.parameters) / max(1, work.training_tokens)
+    return seen.seconds_a_token * work.largest_part + passed
+
+
+def _customize_seconds(work: Workload, seen: Probed, card: ModelCard) -> float:
     total = (OPENING if work.passages else 0.0) + work.passages * INDEXING
     total += work.searches * _search_seconds(work)
     total += work.asked_prompt_tokens * seen.seconds_a_prompt_token
@@ -260,10 +321,12 @@ def _customize_seconds(work: Workload, seen: Probed) -> float:
     if work.trains == "adapter":
         forward = seen.seconds_a_look / seen.held_tokens  # what is written down is little
     watched = work.looks * (
-        seen.seconds_a_look + (work.watched_tokens - seen.held_tokens) * forward
+        seen.seconds_a_look
+        + (work.watched_tokens / work.division.processes - seen.held_tokens) * forward
     )
-    training = work.runs * seen.seconds_to_prepare + work.read_tokens * forward
-    training += work.training_tokens * seen.seconds_a_token + watched
+    read = work.read_tokens / work.division.processes
+    training = work.runs * seen.seconds_to_prepare + read * forward
+    training += work.training_tokens * _token(work, seen, card) + watched
     return total + min(training, work.most_seconds + training / work.runs)
 
 

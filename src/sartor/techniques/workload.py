@@ -20,8 +20,10 @@ from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
+from sartor.techniques.division import ALONE, Division, division_of, on_gpu, share
 from sartor.techniques.drawn import Drawn, layers
 from sartor.techniques.extra_work import SAMPLE, Around, extended, one_rate, pieces
+from sartor.techniques.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.sharing import WORTH_SHARING
@@ -78,6 +80,18 @@ class Workload:
     """Whether all tokens are scored, not only those of answers."""
     runs_blocks_again: bool = False
     """Whether activations are made anew on the way back (training/checkpointing.py)."""
+    bought: tuple[Priced, ...] = ()
+    """Answers of remote models that are learned from."""
+    inputs_on_host: bool = False
+    """Whether what goes into blocks that are run again is kept in the machine's memory."""
+    state_on_host: bool = False
+    """Whether the optimizer's state is (training/host_optimizer.py)."""
+    steps: int = 0
+    """Of the optimizer, of all tries and the whole run."""
+    division: Division = ALONE
+    """Among processes that train together; `tokens_at_once` is of each."""
+    largest_part: float = 1.0
+    """Of a step's tokens, what the process with the most of them has."""
 
 
 def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any) -> Workload:
@@ -192,7 +206,7 @@ def _with_training(
     `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
     begin with, virtual tokens too, is there once among what goes through at once (sharing.py).
     """
-    mean, longest = fmean(train), max(train) + virtual
+    mean, longest, pack = fmean(train), max(train) + virtual, options.pack_size
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
@@ -202,6 +216,11 @@ def _with_training(
     common = common if common >= WORTH_SHARING else 0
     at_once = options.batch_size * (mean - common) + common + virtual
     largest = at_once + 2 * pstdev(train) * options.batch_size**0.5
+    division, part = division_of(options), 1.0
+    if division.processes > 1:
+        mine = share(train, options.batch_size, division.processes)
+        again = common * (options.batch_size / division.processes - 1)
+        part, largest = mine.part, max(mean, mine.tokens - max(0.0, again)) + virtual
     return replace(
         work,
         training_tokens=round((steps + tries * short) * options.batch_size * mean),
@@ -209,8 +228,13 @@ def _with_training(
         epoch_tokens=round(many * mean),
         looks=looks,
         watched_tokens=sum(held),
-        tokens_at_once=round(max(longest, min(largest, options.pack_tokens + virtual))),
-        watched_at_once=virtual + max([*held, min(sum(held), options.pack_tokens)]),
+        tokens_at_once=round(max(longest, min(largest, pack + virtual))),
+        watched_at_once=virtual + max([*held, min(sum(held), pack)]),
         searches=many + validated if work.passages else 0,
         runs_blocks_again=options.checkpointing in {"on", "offload"},
+        inputs_on_host=options.checkpointing == "offload" and on_gpu(),
+        state_on_host=options.optimizer_on_host == "on" and on_gpu(),
+        steps=steps + tries * short,
+        division=division,
+        largest_part=part,
     )
