@@ -222,12 +222,14 @@ def _data() -> tuple[TrainingData, list[Any]]:
 
 
 def _estimated(one: Configuration, bases: Path) -> dict[str, Any]:
+    from sartor.techniques.division import meant
     from sartor.techniques.estimate import estimated
 
     data, examples = _data()
     card = _card(one.base, bases)
     began, pace = time.perf_counter(), [_pace()]
-    found = estimated(_technique(one), card, data, len(examples), NEW_TOKENS, NEW_TOKENS)
+    with meant(one.processes):
+        found = estimated(_technique(one), card, data, len(examples), NEW_TOKENS, NEW_TOKENS)
     pace.append(_pace())
     return {
         "customize_seconds": round(found.seconds_to_customize, 2),

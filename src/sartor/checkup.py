@@ -22,7 +22,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
-from sartor.techniques.estimate import Estimated
+from sartor.techniques.judging import Estimated
 from sartor.trial import Trial
 
 FEW = 100

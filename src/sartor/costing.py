@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sartor.journey import Project
     from sartor.models.catalogue import FoundationModel
     from sartor.models.language_model import ModelCard
-    from sartor.techniques.estimate import Estimated
+    from sartor.techniques.judging import Estimated
     from sartor.trial import Trial
 
 TECHNIQUES = ("zero-shot", "p-tuning", "lora", "qlora", "full")
@@ -47,6 +47,9 @@ class Machine:
     currency: str = "USD"
     processes: int | None = None
     """That train together on this machine; None: as this one was launched."""
+
+    sharded: bool = False
+    """Whether weights are divided among them, where no project says so."""
 
     def __post_init__(self) -> None:
         if self.gpus < 1 or self.price < 0 or (self.watts is not None and self.watts <= 0):
@@ -147,7 +150,7 @@ def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine
     costed = []
     with machine.in_mind():
         for name in techniques or TECHNIQUES:
-            technique = _built(name)
+            technique = _built(name, sharded=machine.sharded)
             work = workload.from_numbers(technique, card, shape, **asdict(lengths))
             costed.append(_counted(name, technique, work, (card, shape, active), device, machine))
     return _costs(card.name, device, machine, ANSWERS, costed)
@@ -271,11 +274,19 @@ def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> fl
     return peak if found is None else found.peak
 
 
-def _built(name: str) -> Any:
-    """A technique by name; `qlora` is LoRA on 4-bit weights."""
+def _built(name: str, *, sharded: bool = False) -> Any:
+    """A technique by name; `qlora` is LoRA on 4-bit weights, which are not divided."""
     from sartor.techniques.registry import build
+    from sartor.techniques.wrapping import innermost
+    from sartor.training.settings import TrainingSettings
 
-    return build("lora", QLORA) if name == "qlora" else build(name)
+    if name == "qlora":
+        return build("lora", QLORA)
+    made = build(name)
+    core = innermost(made)
+    if sharded and isinstance(core, TrainingSettings):
+        return build(name, {}, {core.name: {"sharding": "full"}})  # type: ignore[attr-defined]
+    return made
 
 
 def _device(machine: Machine) -> Any:
@@ -295,7 +306,7 @@ def _counted(
     answers: int = ANSWERS,
 ) -> Costed:  # fmt: skip
     from sartor.models.devices import Limit
-    from sartor.techniques.estimate import counted, judged, with_bought
+    from sartor.techniques.judging import counted, judged, with_bought
     from sartor.techniques.peaks import limit_of
 
     card, shape, active = described

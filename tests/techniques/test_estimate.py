@@ -23,9 +23,10 @@ from sartor.techniques.arithmetic import held_bytes, passing, peak_bytes, second
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.division import Division, meant, share
 from sartor.techniques.drawn import Drawn
-from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
+from sartor.techniques.estimate import estimate, estimated
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.full import FullFineTuning
+from sartor.techniques.judging import Estimated, counted, judged
 from sartor.techniques.lora import LoRA
 from sartor.techniques.peaks import limit_of
 from sartor.techniques.probe import Probe, Probed
@@ -122,10 +123,7 @@ def divided(work: Workload, count: int, *, sharded: bool = False, on_cpu: bool =
 def test_processes_hold_all_weights_each_or_with_sharding_a_part(card: ModelCard) -> None:
     shape = outline(card)
     alone, plain = (peak_bytes(w, shape, 50e6, 50) for w in (FULL, divided(FULL, 4)))
-    assert plain == alone  # gradients in one row lie where activations did
-    short = dataclasses.replace(FULL, tokens_at_once=8)
-    extra = peak_bytes(divided(short, 4), shape, 50e6, 50) - held_bytes(short, 50e6)
-    assert extra == 50e6 * (4 - 2)  # by hand: gradients in a row, where casts were
+    assert plain == alone
     assert held_bytes(divided(FULL, 4, sharded=True), 50e6) == 50e6 * 20 / 4
     adapted = held_bytes(divided(ADAPTED, 4, sharded=True), 50e6)
     assert adapted == 50e6 * 2 / 4 + 500_000 * 20  # adapters stay whole
@@ -297,7 +295,7 @@ def test_what_is_left_to_us_is_chosen_as_memory_needs_it_the_quickest_first(
     shape, left = outline(card), FullFineTuning()
     found = counted(left, FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
 
-    def peak(tokens: int, **told: bool) -> float:
+    def peak(tokens: int, **told: Any) -> float:
         work = dataclasses.replace(FULL, tokens_at_once=tokens, **told)
         return peak_bytes(work, shape, 50e6, 20) + 1  # found.peak_memory_bytes is rounded
 
@@ -343,9 +341,10 @@ def test_what_does_not_fit_on_one_gpu_is_told_on_how_many_it_fits() -> None:
     assert not found.fits
     number = re.search(r"does not fit on 1; it fits on (\d+) GPUs", found.why)
     assert number, found.why
+    assert number[1] == "8"
     sharded = FullFineTuning(sharding="full")
     assert told(sharded, int(number[1])).fits
-    assert not told(sharded, int(number[1]) // 2).fits
+    assert not told(FullFineTuning(sharding="full", optimizer_on_host="off"), 4).fits
     several = told(technique, int(number[1]))
     assert not several.fits  # all weights in each
     assert 'It fits with `sharding = "full"`' in several.why

@@ -60,6 +60,9 @@ def estimate(
     gpu: Annotated[str | None, typer.Option(help="Such as H100, or 80GB.")] = None,
     gpus: Annotated[int, typer.Option(help="How many of them.")] = 1,
     processes: Processes = None,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help='With --base: with `sharding = "full"`.')
+    ] = False,
     watts: Annotated[float | None, typer.Option(help="Of each; else as its maker says.")] = None,
     price_per_hour: Annotated[float | None, typer.Option(help="Of the whole machine.")] = None,
     as_json: Json = False,
@@ -90,7 +93,9 @@ def estimate(
                 raise SettingError(
                     "how long requests are is not said. Give --prompt-tokens, or --examples FILE."
                 )
-            machine = costing.Machine(gpu, gpus, watts, price_per_hour or 0.0, processes=processes)
+            machine = costing.Machine(
+                gpu, gpus, watts, price_per_hour or 0.0, processes=processes, sharded=sharded
+            )
             if examples is not None:
                 lengths = costing.lengths_of(base, examples)
             else:

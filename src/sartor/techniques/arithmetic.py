@@ -52,14 +52,11 @@ def training_bytes(
 ) -> float:
     """Of each process while it trains."""
     held, beside = held_bytes(work, parameters, quantized), at_once(work, shape)
-    trained, division = work.trainable_parameters, work.division
-    if division.processes == 1:
-        return held + beside
+    division = work.division
     if division.sharded:
         peak = held + beside + _gathered(work, shape, parameters)
         return max(peak, _on_cpu(work, parameters, held)) if division.on_cpu else peak
-    cast = HALF * parameters if work.trains == "everything" else 0.0
-    return held + max(beside, WHOLE * trained - cast)  # all gradients in one row, to be summed
+    return held + beside  # a row of gradients, when they are summed, lies where activations did
 
 
 def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> float:

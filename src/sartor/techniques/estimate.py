@@ -15,27 +15,23 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SartorError
 from sartor.models import local
-from sartor.models.devices import Device, Limit, memory, this_machine
+from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import (
-    BESIDE,
     at_once,
     held_bytes,
     passing,
-    peak_bytes,
-    seconds,
     training_bytes,
 )
-from sartor.techniques.chosen import chosen
 from sartor.techniques.copies_asked import ASKED, COUNTED
 from sartor.techniques.division import ALONE
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
 from sartor.techniques.fitting import by_its_name
-from sartor.techniques.nearest import nearest
+from sartor.techniques.judging import COUNTED_HOW, Estimated, counted, joined, judged, with_bought
 from sartor.techniques.peaks import is_quantized, limit_of
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, of_texts, workload
@@ -46,7 +42,6 @@ OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
 passed over in that; on one core, of LanceDB with 3,000 and 12,000 passages."""
 RETRIEVAL = 170 << 20
 """Bytes that LanceDB, pyarrow and wordllama take once they are in use."""
-COUNTED_HOW = "by arithmetic"
 TRIED = "tried on this machine with copies of few layers"
 SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
@@ -54,31 +49,6 @@ which so many steps are tried, at most so many sizes, each so many bytes and the
 each token. In bfloat16 on a CPU; environment variables set how many are kept (local.CACHES)."""
 FORWARD = {"everything": 1 / 3, "adapter": 1 / 2}
 """Part of a step that is its forward pass; frozen weights get no gradient of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimated:
-    """What a candidate would take."""
-
-    seconds_to_customize: float
-    """At most: training stops sooner where validation no longer improves."""
-    seconds_an_epoch: float
-    """One pass over the training examples; 0 where nothing is trained."""
-    seconds_to_answer: float
-    """All answers, if they are as long as the right ones."""
-    seconds_per_answer: float
-    training_tokens: int
-    """At most, of all learning rates' tries and the whole run."""
-    peak_memory_bytes: int
-    how: str
-    """How this came to be known, for people."""
-    fits: bool = True
-    why: str = ""
-    """Why it does not fit, and what to do; empty when it does."""
-    note: str = ""
-    """What is done so that it fits, and what is not told."""
-    paid: float = 0.0
-    """To providers, for answers that are learned from; in the project's currency."""
 
 
 def estimated(
@@ -122,7 +92,7 @@ def estimated(
     stage = text.stage()
     read = of_texts(text, card, data, tokenizer)
     first = one(stage, read, Drawn(stage, card, data, tokenizer), 0)
-    return _joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
+    return joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,85 +167,6 @@ def _scoring_everything(
         seconds_a_token=seen.seconds_a_token * part,
         seconds_a_look=seen.seconds_a_look * part,
         customizing_bytes=seen.customizing_bytes + more,
-    )
-
-
-def _joined(first: Estimated, then: Estimated) -> Estimated:
-    """One after the other."""
-    return replace(
-        then,
-        seconds_to_customize=first.seconds_to_customize + then.seconds_to_customize,
-        seconds_an_epoch=first.seconds_an_epoch + then.seconds_an_epoch,
-        training_tokens=first.training_tokens + then.training_tokens,
-        peak_memory_bytes=max(first.peak_memory_bytes, then.peak_memory_bytes),
-        fits=first.fits and then.fits,
-        why=first.why or then.why,
-        note=first.note or then.note,
-        paid=first.paid + then.paid,
-    )
-
-
-def counted(
-    technique: Any, work: Workload, card: ModelCard, shape: Outline, active: float,
-    device: Device, answers: int, new_tokens: int, *, beside: float = BESIDE,
-) -> Estimated:  # fmt: skip
-    """By arithmetic, for a device; memory is of each where there are several."""
-    customize, epoch, each = seconds(work, shape, active, device, new_tokens, card.parameters)
-    quantized = is_quantized(innermost(technique))
-    peak = peak_bytes(work, shape, card.parameters, new_tokens, quantized=quantized)
-    return Estimated(
-        seconds_to_customize=customize,
-        seconds_an_epoch=epoch,
-        seconds_to_answer=answers * each,
-        seconds_per_answer=each,
-        training_tokens=work.training_tokens,
-        peak_memory_bytes=round(peak + beside),
-        how=COUNTED_HOW,
-    )
-
-
-def judged(
-    found: Estimated, technique: Any, work: Workload, card: ModelCard, shape: Outline,
-    allowed: Limit, new_tokens: int,
-) -> Estimated:  # fmt: skip
-    """With whether it fits in what it may take and in the base's context, by what is left to us
-    where that makes it fit; and if not, what would."""
-    peak, most = found.peak_memory_bytes, allowed.bytes
-    if work.longest_prompt >= card.context:
-        why = (
-            f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
-            f"{card.context:,}, the answer included. Shorten them, or choose another base."
-        )
-        return replace(found, fits=False, why=why)
-    if peak <= most:
-        return found
-    given = (technique, work, card, shape, peak, allowed, new_tokens)
-    if (found_out := chosen(*given)) is not None:
-        told = f"{found_out.said}, as without it {peak / 1e9:.3g} GB were needed"
-        return replace(
-            found,
-            seconds_to_customize=found.seconds_to_customize * found_out.slower,
-            seconds_an_epoch=found.seconds_an_epoch * found_out.slower,
-            peak_memory_bytes=round(found_out.peak),
-            note=told,
-        )
-    needs = f"it needs about {peak / 1e9:.3g} GB of memory, and {allowed.why}"
-    return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")
-
-
-def with_bought(found: Estimated, work: Workload) -> Estimated:
-    """With the answers of remote models that are learned from: money, and about how long."""
-    if not work.bought:
-        return found
-    dear = next((one.why for one in work.bought if one.why), "")
-    notes = [note for note in (found.note, *(one.note for one in work.bought)) if note]
-    return replace(
-        found,
-        seconds_to_customize=found.seconds_to_customize + sum(one.seconds for one in work.bought),
-        paid=sum(one.cost for one in work.bought),
-        fits=found.fits and not dear,
-        why=found.why or dear,
-        note="; ".join(notes),
     )
 
 

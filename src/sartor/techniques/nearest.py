@@ -81,8 +81,7 @@ def _divided(core: Any, work: Workload, limit: Limit) -> Iterator[Change]:
     """With the weights divided, among these processes or among more GPUs. On a CPU all processes
     share one memory, and more of them need more of it."""
     now = work.division
-    hosted = core.optimizer_on_host == "auto" and limit.of_gpu and work.trains == "everything"
-    small = settled_work(replace(core, optimizer_on_host="on") if hosted else core, work)
+    small = settled_work(core, work)
     told = 'It fits with `sharding = "full"`'
     where = f"under [techniques.{getattr(core, 'name', '')}]"
     how = f'`pack_tokens = {core.pack_size}` and `checkpointing = "on"` {where}'

@@ -26,6 +26,7 @@ from sartor.techniques.extra_work import SAMPLE, Around, extended, one_rate, pie
 from sartor.techniques.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
+from sartor.training.pack_size import together
 from sartor.training.sharing import WORTH_SHARING
 
 UNKNOWN_ADAPTER = 0.01
@@ -119,7 +120,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     def plan(options: TrainingSettings, train: list[int], held: list[int], many: int) -> Workload:
         return _with_training(
             asked, options, train=train, held=held, virtual=drawn.virtual, many=many,
-            validated=len(data.validation),
+            validated=len(data.validation), width=outline(card).hidden,
         )  # fmt: skip
 
     around = Around(
@@ -144,7 +145,16 @@ def of_texts(
         prompt_tokens=1.0, longest_prompt=1, shared_tokens=0, answer_tokens=fmean(sizes),
         passages=0, trains=trains, trainable_parameters=trainable, scores_everything=True,
     )  # fmt: skip
-    return _with_training(work, layer, train=sizes, held=watched, virtual=0, many=many, validated=0)
+    return _with_training(
+        work,
+        layer,
+        train=sizes,
+        held=watched,
+        virtual=0,
+        many=many,
+        validated=0,
+        width=outline(card).hidden,
+    )
 
 
 def from_numbers(
@@ -170,7 +180,7 @@ def from_numbers(
     held = min(VALIDATION_EXAMPLES, max(1, examples // 10))
     return _with_training(
         work, core, train=[each] * min(examples, SAMPLE), held=[each] * held, virtual=virtual,
-        many=examples, validated=held,
+        many=examples, validated=held, width=shape.hidden,
     )  # fmt: skip
 
 
@@ -200,13 +210,16 @@ def _with_training(
     virtual: int,
     many: int,
     validated: int,
+    width: int,
 ) -> Workload:
     """With the tokens of training, as training/loop.py plans its steps.
 
     `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
-    begin with, virtual tokens too, is there once among what goes through at once (sharing.py).
+    begin with, virtual tokens too, is there once among what goes through at once (sharing.py);
+    on a CPU that is less where the model's `width` is large (pack_size.py).
     """
     mean, longest, pack = fmean(train), max(train) + virtual, options.pack_size
+    pack = pack if on_gpu() else together(pack, width)
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
