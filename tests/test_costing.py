@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sartor.cli import app
-from sartor.costing import Lengths, Machine, from_numbers, lengths_of
+from sartor.costed import Lengths, Machine
+from sartor.costing import from_numbers, lengths_of
 from sartor.errors import DataError, SettingError
 
 ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")

@@ -376,7 +376,8 @@ def test_what_a_remote_teacher_will_be_paid_is_told_before(shop: Path, priced: b
 
 
 def test_estimate_tells_what_remote_candidates_cost(shop: Path) -> None:
-    from sartor.costing import Machine, of_project
+    from sartor.costed import Machine
+    from sartor.costing import of_project
 
     with served(reading) as (url, got):
         prices: dict[str, Any] = {"input_price": 1e3, "output_price": 2e3}

@@ -73,6 +73,7 @@ def estimate(
     """
     from sartor import costing
     from sartor.console import print_costs
+    from sartor.costed import Lengths, Machine
     from sartor.errors import SettingError
     from sartor.journey import Project
     from sartor.techniques import following
@@ -86,20 +87,20 @@ def estimate(
             price = cost.training_machine_per_hour
             price = cost.machine_per_hour if price is None else price
             price = price if price_per_hour is None else price_per_hour
-            machine = costing.Machine(gpu, gpus, watts, price, cost.currency, processes)
+            machine = Machine(gpu, gpus, watts, price, cost.currency, processes)
             found = costing.of_project(one, machine)
         else:
             if prompt_tokens is None and examples is None:
                 raise SettingError(
                     "how long requests are is not said. Give --prompt-tokens, or --examples FILE."
                 )
-            machine = costing.Machine(
+            machine = Machine(
                 gpu, gpus, watts, price_per_hour or 0.0, processes=processes, sharded=sharded
             )
             if examples is not None:
                 lengths = costing.lengths_of(base, examples)
             else:
-                lengths = costing.Lengths(prompt_tokens or 0, answer_tokens, examples_count)
+                lengths = Lengths(prompt_tokens or 0, answer_tokens, examples_count)
             found = costing.from_numbers(base, technique or (), lengths, machine)
     print_costs(found)
     print_json(as_json, found.told())
