@@ -49,7 +49,7 @@ def test_more_gpus_are_faster_and_with_sharding_each_holds_less() -> None:
         by_name(told(*NUMBERS, "--gpus", *words))["full"]
         for words in (("1",), ("4",), ("4", "--sharded"))
     )
-    assert four["peak_memory_bytes"] >= one["peak_memory_bytes"]
+    assert 0.9 < four["peak_memory_bytes"] / one["peak_memory_bytes"] < 1  # a part of the batch
     assert divided["peak_memory_bytes"] < one["peak_memory_bytes"] / 2
     alone = one["seconds_an_epoch"]
     assert alone / 4 < four["seconds_an_epoch"] < alone  # gradients take their time to pass
