@@ -8,7 +8,8 @@ of its own, so that none inherits another's memory. Both run on one thread and a
 seconds of the processor, taken in units of a fixed matrix product that is timed between: other
 programs lengthen the wall's seconds by their own, and the processor's where they share a core. What
 is compared is time to customize and to give the answers together, and the most memory that the
-process held, its libraries included.
+process held, its libraries included. Of several processes that train together it is those of the
+leader, which does all the rest too; `helper_peak_bytes` is what another one held.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -66,6 +68,8 @@ class Configuration:
     technique: str
     settings: dict[str, Any] = field(default_factory=dict)
     max_tokens: int = 6_000
+    processes: int = 1
+    """That train together, through gloo."""
 
 
 CONFIGURATIONS = {
@@ -84,6 +88,12 @@ CONFIGURATIONS = {
     "full": Configuration("llama-50m", "full", {}, 6_000),
     "full, thimble": Configuration("thimble", "full", {}, 20_000),
     "rag+lora": Configuration("llama-10m", "rag+lora", {}, 12_000),
+    "full, two processes": Configuration("llama-50m", "full", {}, 6_000, 2),
+    "full, two sharded": Configuration("llama-50m", "full", {"sharding": "full"}, 6_000, 2),
+    "lora, two processes": Configuration("llama-134m", "lora", {"rank": 8}, 6_000, 2),
+    "lora, two sharded": Configuration(
+        "llama-134m", "lora", {"rank": 8, "sharding": "full"}, 6_000, 2
+    ),
 }
 
 
@@ -119,10 +129,9 @@ def _row(name: str, bases: Path) -> dict[str, Any]:
     found = {}
     for only in ("estimated", "measured"):
         command = [sys.executable, __file__, name, "--only", only, "--bases", str(bases)]
-        run = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **THREADS}
-        )
-        found[only] = json.loads(run.stdout)
+        processes = CONFIGURATIONS[name].processes if only == "measured" else 1
+        leader, *helpers = _told(command, processes)
+        found[only] = leader | {f"helper_{k}": v for one in helpers for k, v in one.items()}
     said, was = found["estimated"], found["measured"]
     # in matrix products' worth: a busy neighbour on the same core makes all seconds longer
     whole = {
@@ -137,6 +146,26 @@ def _row(name: str, bases: Path) -> dict[str, Any]:
     told = f"{name}: memory {row['memory_ratio']}, time {row['time_ratio']}"
     print(told, file=sys.stderr, flush=True)
     return row
+
+
+def _told(command: list[str], processes: int) -> list[dict[str, Any]]:
+    """What a command prints, run by so many processes at once as torchrun starts them."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+    several = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    several |= {"LOCAL_WORLD_SIZE": str(processes)}
+    started = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **THREADS, **several, "RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+    told = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return [json.loads(text) for text in told]
 
 
 def _card(name: str, bases: Path) -> Any:
@@ -193,12 +222,14 @@ def _data() -> tuple[TrainingData, list[Any]]:
 
 
 def _estimated(one: Configuration, bases: Path) -> dict[str, Any]:
+    from sartor.techniques.division import meant
     from sartor.techniques.estimate import estimated
 
     data, examples = _data()
     card = _card(one.base, bases)
     began, pace = time.perf_counter(), [_pace()]
-    found = estimated(_technique(one), card, data, len(examples), NEW_TOKENS, NEW_TOKENS)
+    with meant(one.processes):
+        found = estimated(_technique(one), card, data, len(examples), NEW_TOKENS, NEW_TOKENS)
     pace.append(_pace())
     return {
         "customize_seconds": round(found.seconds_to_customize, 2),
@@ -211,6 +242,18 @@ def _estimated(one: Configuration, bases: Path) -> dict[str, Any]:
 
 
 def _measured(one: Configuration, bases: Path) -> dict[str, Any]:
+    from sartor.techniques import following
+
+    if not following.follows():
+        with following.leading():
+            return _led(one, bases)
+    with PeakMemory(0.01) as memory:
+        began = time.process_time()
+        following.follow()
+    return {"seconds": round(time.process_time() - began, 2), "peak_bytes": memory.peak}
+
+
+def _led(one: Configuration, bases: Path) -> dict[str, Any]:
     data, examples = _data()
     card, technique = _card(one.base, bases), _technique(one)
     local.require_transformers()

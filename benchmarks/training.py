@@ -56,7 +56,7 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
     trainable = _trainable(local.describe(str(folder / "model")), method)
     settings = TrainingSettings()
     use_tricks(trainable.network, settings)
-    tokens = at_once(trainable.network, settings.pack_tokens)
+    tokens = at_once(trainable.network, settings.pack_size)
     trainable.network.train()
     rows = json.loads((folder / "ids.json").read_text())
     examples = [Encoded(str(i), (*r["p"], *r["c"]), len(r["p"])) for i, r in enumerate(rows)]

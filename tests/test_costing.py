@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sartor.cli import app
-from sartor.costing import Lengths, Machine, from_numbers, lengths_of
+from sartor.costed import Lengths, Machine
+from sartor.costing import from_numbers, lengths_of
 from sartor.errors import DataError, SettingError
 
 ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")
@@ -35,7 +36,7 @@ def test_a_machine_and_a_base_one_does_not_have_are_counted() -> None:
     peaks = {name: one["peak_memory_bytes"] for name, one in each.items()}
     assert peaks["lora"] < peaks["full"]
     assert not each["full"]["fits"]
-    assert "in place of 'full'" in each["full"]["why"]
+    assert 'with `sharding = "full"`' in each["full"]["why"]
     for one in each.values():
         assert one["how"] == "by arithmetic"
         seconds = one["seconds_to_customize"] + found["answers"] * one["seconds_per_answer"]
@@ -43,10 +44,18 @@ def test_a_machine_and_a_base_one_does_not_have_are_counted() -> None:
         assert one["money"] == pytest.approx(2.5 * seconds / 3600)
 
 
-def test_more_gpus_are_faster_and_each_holds_less() -> None:
-    one, four = (by_name(told(*NUMBERS, "--gpus", n))["full"] for n in ("1", "4"))
-    assert four["peak_memory_bytes"] < one["peak_memory_bytes"]
-    assert four["seconds_an_epoch"] == pytest.approx(one["seconds_an_epoch"] / 4)
+def test_more_gpus_are_faster_and_with_sharding_each_holds_less() -> None:
+    one, four, divided = (
+        by_name(told(*NUMBERS, "--gpus", *words))["full"]
+        for words in (("1",), ("4",), ("4", "--sharded"))
+    )
+    assert 0.9 < four["peak_memory_bytes"] / one["peak_memory_bytes"] < 1  # a part of the batch
+    assert divided["peak_memory_bytes"] < one["peak_memory_bytes"] / 2
+    alone = one["seconds_an_epoch"]
+    assert alone / 4 < four["seconds_an_epoch"] < alone  # gradients take their time to pass
+    assert divided["seconds_per_answer"] == one["seconds_per_answer"]  # one GPU answers
+    assert "It does not fit on 1; it fits on 4 GPUs" in one["why"]
+    assert divided["fits"]
 
 
 def test_lengths_come_from_a_file_of_examples(tmp_path: Path) -> None:

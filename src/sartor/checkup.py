@@ -22,7 +22,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
-from sartor.techniques.estimate import Estimated
+from sartor.techniques.judging import Estimated
 from sartor.trial import Trial
 
 FEW = 100
@@ -50,8 +50,11 @@ class Expected:
     """Tried, or by arithmetic."""
     note: str = ""
     """What the run does so that it fits."""
+    remote: bool = False
+    """Whether a provider's machine answers."""
     cost: float = 0.0
-    """Of its answers, in the project's currency, where a provider is paid for them."""
+    """Of its answers, and of those that it learns from, in the project's currency, where a provider
+    is paid for them."""
 
     @classmethod
     def of(cls, trial: Trial, found: Estimated) -> Expected:
@@ -68,6 +71,7 @@ class Expected:
             training_tokens=found.training_tokens,
             how=found.how,
             note=found.note,
+            cost=found.paid,
         )
 
 
@@ -122,9 +126,13 @@ def _plain(card: ModelCard) -> dict[str, Any]:
     return told
 
 
-def check(one: Project) -> Checkup:
-    """Look at the project file, the data, the bases and every candidate."""
-    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb):
+def check(one: Project, processes: int | None = None) -> Checkup:
+    """Look at the project file, the data, the bases and every candidate; so many processes train
+    together, or as many as were launched."""
+    from sartor.techniques.division import meant
+
+    allowed = at_most(one.file.criteria.max_memory_gb)
+    with one.names.in_use(), allowed, meant(processes):
         return _check(one)
 
 
@@ -173,7 +181,7 @@ def expected(
         rooms.append(sampling_for(tokenizer, training.train, wanted, seed).max_new_tokens)
         several = [trial for trial in trials if trial.base == base]
         if card.remote is not None:
-            estimates += _on_remote(several, card, prepared, tokenizer)
+            estimates += on_remote(several, card, prepared, tokenizer)
         else:
             kept = one.workspace.folder(PROBES)
             estimates += _on_this_machine(several, card, prepared, rooms[-1], kept)
@@ -198,9 +206,10 @@ def _on_this_machine(
     return estimates
 
 
-def _on_remote(
+def on_remote(
     trials: Sequence[Trial], card: ModelCard, prepared: Prepared, tokenizer: Any
 ) -> list[Expected]:
+    """What candidates on a remote model would cost, and about how long their answers take."""
     import psutil
 
     from sartor.techniques.priced import priced
@@ -210,7 +219,14 @@ def _on_remote(
     answers = len(training.validation) + len(prepared.split.test)
     estimates = []
     for trial in trials:
-        found = priced(workload(trial.technique, card, training, tokenizer), card, answers)
+        work = workload(trial.technique, card, training, tokenizer)
+        asked = answers + work.asked_new_tokens / max(1.0, work.answer_tokens)
+        found = priced(
+            card,
+            asked,
+            answers * work.prompt_tokens + work.asked_prompt_tokens,
+            answers * work.answer_tokens + work.asked_new_tokens,
+        )
         estimates.append(
             Expected(
                 name=trial.name,
@@ -221,6 +237,8 @@ def _on_remote(
                 fits=not found.why,
                 why=found.why,
                 how="by arithmetic",
+                note=found.note,
+                remote=True,
                 cost=found.cost,
             )
         )

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sartor.checkup import Checkup
-from sartor.costing import Costs
+from sartor.costed import Costs
 from sartor.data.cleaning import harmless
 from sartor.evaluation.compare import Difference
 from sartor.evaluation.history import Run

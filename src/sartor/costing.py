@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import DataError, ModelError, SettingError
+from sartor.costed import Costed, Costs, Lengths, Machine
+from sartor.errors import DataError
 
 if TYPE_CHECKING:
+    from sartor.checkup import Expected
     from sartor.data.prepare import Prepared
     from sartor.journey import Project
     from sartor.models.catalogue import FoundationModel
     from sartor.models.language_model import ModelCard
-    from sartor.techniques.estimate import Estimated
+    from sartor.techniques.judging import Estimated
     from sartor.trial import Trial
 
 TECHNIQUES = ("zero-shot", "p-tuning", "lora", "qlora", "full")
@@ -29,81 +31,6 @@ QLORA: dict[str, Any] = {"quantize": "4bit"}
 ANSWERS = 1000
 """Answers that are costed where there is no test part."""
 HOUR, KILOWATT_HOUR = 3600.0, 3.6e6
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where it would run, and what that costs."""
-
-    gpu: str | None = None
-    """A name in devices.toml, or an amount of memory; None: this machine."""
-    gpus: int = 1
-    watts: float | None = None
-    """Of one device; None: as the table, or a guess by the kind of this machine, has it."""
-    price: float = 0.0
-    """Of an hour of the whole machine."""
-    currency: str = "USD"
-
-    def __post_init__(self) -> None:
-        if self.gpus < 1 or self.price < 0 or (self.watts is not None and self.watts <= 0):
-            raise SettingError(
-                f"gpus is {self.gpus}, price {self.price:g}, watts {self.watts}: give 1 GPU or "
-                "more, a price of 0 or more, and watts above 0."
-            )
-        if self.gpus > 1 and self.gpu is None:
-            raise SettingError("gpus is above 1, and no GPU is named. Say which: --gpu H100.")
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Examples that are all alike, in tokens."""
-
-    prompt_tokens: int
-    answer_tokens: int
-    examples: int
-
-    def __post_init__(self) -> None:
-        if min(self.prompt_tokens, self.answer_tokens, self.examples) < 1:
-            raise SettingError("prompt tokens, answer tokens and the count are each 1 or more.")
-
-
-@dataclass(frozen=True)
-class Costed:
-    """One technique."""
-
-    name: str
-    seconds_to_customize: float
-    seconds_an_epoch: float
-    seconds_per_answer: float
-    training_tokens: int
-    peak_memory_bytes: int
-    """Of each device."""
-    watts: float
-    energy_kwh: float
-    """To customize, and to give the answers."""
-    money: float
-    fits: bool
-    why: str
-    how: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Costs:
-    """All techniques on one base."""
-
-    base: str
-    machine: str
-    memory_bytes: int
-    """Of each device."""
-    gpus: int
-    answers: int
-    currency: str
-    costed: tuple[Costed, ...]
-
-    def told(self) -> dict[str, Any]:
-        """Plain values, for `--json`."""
-        return asdict(self)
 
 
 USUAL = Lengths(prompt_tokens=500, answer_tokens=100, examples=1000)
@@ -124,26 +51,22 @@ def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine
     card, shape, active = known(base)
     device = _device(machine)
     costed = []
-    for name in techniques or TECHNIQUES:
-        technique = _built(name)
-        work = workload.from_numbers(technique, card, shape, **asdict(lengths))
-        costed.append(_counted(name, technique, work, (card, shape, active), device, machine))
+    with machine.in_mind():
+        for name in techniques or TECHNIQUES:
+            technique = _built(name, sharded=machine.sharded)
+            work = workload.from_numbers(technique, card, shape, **asdict(lengths))
+            costed.append(_counted(name, technique, work, (card, shape, active), device, machine))
     return _costs(card.name, device, machine, ANSWERS, costed)
 
 
 def of_project(one: Project, machine: Machine) -> Costs:
-    """Every candidate of a project, on its own data; ModelError where no base has weights here."""
+    """Every candidate of a project, on its own data; those on remote models take no machine, and
+    cost what their answers do."""
     from sartor.journey import bases, collected_and_prepared
     from sartor.models.devices import at_most
 
-    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb):
-        cards = {base: card for base, card in bases(one).items() if card.remote is None}
-        if not cards:
-            raise ModelError(
-                "every base of this project is a remote model, which takes nothing of a machine. "
-                "`sartor check` tells what its answers would cost."
-            )
-        trials = [trial for trial in one.trials() if trial.base in cards]
+    with one.names.in_use(), at_most(one.file.criteria.max_memory_gb), machine.in_mind():
+        cards, trials = bases(one), one.trials()
         prepared = collected_and_prepared(one)
         if machine.gpu is None:
             return _tried_here(one, trials, cards, prepared, machine)
@@ -159,23 +82,36 @@ def _tried_here(
 
     found, _ = expected(one, trials, cards, prepared)
     power, answers = machine.watts or watts(), _answers(prepared)
-    costed = [
-        _costed(e.name, e, e.seconds_to_answer / answers, answers, power, machine) for e in found
-    ]
+    costed = [_of_expected(e, answers, power, machine) for e in found]
     name = _listed(cards)
     return Costs(name, "this machine", memory(), 1, answers, machine.currency, tuple(costed))
+
+
+def _of_expected(found: Expected, answers: int, watts: float, machine: Machine) -> Costed:
+    """A candidate on a remote model takes no watts here, and no hours of the machine."""
+    if found.remote:
+        machine, watts = replace(machine, price=0.0), 0.0
+    each = found.seconds_to_answer / answers
+    return _costed(found.name, found, each, answers, watts, machine, found.cost)
 
 
 def _counted_there(
     trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared, machine: Machine
 ) -> Costs:
+    from sartor.checkup import on_remote
     from sartor.models.local import load_tokenizer
+    from sartor.models.named import tokenizer_of
     from sartor.models.outline import outline
     from sartor.techniques.workload import workload
 
     device, answers = _device(machine), _answers(prepared)
     costed = []
     for base, card in cards.items():
+        if card.remote is not None:
+            several = [each for each in trials if each.base == base]
+            found = on_remote(several, card, prepared, tokenizer_of(card))
+            costed += [_of_expected(e, answers, 0.0, machine) for e in found]
+            continue
         tokenizer = load_tokenizer(card)
         described = (card, outline(card), float(card.parameters))
         for trial in (each for each in trials if each.base == base):
@@ -227,23 +163,33 @@ def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> fl
     where `room` bytes need it; by so many a parameter where the catalogue has not its shape."""
     if model.shape is None or use not in USES:
         return model.memory(use)
+    from sartor.models.devices import Limit
     from sartor.models.outline import known
     from sartor.techniques import workload
     from sartor.techniques.arithmetic import BESIDE, peak_bytes
-    from sartor.techniques.fitting import checkpointed
+    from sartor.techniques.chosen import chosen
 
     card, shape, _ = known(model.id)
     technique, written = _built(USES[use]), USUAL.answer_tokens
     work = workload.from_numbers(technique, card, shape, **asdict(USUAL))
     peak = BESIDE + peak_bytes(work, shape, model.parameters, written, quantized=use == "qlora")
-    return checkpointed(technique, work, card, shape, peak, room, written) or peak
+    found = chosen(technique, work, card, shape, peak, Limit(room, "", of_gpu=True), written)
+    return peak if found is None else found.peak
 
 
-def _built(name: str) -> Any:
-    """A technique by name; `qlora` is LoRA on 4-bit weights."""
+def _built(name: str, *, sharded: bool = False) -> Any:
+    """A technique by name; `qlora` is LoRA on 4-bit weights, which are not divided."""
     from sartor.techniques.registry import build
+    from sartor.techniques.wrapping import innermost
+    from sartor.training.settings import TrainingSettings
 
-    return build("lora", QLORA) if name == "qlora" else build(name)
+    if name == "qlora":
+        return build("lora", QLORA)
+    made = build(name)
+    core = innermost(made)
+    if sharded and isinstance(core, TrainingSettings):
+        return build(name, {}, {core.name: {"sharding": "full"}})  # type: ignore[attr-defined]
+    return made
 
 
 def _device(machine: Machine) -> Any:
@@ -263,18 +209,22 @@ def _counted(
     answers: int = ANSWERS,
 ) -> Costed:  # fmt: skip
     from sartor.models.devices import Limit
-    from sartor.techniques.estimate import counted, judged
+    from sartor.techniques.judging import counted, judged, with_bought
+    from sartor.techniques.peaks import limit_of
 
     card, shape, active = described
     room = round(work.answer_tokens)
-    found = counted(technique, work, card, shape, active, device, answers, room, gpus=machine.gpus)
+    found = counted(technique, work, card, shape, active, device, answers, room)
     where = device.name if machine.gpus == 1 else f"each {device.name}"
-    allowed = Limit(device.memory * 1e9, f"{where} has {device.memory:.1f} GB")
-    found = judged(found, technique, work, card, shape, allowed, room, machine.gpus)
+    allowed = Limit(device.memory * 1e9, f"{where} has {device.memory:.1f} GB", of_gpu=True)
+    if machine.gpu is None:
+        allowed = limit_of(work)
+    found = judged(found, technique, work, card, shape, allowed, room)
+    found = with_bought(found, work)
     if name == "qlora" and machine.gpu is None:
         found = _refused_here(found, technique, card)
     each = found.seconds_per_answer
-    return _costed(name, found, each, answers, device.watts * machine.gpus, machine)
+    return _costed(name, found, each, answers, device.watts * machine.gpus, machine, found.paid)
 
 
 def _refused_here(found: Estimated, technique: Any, card: Any) -> Estimated:
@@ -288,7 +238,7 @@ def _refused_here(found: Estimated, technique: Any, card: Any) -> Estimated:
 
 
 def _costed(
-    name: str, found: Any, each: float, answers: int, watts: float, machine: Machine
+    name: str, found: Any, each: float, answers: int, watts: float, machine: Machine, paid: float
 ) -> Costed:
     seconds = found.seconds_to_customize + each * answers
     return Costed(
@@ -300,7 +250,8 @@ def _costed(
         peak_memory_bytes=found.peak_memory_bytes,
         watts=watts,
         energy_kwh=watts * seconds / KILOWATT_HOUR,
-        money=machine.price * seconds / HOUR,
+        money=machine.price * seconds / HOUR + paid,
+        paid=paid,
         fits=found.fits,
         why=found.why,
         how=found.how,

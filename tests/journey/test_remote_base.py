@@ -377,6 +377,50 @@ def test_a_technique_learns_from_a_remote_model_by_name_and_its_price_is_counted
     assert [paid_first, paid_second] == pytest.approx([5 * 0.11] * 2)
 
 
+@pytest.mark.parametrize("priced", [True, False])
+def test_what_a_remote_teacher_will_be_paid_is_told_before(shop: Path, priced: bool) -> None:
+    def expected(teacher: str) -> Any:
+        settings = f"[techniques.lora]\nepochs = 1.0\n[techniques.distill]\n{teacher}\n"
+        rows = far(one.url, **(prices if priced else {}))
+        configure(shop, '["zero-shot", "distill+lora"]', settings + rows, 'base = "thimble"')
+        with_teacher = check(Project.open(shop)).candidates
+        return {candidate.name: candidate for candidate in with_teacher}
+
+    prices: dict[str, Any] = {"input_price": 1e3, "output_price": 2e3}
+    with endpoint(lambda got: Say(body=completion("$1"))) as one:
+        found = expected('teacher = "far"\nteacher_technique = "zero-shot"')
+        assert not one.got
+        row, bare = found["distill+lora"], found["zero-shot"]
+        assert bare.cost == 0
+        if not priced:
+            assert row.cost == 0
+            assert "[remote.far] gives no input_price and no output_price" in row.note
+            return
+        assert not row.note
+        project = Project.open(shop)
+        project.run()
+        spent = paid(project.names.card("far"))
+        assert one.got
+        assert 0.3 * spent < row.cost < 6 * spent
+        prices["budget"] = row.cost / 2
+        assert "of the budget of" in expected('teacher = "far"')["distill+lora"].why
+
+
+def test_estimate_tells_what_remote_candidates_cost(shop: Path) -> None:
+    from sartor.costed import Machine
+    from sartor.costing import of_project
+
+    with served(reading) as (url, got):
+        prices: dict[str, Any] = {"input_price": 1e3, "output_price": 2e3}
+        configure(shop, '["zero-shot"]', far(url, **prices), 'bases = ["far", "thimble"]')
+        for machine in (Machine(price=1.0), Machine("H100", price=1.0)):
+            far_away, here = of_project(Project.open(shop), machine).costed
+            assert far_away.money == far_away.paid > 0
+            assert far_away.energy_kwh == 0 < here.energy_kwh
+            assert here.paid == 0 < here.money
+        assert not got
+
+
 def test_several_bases_that_run_here_are_each_customized(shop: Path) -> None:
     for architecture in ("llama", "gpt2"):
         tiny_models.save(shop / "bases" / architecture, architecture)

@@ -62,6 +62,7 @@ TRAININGS: dict[str, Any] = {
     "continued-pretraining": ContinuedPretraining(**READ),
     "distill": Distill(inner=ADAPTER, keep_cut_off=True, max_new_tokens=4),
     "sharded-full": FullFineTuning(**{**STEPS, "learning_rates": (3e-3, 9e-3)}, sharding="full"),
+    "sharded-hosted": FullFineTuning(**STEPS, sharding="full", optimizer_on_host="on"),
     "sharded-lora": replace(ADAPTER, sharding="full", checkpointing="on"),
     "sharded-kto": KTO(**{**MOVED, "inner": replace(ADAPTER, sharding="full")}),
     "troubled-sharded": FullFineTuning(**{**STEPS, "looks": 4}, sharding="full", pack_tokens=60),

@@ -19,13 +19,16 @@ from sartor.models.outline import known, outline
 from sartor.progress import Silent, shown_by
 from sartor.techniques import fitting
 from sartor.techniques import workload as counting
-from sartor.techniques.arithmetic import held_bytes, peak_bytes, seconds
+from sartor.techniques.arithmetic import held_bytes, passing, peak_bytes, seconds
 from sartor.techniques.continued_pretraining import ContinuedPretraining
+from sartor.techniques.division import Division, meant, share
 from sartor.techniques.drawn import Drawn
-from sartor.techniques.estimate import Estimated, counted, estimate, estimated, judged
+from sartor.techniques.estimate import estimate, estimated
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.full import FullFineTuning
+from sartor.techniques.judging import Estimated, counted, judged
 from sartor.techniques.lora import LoRA
+from sartor.techniques.peaks import limit_of
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.registry import build
 from sartor.techniques.workload import Workload
@@ -109,7 +112,39 @@ def test_arithmetic_counts_weights_gradients_and_moments(card: ModelCard) -> Non
     shape = outline(card)
     peaks = [peak_bytes(work, shape, 50e6, 50) for work in (PROMPTED, ADAPTED, FULL)]
     assert peaks == sorted(peaks)
-    assert peak_bytes(FULL, shape, 50e6, 50, gpus=4) < peaks[2]
+
+
+def divided(work: Workload, count: int, *, sharded: bool = False, on_cpu: bool = False) -> Workload:
+    return dataclasses.replace(
+        work, division=Division(count, sharded, on_cpu), largest_part=1 / count, steps=100
+    )
+
+
+def test_processes_hold_all_weights_each_or_with_sharding_a_part(card: ModelCard) -> None:
+    shape = outline(card)
+    alone, plain = (peak_bytes(w, shape, 50e6, 50) for w in (FULL, divided(FULL, 4)))
+    assert plain == alone
+    assert held_bytes(divided(FULL, 4, sharded=True), 50e6) == 50e6 * 20 / 4
+    adapted = held_bytes(divided(ADAPTED, 4, sharded=True), 50e6)
+    assert adapted == 50e6 * 2 / 4 + 500_000 * 20  # adapters stay whole
+    sharded = peak_bytes(divided(FULL, 4, sharded=True), shape, 50e6, 50)
+    assert held_bytes(divided(FULL, 4, sharded=True), 50e6) < sharded < alone
+    # on CPUs the leader gathers values, best and moments where it trains
+    on_cpu = peak_bytes(divided(FULL, 4, sharded=True, on_cpu=True), shape, 50e6, 50)
+    assert on_cpu >= 50e6 * (16 + 16 / 4)
+
+
+def test_what_passes_between_processes_takes_time(card: ModelCard) -> None:
+    plain, sharded = divided(FULL, 4), divided(FULL, 4, sharded=True)
+    # by hand: three quarters of all gradients twice, at each of 100 steps
+    assert passing(plain, 50e6) == pytest.approx(100 * 0.75 * 2 * 4 * 50e6 / 25e9)
+    assert passing(sharded, 50e6) == pytest.approx(100 * 0.75 * (2 * 2 + 4) * 50e6 / 25e9)
+    assert passing(FULL, 50e6) == 0
+    assert passing(divided(FULL, 4, on_cpu=True), 50e6) > passing(plain, 50e6)
+    alone = said(FULL, card).seconds_an_epoch
+    assert said(plain, card).seconds_an_epoch == pytest.approx(
+        alone / 4 + passing(plain, 50e6) * 20_000 / 120_000
+    )
 
 
 def test_arithmetic_counts_six_operations_a_parameter_and_four_where_it_is_frozen(
@@ -122,7 +157,8 @@ def test_arithmetic_counts_six_operations_a_parameter_and_four_where_it_is_froze
     assert epoch == pytest.approx(full / 6)
     frozen, _, _ = seconds(dataclasses.replace(tokens, trains="adapter"), shape, 50e6, GPU, 50)
     assert frozen == pytest.approx(full * 4 / 6)
-    assert seconds(tokens, shape, 50e6, GPU, 50, gpus=4)[0] == pytest.approx(full / 4)
+    several = dataclasses.replace(divided(tokens, 4), steps=0)
+    assert seconds(several, shape, 50e6, GPU, 50)[0] == pytest.approx(full / 4)
 
 
 def examples(count: int) -> tuple[Example, ...]:
@@ -190,7 +226,7 @@ def test_what_does_not_fit_is_told_the_nearest_that_does(
     limit: float, told: str, card: ModelCard
 ) -> None:
     found = counted(FullFineTuning(), FULL, card, outline(card), 50e6, GPU, 10, 20, beside=0)
-    technique = FullFineTuning(checkpointing="off")
+    technique = FullFineTuning(checkpointing="off", pack_tokens=4000)
     given = (technique, FULL, card, outline(card))
     tight = judged(found, *given, at(limit * found.peak_memory_bytes), 20)
     assert not tight.fits
@@ -247,27 +283,113 @@ def test_blocks_that_are_run_again_are_named_before_another_technique(card: Mode
     again = dataclasses.replace(FULL, runs_blocks_again=True, tokens_at_once=320)
     room = peak_bytes(again, shape, 50e6, 20) + 1  # found.peak_memory_bytes is rounded
     assert room < peak_bytes(dataclasses.replace(FULL, tokens_at_once=320), shape, 50e6, 20)
-    technique = FullFineTuning(checkpointing="off")
+    technique = FullFineTuning(checkpointing="off", pack_tokens=4000)
     found = counted(technique, FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
     tight = judged(found, technique, FULL, card, shape, at(room), 20)
     assert '`checkpointing = "on"`' in tight.why
 
 
-def test_checkpointing_is_turned_on_when_and_only_when_memory_needs_it(card: ModelCard) -> None:
-    shape = outline(card)
-    peak = peak_bytes(FULL, shape, 50e6, 20)
-    less = peak_bytes(dataclasses.replace(FULL, runs_blocks_again=True), shape, 50e6, 20)
-    found = counted(FullFineTuning(), FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
-    given = (FULL, card, shape)
-    assert judged(found, FullFineTuning(), *given, at(peak + 1), 20) == found
-    tight = judged(found, FullFineTuning(), *given, at(less + 1), 20)
-    assert tight.fits
-    assert tight.peak_memory_bytes == pytest.approx(less, abs=2)
-    assert tight.seconds_an_epoch == pytest.approx(found.seconds_an_epoch * 4 / 3)
-    assert "checkpointing is turned on" in tight.note
-    off = FullFineTuning(checkpointing="off")
-    assert not judged(found, off, *given, at(less + 1), 20).fits
-    assert not judged(found, FullFineTuning(), *given, at(less - 10), 20).fits
+def test_what_is_left_to_us_is_chosen_as_memory_needs_it_the_quickest_first(
+    card: ModelCard,
+) -> None:
+    shape, left = outline(card), FullFineTuning()
+    found = counted(left, FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
+
+    def peak(tokens: int, **told: Any) -> float:
+        work = dataclasses.replace(FULL, tokens_at_once=tokens, **told)
+        return peak_bytes(work, shape, 50e6, 20) + 1  # found.peak_memory_bytes is rounded
+
+    def at_most(room: float, *, gpu: bool = False, **told: Any) -> Estimated:
+        given = (FullFineTuning(**told), FULL, card, shape)
+        return judged(found, *given, Limit(room, "there is less", gpu), 20)
+
+    assert at_most(peak(4000)) == found
+    packs = at_most(peak(2000))
+    assert packs.note.startswith("pack_tokens is 2000, as without it")
+    assert packs.peak_memory_bytes == pytest.approx(peak(2000), abs=2)
+    assert packs.seconds_an_epoch == found.seconds_an_epoch
+    again = at_most(peak(320, runs_blocks_again=True))
+    assert again.note.startswith('checkpointing is "on" and pack_tokens is 320, as')
+    assert again.seconds_an_epoch == pytest.approx(found.seconds_an_epoch * 4 / 3)
+    given = at_most(peak(4000, runs_blocks_again=True), pack_tokens=4000)
+    assert given.note.startswith('checkpointing is "on", as')
+    assert not at_most(peak(320, runs_blocks_again=True), checkpointing="off").fits
+    # beside a GPU there is the machine's memory; on a CPU there is no other
+    least = peak(320, runs_blocks_again=True) - 10_000
+    assert not at_most(least).fits
+    assert 'checkpointing is "offload"' in at_most(least, gpu=True).note
+    hosted = at_most(peak(320, state_on_host=True), gpu=True)
+    assert hosted.note.startswith('optimizer_on_host is "on"')
+    assert not at_most(peak(320, state_on_host=True), gpu=True, optimizer_on_host="off").fits
+    both = dict.fromkeys(("runs_blocks_again", "inputs_on_host", "state_on_host"), True)
+    assert at_most(peak(320, **both), gpu=True).fits
+    assert not at_most(peak(320, **both) - 1e6, gpu=True).fits
+
+
+def test_what_does_not_fit_on_one_gpu_is_told_on_how_many_it_fits() -> None:
+    base, numbers = "Qwen/Qwen3-8B", {"prompt_tokens": 700, "answer_tokens": 60, "examples": 500}
+    card, shape, active = known(base)
+    technique = FullFineTuning()
+
+    def told(technique: Any, count: int) -> Estimated:
+        with meant(count, on_gpus=True):
+            work = counting.from_numbers(technique, card, shape, **numbers)
+            found = counted(technique, work, card, shape, active, GPU, 10, 60)
+            return judged(found, technique, work, card, shape, Limit(48e9, "48", True), 60)
+
+    found = told(technique, 1)
+    assert not found.fits
+    number = re.search(r"does not fit on 1; it fits on (\d+) GPUs", found.why)
+    assert number, found.why
+    assert number[1] == "8"
+    sharded = FullFineTuning(sharding="full")
+    assert told(sharded, int(number[1])).fits
+    assert not told(FullFineTuning(sharding="full", optimizer_on_host="off"), 4).fits
+    several = told(technique, int(number[1]))
+    assert not several.fits  # all weights in each
+    assert 'It fits with `sharding = "full"`' in several.why
+
+
+def test_batches_are_divided_as_evenly_as_their_examples_allow() -> None:
+    assert share([100], 8, 2).part == 0.5
+    assert share([100], 8, 2).tokens == 400
+    uneven = share([10, 10, 10, 200], 4, 2)
+    assert 0.5 < uneven.part < 1
+    assert share([100], 1, 2).part == 1.0
+
+
+def test_estimates_are_of_as_many_processes_as_are_launched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, data, technique = tiny_models.save(tmp_path), small_data(), FullFineTuning(epochs=1)
+
+    def work(**told: Any) -> Workload:
+        one = dataclasses.replace(technique, **told)
+        return counting.workload(one, card, data, tiny_models.tokenizer())
+
+    assert work().division == Division()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    on_cpu = local.device().type == "cpu"
+    assert work().division == Division(2, False, on_cpu)
+    assert work(sharding="full").division == Division(2, True, on_cpu)
+    assert 0.5 <= work().largest_part < 0.7
+    with meant(1):
+        assert work().division == Division()
+        alone = work()
+    assert work().tokens_at_once < alone.tokens_at_once
+    if on_cpu:
+        with meant(2):
+            each = limit_of(work()).bytes
+        assert each == devices.memory() / 2
+        assert limit_of(alone).bytes == devices.memory()
+
+
+def test_one_of_several_processes_is_estimated_here(tmp_path: Path) -> None:
+    card, data = tiny_models.save(tmp_path), small_data()
+    with meant(2):
+        found = estimated(FullFineTuning(epochs=1, sharding="full"), card, data, 10, 8)
+    assert found.how.startswith("tried on this machine"), found.how
+    assert found.fits
 
 
 class Spoken(Silent):
@@ -278,24 +400,41 @@ class Spoken(Silent):
         self.said.append(message)
 
 
-def test_a_run_turns_checkpointing_on_by_itself_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({}, "pack_tokens is "), ({"pack_tokens": 3072}, 'checkpointing is "on"')],
+)
+def test_a_run_chooses_what_memory_needs_by_itself_and_says_so(
+    given: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "held", lambda: 0)  # what the process holds changes by itself
-    card, data = tiny_models.save(tmp_path / "base"), small_data()
-    technique = FullFineTuning(epochs=1, learning_rates=(1e-3,))
+    card, data = tiny_models.save(tmp_path / "base"), long_data()
+    technique = FullFineTuning(epochs=1, learning_rates=(1e-3,), **given)
     work = counting.workload(technique, card, data, tiny_models.tokenizer())
     peak = peak_bytes(work, outline(card), card.parameters, round(work.answer_tokens))
     spoken = Spoken()
     with shown_by(spoken), at_most((peak + 1) / 1e9):
-        assert fitting.settled(technique, card, data).checkpointing == "off"
+        plenty = fitting.settled(technique, card, data)
+    assert (plenty.checkpointing, plenty.pack_tokens) == ("off", 3072)
+    assert plenty.optimizer_on_host == "off"
     assert not spoken.said
     with shown_by(spoken), at_most((peak - 1) / 1e9):
-        assert fitting.settled(technique, card, data).checkpointing == "on"
+        tight = fitting.settled(technique, card, data)
         made = technique.fit(card, data, tmp_path / "made")
-    assert all("checkpointing is on" in one for one in spoken.said[:2])
+    assert (tight.checkpointing == "on") is bool(given)
+    assert (tight.pack_tokens < work.tokens_at_once) is not given
+    assert all(said in one for one in spoken.said[:2])
     assert "max_memory_gb in [criteria] allows" in spoken.said[1]
     assert made.trainable_parameters > 0
+
+
+def long_data() -> TrainingData:
+    """Of which not all of a batch goes into one small pack."""
+    longer = (
+        dataclasses.replace(e, input=(Message("user", e.input[0].content * 12),))
+        for e in examples(16)
+    )
+    return dataclasses.replace(small_data(), train=tuple(longer))
 
 
 def test_long_documents_decide_beside_few_short_examples(
@@ -312,8 +451,8 @@ def test_long_documents_decide_beside_few_short_examples(
     least, most = (peak_bytes(w, outline(card), card.parameters, 1) for w in (short, long))
     assert least < 0.9 * most
     with at_most((most - 1) / 1e9):
-        assert fitting.settled(stage, card, data).checkpointing == "off"
-        assert fitting.settled(stage, card, data, reads).checkpointing == "on"
+        assert fitting.settled(stage, card, data).pack_tokens == 3072
+        assert fitting.settled(stage, card, data, reads).pack_tokens < long.tokens_at_once
     with at_most(1e-6), pytest.raises(ModelError) as refused:
         refuse_data_too_large(reads, card, data)
     assert "continued-pretraining: " in str(refused.value)
@@ -354,7 +493,11 @@ def test_what_is_said_to_fit_does_fit(name: str, base: str) -> None:
     refused = 0
     for gigabytes in (6, 10, 16, 20, 24, 40, 60, 80, 160, 300):
         found = told(build(name), base, gigabytes)
-        if found.fits or found.why.endswith("Choose a smaller base."):
+        if (
+            found.fits
+            or "GPUs like this" in found.why
+            or found.why.endswith("Choose a smaller base.")
+        ):
             continue
         refused += 1
         technique, other = as_told(found.why, name, base)

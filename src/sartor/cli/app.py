@@ -84,6 +84,10 @@ ProjectFolder = Annotated[
     Path, typer.Argument(help="Folder that holds a sartor.toml.", callback=reachable)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(help="That train together here, as torchrun will start them; else as it has."),
+]
 HERE = Path()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sartor.cli.app import HERE, Json, ProjectFolder, app, print_json, shown
+from sartor.cli.app import HERE, Json, Processes, ProjectFolder, app, print_json, shown
 
 
 @app.command()
@@ -59,6 +59,10 @@ def estimate(
     ] = None,
     gpu: Annotated[str | None, typer.Option(help="Such as H100, or 80GB.")] = None,
     gpus: Annotated[int, typer.Option(help="How many of them.")] = 1,
+    processes: Processes = None,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help='With --base: with `sharding = "full"`.')
+    ] = False,
     watts: Annotated[float | None, typer.Option(help="Of each; else as its maker says.")] = None,
     price_per_hour: Annotated[float | None, typer.Option(help="Of the whole machine.")] = None,
     as_json: Json = False,
@@ -69,9 +73,13 @@ def estimate(
     """
     from sartor import costing
     from sartor.console import print_costs
+    from sartor.costed import Lengths, Machine
     from sartor.errors import SettingError
     from sartor.journey import Project
+    from sartor.techniques import following
 
+    if following.follows():  # the first process says it
+        return
     with shown():
         if base is None:
             one = Project.open(folder)
@@ -79,18 +87,20 @@ def estimate(
             price = cost.training_machine_per_hour
             price = cost.machine_per_hour if price is None else price
             price = price if price_per_hour is None else price_per_hour
-            machine = costing.Machine(gpu, gpus, watts, price, cost.currency)
+            machine = Machine(gpu, gpus, watts, price, cost.currency, processes)
             found = costing.of_project(one, machine)
         else:
             if prompt_tokens is None and examples is None:
                 raise SettingError(
                     "how long requests are is not said. Give --prompt-tokens, or --examples FILE."
                 )
-            machine = costing.Machine(gpu, gpus, watts, price_per_hour or 0.0)
+            machine = Machine(
+                gpu, gpus, watts, price_per_hour or 0.0, processes=processes, sharded=sharded
+            )
             if examples is not None:
                 lengths = costing.lengths_of(base, examples)
             else:
-                lengths = costing.Lengths(prompt_tokens or 0, answer_tokens, examples_count)
+                lengths = Lengths(prompt_tokens or 0, answer_tokens, examples_count)
             found = costing.from_numbers(base, technique or (), lengths, machine)
     print_costs(found)
     print_json(as_json, found.told())

@@ -11,6 +11,7 @@ import typer
 from sartor.cli.app import (
     HERE,
     Json,
+    Processes,
     ProjectFolder,
     app,
     print_json,
@@ -64,14 +65,17 @@ def init(
 
 
 @app.command()
-def check(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
+def check(folder: ProjectFolder = HERE, processes: Processes = None, as_json: Json = False) -> None:
     """Say what a run would do and what it would take, before anything is spent."""
     from sartor.checkup import check as checked
     from sartor.console import print_checkup
     from sartor.journey import Project
+    from sartor.techniques import following
 
+    if following.follows():  # the first process says it
+        return
     with shown():
-        found = checked(Project.open(folder))
+        found = checked(Project.open(folder), processes)
     print_checkup(found)
     print_json(as_json, found.told())
     if found.faults:

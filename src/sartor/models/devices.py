@@ -100,6 +100,8 @@ class Limit:
     bytes: float
     why: str
     """Such as "this machine has 16.0 GB"."""
+    of_gpu: bool = False
+    """Whether the memory is a GPU's, beside which there is the machine's."""
 
 
 _most: ContextVar[float | None] = ContextVar("most", default=None)
@@ -116,12 +118,16 @@ def at_most(gigabytes: float | None) -> Iterator[None]:
         _most.reset(token)
 
 
-def limit() -> Limit:
-    """What a candidate may take of this machine."""
-    there, allowed = memory(), _most.get()
+def limit(among: int = 1) -> Limit:
+    """What a candidate may take of this machine, or one of so many processes that share it."""
+    from sartor.models import local
+
+    there, allowed = memory() / among, _most.get()
+    gpu = local.device().type == "cuda"
     if allowed is not None and allowed * 1e9 < there:
-        return Limit(allowed * 1e9, f"max_memory_gb in [criteria] allows {allowed:g} GB")
-    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB")
+        return Limit(allowed * 1e9, f"max_memory_gb in [criteria] allows {allowed:g} GB", gpu)
+    shared = f" for each of {among} processes" if among > 1 else ""
+    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB{shared}", gpu)
 
 
 def watts() -> float:

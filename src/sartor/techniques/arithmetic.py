@@ -2,8 +2,9 @@
 
 Weights, optimizer and activations are counted as weights.py and training/loop.py hold them, work as
 2 operations for a parameter forward, 4 back, 2 where weights are frozen; a device reaches a part of
-what its maker states. Several GPUs divide examples, and weights with their optimizer's state
-(Rajbhandari et al. 2020, arXiv:1910.02054, section 5, stage 3).
+what its maker states. Several processes divide the examples; with sharding also the base's weights,
+and where these are trained their gradients and optimizer's state (Rajbhandari et al. 2020,
+arXiv:1910.02054, section 5, stage 3).
 """
 
 from __future__ import annotations
@@ -30,29 +31,68 @@ BESIDE = 1.2e9
 """Bytes of a GPU that its libraries take."""
 TOGETHER = 32
 """Answers that are written at once."""
+LINK, LINK_ON_CPU = 25e9, 1e9
+"""Bytes a second from one process to another: of GPUs on one bus, assumed, and of gloo."""
 
 
 def peak_bytes(
-    work: Workload, shape: Outline, parameters: float, new_tokens: int, *,
-    quantized: bool = False, gpus: int = 1,
-) -> float:  # fmt: skip
-    """On each device, without what libraries take."""
+    work: Workload, shape: Outline, parameters: float, new_tokens: int, *, quantized: bool = False
+) -> float:
+    """On each device, without what libraries take; of the process that leads, which answers."""
     answering = HALF * (parameters + _cache(work, shape, new_tokens))
     answering += HALF * _reading(work) * (shape.cached + shape.widths / shape.layers)
     answering = max(answering, work.other_bytes)
     if work.trains == "nothing":
         return answering
-    return max(answering, held_bytes(work, parameters, quantized) / gpus + at_once(work, shape))
+    return max(answering, training_bytes(work, shape, parameters, quantized))
+
+
+def training_bytes(
+    work: Workload, shape: Outline, parameters: float, quantized: bool = False
+) -> float:
+    """Of each process while it trains."""
+    held, beside = held_bytes(work, parameters, quantized), at_once(work, shape)
+    division = work.division
+    if division.sharded:
+        peak = held + beside + _gathered(work, shape, parameters)
+        return max(peak, _on_cpu(work, parameters, held)) if division.on_cpu else peak
+    return held + beside  # a row of gradients, when they are summed, lies where activations did
 
 
 def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> float:
     """What training holds from first to last, however few tokens go through at once."""
+    trained, parts = work.trainable_parameters, 1
+    if work.division.sharded:
+        parts = work.division.processes
     if work.trains == "nothing":
         return HALF * parameters
     if work.trains == "everything":
-        return (WHOLE + HALF) * parameters + STATE * work.trainable_parameters  # cast for products
+        cast = HALF * parameters if parts == 1 else 0.0  # for products
+        state = WHOLE if work.state_on_host else STATE
+        if work.state_on_host and parts > 1:  # torch keeps all that is divided there
+            return 0.0
+        return cast + (WHOLE * parameters + state * trained) / parts
     each = QUANTIZED if quantized else HALF
-    return each * parameters + (WHOLE + STATE) * work.trainable_parameters
+    return each * parameters / parts + (WHOLE + STATE) * trained
+
+
+def _gathered(work: Workload, shape: Outline, parameters: float) -> float:
+    """Of weights that are divided what is whole at once: two blocks, the embeddings and the head;
+    where they are trained also the gradients of one, before and after they are summed."""
+    ends = float(shape.vocabulary * shape.hidden)
+    block = max(0.0, parameters - ends) / shape.layers
+    whole = HALF * (2 * block + ends)
+    return whole + (HALF + WHOLE) * max(block, ends) if work.trains == "everything" else whole
+
+
+def _on_cpu(work: Workload, parameters: float, held: float) -> float:
+    """Of divided weights what passes through the machine's memory besides: the whole base, as it is
+    read, and the state, which the leader gathers to write it down."""
+    if work.trains != "everything":
+        return HALF * parameters
+    gradients = WHOLE * work.trainable_parameters / work.division.processes
+    whole = STATE * work.trainable_parameters
+    return max(WHOLE * parameters, held - gradients + whole)
 
 
 def at_once(work: Workload, shape: Outline) -> float:
@@ -63,22 +103,27 @@ def at_once(work: Workload, shape: Outline) -> float:
     logits = min(LOGITS, scored * shape.vocabulary) * LOGIT
     each = shape.widths * kept
     if work.runs_blocks_again:  # of every block what goes into it, and one block whole
-        each = shape.layers * shape.hidden * HALF + each / shape.layers
+        inputs = 0.0 if work.inputs_on_host else shape.layers * shape.hidden * HALF
+        each = inputs + each / shape.layers
     return work.tokens_at_once * each + logits
 
 
 def seconds(
-    work: Workload, shape: Outline, active: float, device: Device, new_tokens: int, gpus: int = 1
-) -> tuple[float, float, float]:
+    work: Workload, shape: Outline, active: float, device: Device, new_tokens: int,
+    parameters: float | None = None,
+) -> tuple[float, float, float]:  # fmt: skip
     """To customize, of one pass over the training examples, and of an answer; `active` parameters
-    work on a token."""
+    of all work on a token."""
     length = work.prompt_tokens + work.answer_tokens
     looking = 2 * shape.layers * shape.hidden * length  # two products, half of them hidden
     forward = 2 * active + looking
     back = 2 if work.trains == "everything" else 1
-    rate = device.tflops * 1e12 * TRAINING * gpus
-    token = forward * (1 + back) / rate
+    rate = device.tflops * 1e12 * TRAINING
+    token = forward * (1 + back) / rate * work.largest_part
+    passed = passing(work, active if parameters is None else parameters)
+    token += passed / max(1, work.training_tokens)
     watched = (work.looks * work.watched_tokens + work.read_tokens) * forward / rate
+    watched /= work.division.processes
     written = min(work.answer_tokens, new_tokens)
     read = work.prompt_tokens * forward / (device.tflops * 1e12 * READING)
     moved = HALF * (active + _cache(work, shape, new_tokens)) / TOGETHER
@@ -88,7 +133,21 @@ def seconds(
     asked = work.asked_prompt_tokens * read / work.prompt_tokens
     asked += work.asked_new_tokens * write / max(1e-9, written)
     training = min(work.training_tokens * token + watched, _budgeted(work, token))
-    return training + asked / gpus, work.epoch_tokens * token, (read + write) / gpus
+    return training + asked, work.epoch_tokens * token, read + write
+
+
+def passing(work: Workload, parameters: float) -> float:
+    """Seconds in which weights and gradients pass between processes, of the whole training; none
+    of them is taken to be hidden behind other work."""
+    division = work.division
+    sent = 2 * WHOLE * work.trainable_parameters * work.steps  # gradients, there and back
+    if division.sharded:
+        parts = work.largest_part * work.training_tokens
+        packs = max(work.steps, parts / max(1, work.tokens_at_once))
+        gathered = 2 * HALF * parameters  # forward, and again on the way back
+        summed = WHOLE * parameters if work.trains == "everything" else 0.0
+        sent = packs * (gathered + summed) + (sent if work.trains == "adapter" else 0.0)
+    return division.others * sent / (LINK_ON_CPU if division.on_cpu else LINK)
 
 
 def _budgeted(work: Workload, token: float) -> float:

@@ -16,6 +16,7 @@ from sartor.progress import shown_by
 from sartor.techniques.rehearsal import Rehearsal
 from sartor.techniques.taken import Stopwatch, clock, counting
 from sartor.techniques.technique import Customization
+from sartor.training.settings import CHOSEN
 
 UNENDING = 1 << 40
 RATE = 1e-5
@@ -78,8 +79,8 @@ class Copy:
         return preparing, each, max(least, min(most, look))
 
     def _fit(self, data: TrainingData, folder: str, **told: Any) -> Customization:
-        if self.core.checkpointing == "auto":  # whether the whole base needs it, judged() says
-            told["checkpointing"] = "off"
+        # what the whole base needs, judged() says
+        told |= {n: plenty for n, plenty in CHOSEN.items() if getattr(self.core, n) == "auto"}
         brief = replace(
             self.core, learning_rates=(RATE,), max_tokens=UNENDING, patience=1000, **told
         )

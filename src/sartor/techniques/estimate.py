@@ -15,16 +15,24 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SartorError
 from sartor.models import local
-from sartor.models.devices import Device, Limit, limit, memory, this_machine
+from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
-from sartor.techniques.arithmetic import BESIDE, at_once, held_bytes, peak_bytes, seconds
+from sartor.techniques.arithmetic import (
+    at_once,
+    held_bytes,
+    passing,
+    training_bytes,
+)
 from sartor.techniques.copies_asked import ASKED, COUNTED
+from sartor.techniques.division import ALONE
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.fitting import AGAIN, by_its_name, checkpointed, is_quantized, nearest
+from sartor.techniques.fitting import by_its_name
+from sartor.techniques.judging import COUNTED_HOW, Estimated, counted, joined, judged, with_bought
+from sartor.techniques.peaks import is_quantized, limit_of
 from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
@@ -34,7 +42,6 @@ OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6
 passed over in that; on one core, of LanceDB with 3,000 and 12,000 passages."""
 RETRIEVAL = 170 << 20
 """Bytes that LanceDB, pyarrow and wordllama take once they are in use."""
-COUNTED_HOW = "by arithmetic"
 TRIED = "tried on this machine with copies of few layers"
 SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
@@ -42,29 +49,6 @@ which so many steps are tried, at most so many sizes, each so many bytes and the
 each token. In bfloat16 on a CPU; environment variables set how many are kept (local.CACHES)."""
 FORWARD = {"everything": 1 / 3, "adapter": 1 / 2}
 """Part of a step that is its forward pass; frozen weights get no gradient of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimated:
-    """What a candidate would take."""
-
-    seconds_to_customize: float
-    """At most: training stops sooner where validation no longer improves."""
-    seconds_an_epoch: float
-    """One pass over the training examples; 0 where nothing is trained."""
-    seconds_to_answer: float
-    """All answers, if they are as long as the right ones."""
-    seconds_per_answer: float
-    training_tokens: int
-    """At most, of all learning rates' tries and the whole run."""
-    peak_memory_bytes: int
-    how: str
-    """How this came to be known, for people."""
-    fits: bool = True
-    why: str = ""
-    """Why it does not fit, and what to do; empty when it does."""
-    note: str = ""
-    """What is done so that it fits."""
 
 
 def estimated(
@@ -96,10 +80,11 @@ def estimated(
 
     def one(technique: Any, work: Workload, drawn: Drawn, answers: int) -> Estimated:
         tried = _Tried(technique, work, drawn, probe, resident, answers, new_tokens)
-        return judged(
-            tried.found(card, data, tokenizer), technique, work, card, outline(card), limit(),
-            new_tokens,
+        found = judged(
+            tried.found(card, data, tokenizer), technique, work, card, outline(card),
+            limit_of(work), new_tokens,
         )  # fmt: skip
+        return with_bought(found, work)
 
     found = one(technique, work, drawn, answers)
     if (text := reading_texts(technique)) is None or not data.documents:
@@ -107,7 +92,7 @@ def estimated(
     stage = text.stage()
     read = of_texts(text, card, data, tokenizer)
     first = one(stage, read, Drawn(stage, card, data, tokenizer), 0)
-    return _joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
+    return joined(replace(first, why=by_its_name(first.why, text.name, stage.name)), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +114,10 @@ class _Tried:
         if held_bytes(work, card.parameters, is_quantized(core)) > memory():
             return self._counted(card, "its weights alone do not fit")
         try:
-            seen = self.probe.of(self.technique, data, self.drawn, tokenizer, prompts)
+            seen = self.probe.of(as_one(core, work), data, self.drawn, tokenizer, prompts)
         except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
             return self._counted(card, str(error).split("\n")[0])
+        seen = _divided(seen, outline(card), card, work, is_quantized(core))
         if work.scores_everything:
             usual = workload(self.technique, card, data, tokenizer)
             seen = _scoring_everything(seen, outline(card), card, work, usual)
@@ -144,6 +130,28 @@ class _Tried:
             self.answers, self.new_tokens, beside=self.resident,
         )  # fmt: skip
         return replace(found, how=f"{COUNTED_HOW}; not tried: {why}")
+
+
+def as_one(core: Any, work: Workload) -> Any:
+    """The technique that one process can try in place of what one of several does: its part of the
+    batch."""
+    count = work.division.processes
+    if count == 1:
+        return core
+    return replace(core, batch_size=-(-core.batch_size // count), sharding="none")
+
+
+def _divided(
+    seen: Probed, shape: Outline, card: ModelCard, work: Workload, quantized: bool
+) -> Probed:
+    """What was tried with a part of the batch, for one of the processes that divide it."""
+    if work.division.processes == 1:
+        return seen
+    alone = replace(work, division=ALONE)
+    one, several = (
+        training_bytes(each, shape, card.parameters, quantized) for each in (alone, work)
+    )
+    return replace(seen, customizing_bytes=seen.customizing_bytes + several - one)
 
 
 def _scoring_everything(
@@ -162,68 +170,6 @@ def _scoring_everything(
     )
 
 
-def _joined(first: Estimated, then: Estimated) -> Estimated:
-    """One after the other."""
-    return replace(
-        then,
-        seconds_to_customize=first.seconds_to_customize + then.seconds_to_customize,
-        seconds_an_epoch=first.seconds_an_epoch + then.seconds_an_epoch,
-        training_tokens=first.training_tokens + then.training_tokens,
-        peak_memory_bytes=max(first.peak_memory_bytes, then.peak_memory_bytes),
-        fits=first.fits and then.fits,
-        why=first.why or then.why,
-        note=first.note or then.note,
-    )
-
-
-def counted(
-    technique: Any, work: Workload, card: ModelCard, shape: Outline, active: float,
-    device: Device, answers: int, new_tokens: int, *, gpus: int = 1, beside: float = BESIDE,
-) -> Estimated:  # fmt: skip
-    """By arithmetic, for a device; memory is of each where there are several."""
-    customize, epoch, each = seconds(work, shape, active, device, new_tokens, gpus)
-    quantized = is_quantized(innermost(technique))
-    peak = peak_bytes(work, shape, card.parameters, new_tokens, quantized=quantized, gpus=gpus)
-    return Estimated(
-        seconds_to_customize=customize,
-        seconds_an_epoch=epoch,
-        seconds_to_answer=answers * each,
-        seconds_per_answer=each,
-        training_tokens=work.training_tokens,
-        peak_memory_bytes=round(peak + beside),
-        how=COUNTED_HOW,
-    )
-
-
-def judged(
-    found: Estimated, technique: Any, work: Workload, card: ModelCard, shape: Outline,
-    allowed: Limit, new_tokens: int, gpus: int = 1,
-) -> Estimated:  # fmt: skip
-    """With whether it fits in what it may take and in the base's context, with checkpointing where
-    that is left to us and makes it fit; and if not, what would."""
-    peak, most = found.peak_memory_bytes, allowed.bytes
-    if work.longest_prompt >= card.context:
-        why = (
-            f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
-            f"{card.context:,}, the answer included. Shorten them, or choose another base."
-        )
-        return replace(found, fits=False, why=why)
-    if peak <= most:
-        return found
-    given = (technique, work, card, shape, peak, most, new_tokens, gpus)
-    if (after := checkpointed(*given)) is not None:
-        told = f"checkpointing is turned on, as without it {peak / 1e9:.3g} GB were needed"
-        return replace(
-            found,
-            seconds_to_customize=found.seconds_to_customize * AGAIN,
-            seconds_an_epoch=found.seconds_an_epoch * AGAIN,
-            peak_memory_bytes=round(after),
-            note=told,
-        )
-    needs = f"it needs about {peak / 1e9:.3g} GB of memory, and {allowed.why}"
-    return replace(found, fits=False, why=f"{needs}. {nearest(*given)}")
-
-
 def estimate(
     work: Workload, card: ModelCard, seen: Probed, resident: int, answers: int, new_tokens: int
 ) -> Estimated:
@@ -239,8 +185,8 @@ def estimate(
     # what training held is given back before a network is loaded to answer (local.py)
     peak = max(seen.customizing_bytes, seen.answering_bytes + more, work.other_bytes)
     return Estimated(
-        seconds_to_customize=_customize_seconds(work, seen),
-        seconds_an_epoch=work.epoch_tokens * seen.seconds_a_token,
+        seconds_to_customize=_customize_seconds(work, seen, card),
+        seconds_an_epoch=work.epoch_tokens * _token(work, seen, card),
         seconds_to_answer=answers * each,
         seconds_per_answer=each,
         training_tokens=work.training_tokens,
@@ -249,7 +195,13 @@ def estimate(
     )
 
 
-def _customize_seconds(work: Workload, seen: Probed) -> float:
+def _token(work: Workload, seen: Probed, card: ModelCard) -> float:
+    """Seconds of a trained token of all, in the process with the most of them."""
+    passed = passing(work, card.parameters) / max(1, work.training_tokens)
+    return seen.seconds_a_token * work.largest_part + passed
+
+
+def _customize_seconds(work: Workload, seen: Probed, card: ModelCard) -> float:
     total = (OPENING if work.passages else 0.0) + work.passages * INDEXING
     total += work.searches * _search_seconds(work)
     total += work.asked_prompt_tokens * seen.seconds_a_prompt_token
@@ -260,10 +212,12 @@ def _customize_seconds(work: Workload, seen: Probed) -> float:
     if work.trains == "adapter":
         forward = seen.seconds_a_look / seen.held_tokens  # what is written down is little
     watched = work.looks * (
-        seen.seconds_a_look + (work.watched_tokens - seen.held_tokens) * forward
+        seen.seconds_a_look
+        + (work.watched_tokens / work.division.processes - seen.held_tokens) * forward
     )
-    training = work.runs * seen.seconds_to_prepare + work.read_tokens * forward
-    training += work.training_tokens * seen.seconds_a_token + watched
+    read = work.read_tokens / work.division.processes
+    training = work.runs * seen.seconds_to_prepare + read * forward
+    training += work.training_tokens * _token(work, seen, card) + watched
     return total + min(training, work.most_seconds + training / work.runs)
 
 

@@ -17,10 +17,11 @@ from typing import Any
 from sartor.data.records import Document, Example, TrainingData
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard
-from sartor.models.named import card_named
+from sartor.models.named import card_named, tokenizer_of
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.drawn import Drawn, layers
 from sartor.techniques.optimized_prompt import BOOTSTRAPPED, FIRST
+from sartor.techniques.priced import Priced, priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.corpus import HELD as HELD_DOCUMENTS
 from sartor.training.corpus import WATCHED
@@ -172,15 +173,16 @@ def _stack(work: Any, layer: Any, around: Around) -> Any:
 
 
 def _distill(work: Any, layer: Any, around: Around) -> Any:
-    """The teacher's answers; of one on a provider's machine only what the student takes."""
+    """The teacher's answers; those of a provider's machine cost money in place of work here."""
     from sartor.techniques.registry import build
 
     card = card_named(layer.teacher) if layer.teacher else around.card
-    if card.remote is not None:
-        return work
     teacher = build(layer.teacher_technique, layer.teacher_settings)
-    drawn = Drawn(teacher, around.card, around.data, around.tokenizer)
     asked = (*around.data.train, *around.data.disliked)
+    if card.remote is not None:
+        bought = _bought(teacher, card, around.data, asked, layer.max_new_tokens)
+        return replace(work, bought=(*work.bought, bought))
+    drawn = Drawn(teacher, around.card, around.data, around.tokenizer)
     few = random.Random(0).sample(asked, min(SAMPLE, len(asked)))
     prompt = fmean(len(drawn.prompt(example)) for example in few) + drawn.virtual
     ratio = card.parameters / around.card.parameters
@@ -197,6 +199,19 @@ def _distill(work: Any, layer: Any, around: Around) -> Any:
         taught = around.whole(teacher).training_tokens
         work = replace(work, training_tokens=work.training_tokens + round(ratio * taught))
     return work
+
+
+def _bought(
+    teacher: Any, card: ModelCard, data: TrainingData, asked: Sequence[Example], most: int
+) -> Priced:
+    """The answers of a teacher on a provider's machine, as long as right ones, in its tokens."""
+    tokenizer = tokenizer_of(card)
+    drawn = Drawn(teacher, card, data, tokenizer)
+    few = random.Random(0).sample(asked, min(SAMPLE, len(asked)))
+    right = [target for e in few for target in e.targets[:1]]
+    prompt = fmean(len(drawn.prompt(example)) for example in few)
+    answer = fmean(len(chat.encode_answer(tokenizer, one)) for one in right) if right else most
+    return priced(card, len(asked), len(asked) * prompt, len(asked) * min(answer, most))
 
 
 def _optimized_prompt(work: Any, layer: Any, around: Around) -> Any:

@@ -157,7 +157,7 @@ class Merge:
         if len(choices) > 1:
             told = weights.with_instruction(data, innermost(self.inner).system)
             watched = merging.read(told.validation)
-            at_once = innermost(self.inner).pack_tokens
+            at_once = innermost(self.inner).pack_size
             losses = [merging.loss(choice, watched, at_once) for choice in choices]
             best = choices[losses.index(min(losses))]
             loss = f", validation loss {min(losses):.3f}"

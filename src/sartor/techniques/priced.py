@@ -1,4 +1,4 @@
-"""What a technique will take on a remote model: money, and about how long; before any is spent.
+"""What answers of a remote model will take: money, and about how long; before any is spent.
 
 Of the provider's tokens only estimates are known (models/remote_tokens.py), rather too high than
 too low; answers are taken to be as long as the right ones, and none to be kept from earlier.
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sartor.models.language_model import ModelCard
 from sartor.models.remote import paid
 from sartor.project import Remote
-from sartor.techniques.workload import Workload
 
 AN_ANSWER = 2.0
 """Seconds that a provider is taken to need for one."""
@@ -19,30 +18,28 @@ AN_ANSWER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """What all answers of a candidate would take."""
+    """What some answers would take."""
 
     seconds: float
     cost: float
     """In the project's currency."""
-    why: str
+    why: str = ""
     """Why the budget does not suffice; empty when it does."""
+    note: str = ""
+    """That prices are missing; empty where they are not."""
 
 
-def priced(work: Workload, card: ModelCard, answers: int) -> Priced:
-    """Seconds and money for so many answers of a remote model."""
+def priced(card: ModelCard, answers: float, prompt_tokens: float, new_tokens: float) -> Priced:
+    """Seconds and money for so many answers of a remote model; tokens are of all of them."""
     remote = card.remote
     assert remote is not None
-    cost = answers * remote.price(work.prompt_tokens, work.answer_tokens)
-    return Priced(
-        seconds=answers * _seconds(work, remote),
-        cost=cost,
-        why=_too_dear(cost, card, remote),
-    )
+    cost = remote.price(prompt_tokens, new_tokens)
+    seconds = answers * _seconds((prompt_tokens + new_tokens) / max(1, answers), remote)
+    return Priced(seconds, cost, _too_dear(cost, card, remote), _unpriced(card, remote))
 
 
-def _seconds(work: Workload, remote: Remote) -> float:
+def _seconds(tokens: float, remote: Remote) -> float:
     """Between one answer and the next: what the slowest of concurrency and limits allows."""
-    tokens = work.prompt_tokens + work.answer_tokens
     return max(
         AN_ANSWER / remote.concurrency,
         60 / remote.requests_per_minute if remote.requests_per_minute else 0.0,
@@ -57,4 +54,14 @@ def _too_dear(cost: float, card: ModelCard, remote: Remote) -> str:
         f"its answers cost about {cost:.3g}, and {max(0.0, left):.3g} of the budget of "
         f"{remote.budget:g} is left. Raise budget in [remote.{card.name}], or lower max_test and "
         "max_validation in [data]."
+    )
+
+
+def _unpriced(card: ModelCard, remote: Remote) -> str:
+    missing = [name for name in ("input_price", "output_price") if not getattr(remote, name)]
+    if not missing:
+        return ""
+    return (
+        f"[remote.{card.name}] gives no {' and no '.join(missing)}: these tokens are counted as "
+        "free"
     )

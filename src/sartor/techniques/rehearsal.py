@@ -63,16 +63,16 @@ def rehearsal(
         encoded, watched = encode(tokenizer, train, room), encode(tokenizer, held, room)
     steps = _steps(encoded, options, options.batch_size)
     whole = [step for step in steps if len(step) == options.batch_size] or steps
-    largest = max(steps, key=lambda step: _row(step, options.pack_tokens, drawn.virtual))
+    largest = max(steps, key=lambda step: _row(step, options.pack_size, drawn.virtual))
     mean = sum(len(e.tokens) for e in encoded) / len(encoded)
     expected = mean * min(options.batch_size, len(encoded))
     usual = sorted(whole, key=lambda step: abs(_tokens(step) - expected))[:STEPS]
     if adapts(options):
         usual = [_largest_pack(step, _at_once(options, card)) for step in usual]
-        largest = _largest_pack(largest, options.pack_tokens)
+        largest = _largest_pack(largest, options.pack_size)
     size = min(map(len, usual))
     flat = _again([example for step in usual for example in step[-size:]])
-    pack = _largest_pack(watched, min(WATCHED, options.pack_tokens))
+    pack = _largest_pack(watched, min(WATCHED, options.pack_size))
     by_id = {example.id: example for example in (*train, *held)}
 
     def those(examples: Sequence[Encoded]) -> tuple[Example, ...]:
@@ -96,8 +96,8 @@ def adapts(options: TrainingSettings) -> bool:
 def _at_once(options: TrainingSettings, card: ModelCard) -> int:
     """Tokens that go through the base together (packing.at_once)."""
     if local.device().type != "cpu":
-        return options.pack_tokens
-    return together(options.pack_tokens, outline(card).hidden)
+        return options.pack_size
+    return together(options.pack_size, outline(card).hidden)
 
 
 def _again(examples: Sequence[Encoded]) -> list[Encoded]:

@@ -20,10 +20,13 @@ from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
+from sartor.techniques.division import ALONE, Division, division_of, on_gpu, share
 from sartor.techniques.drawn import Drawn, layers
 from sartor.techniques.extra_work import SAMPLE, Around, extended, one_rate, pieces
+from sartor.techniques.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
+from sartor.training.pack_size import together
 from sartor.training.sharing import WORTH_SHARING
 
 UNKNOWN_ADAPTER = 0.01
@@ -78,6 +81,18 @@ class Workload:
     """Whether all tokens are scored, not only those of answers."""
     runs_blocks_again: bool = False
     """Whether activations are made anew on the way back (training/checkpointing.py)."""
+    bought: tuple[Priced, ...] = ()
+    """Answers of remote models that are learned from."""
+    inputs_on_host: bool = False
+    """Whether what goes into blocks that are run again is kept in the machine's memory."""
+    state_on_host: bool = False
+    """Whether the optimizer's state is (training/host_optimizer.py)."""
+    steps: int = 0
+    """Of the optimizer, of all tries and the whole run."""
+    division: Division = ALONE
+    """Among processes that train together; `tokens_at_once` is of each."""
+    largest_part: float = 1.0
+    """Of a step's tokens, what the process with the most of them has."""
 
 
 def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any) -> Workload:
@@ -105,7 +120,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
     def plan(options: TrainingSettings, train: list[int], held: list[int], many: int) -> Workload:
         return _with_training(
             asked, options, train=train, held=held, virtual=drawn.virtual, many=many,
-            validated=len(data.validation),
+            validated=len(data.validation), width=outline(card).hidden,
         )  # fmt: skip
 
     around = Around(
@@ -130,7 +145,16 @@ def of_texts(
         prompt_tokens=1.0, longest_prompt=1, shared_tokens=0, answer_tokens=fmean(sizes),
         passages=0, trains=trains, trainable_parameters=trainable, scores_everything=True,
     )  # fmt: skip
-    return _with_training(work, layer, train=sizes, held=watched, virtual=0, many=many, validated=0)
+    return _with_training(
+        work,
+        layer,
+        train=sizes,
+        held=watched,
+        virtual=0,
+        many=many,
+        validated=0,
+        width=outline(card).hidden,
+    )
 
 
 def from_numbers(
@@ -156,7 +180,7 @@ def from_numbers(
     held = min(VALIDATION_EXAMPLES, max(1, examples // 10))
     return _with_training(
         work, core, train=[each] * min(examples, SAMPLE), held=[each] * held, virtual=virtual,
-        many=examples, validated=held,
+        many=examples, validated=held, width=shape.hidden,
     )  # fmt: skip
 
 
@@ -186,13 +210,16 @@ def _with_training(
     virtual: int,
     many: int,
     validated: int,
+    width: int,
 ) -> Workload:
     """With the tokens of training, as training/loop.py plans its steps.
 
     `train` and `held` are the tokens of examples; `max_tokens` counts those of `train`. What all
-    begin with, virtual tokens too, is there once among what goes through at once (sharing.py).
+    begin with, virtual tokens too, is there once among what goes through at once (sharing.py);
+    on a CPU that is less where the model's `width` is large (pack_size.py).
     """
-    mean, longest = fmean(train), max(train) + virtual
+    mean, longest, pack = fmean(train), max(train) + virtual, options.pack_size
+    pack = pack if on_gpu() else together(pack, width)
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
@@ -202,6 +229,11 @@ def _with_training(
     common = common if common >= WORTH_SHARING else 0
     at_once = options.batch_size * (mean - common) + common + virtual
     largest = at_once + 2 * pstdev(train) * options.batch_size**0.5
+    division, part = division_of(options), 1.0
+    if division.processes > 1:
+        mine = share(train, options.batch_size, division.processes)
+        again = common * (options.batch_size / division.processes - 1)
+        part, largest = mine.part, max(mean, mine.tokens - max(0.0, again)) + virtual
     return replace(
         work,
         training_tokens=round((steps + tries * short) * options.batch_size * mean),
@@ -209,8 +241,13 @@ def _with_training(
         epoch_tokens=round(many * mean),
         looks=looks,
         watched_tokens=sum(held),
-        tokens_at_once=round(max(longest, min(largest, options.pack_tokens + virtual))),
-        watched_at_once=virtual + max([*held, min(sum(held), options.pack_tokens)]),
+        tokens_at_once=round(max(longest, min(largest, pack + virtual))),
+        watched_at_once=virtual + max([*held, min(sum(held), pack)]),
         searches=many + validated if work.passages else 0,
         runs_blocks_again=options.checkpointing in {"on", "offload"},
+        inputs_on_host=options.checkpointing == "offload" and on_gpu(),
+        state_on_host=options.optimizer_on_host == "on" and on_gpu(),
+        steps=steps + tries * short,
+        division=division,
+        largest_part=part,
     )

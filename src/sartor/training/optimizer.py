@@ -17,14 +17,18 @@ LONGEST_GRADIENT = 1.0
 """Norm that longer gradients are cut to."""
 
 
-def adamw(trainable: Trainable, weight_decay: float) -> torch.optim.AdamW:
-    """An optimizer whose groups hold, as `times`, their part of the learning rate."""
+def adamw(trainable: Trainable, weight_decay: float, *, on_host: bool = False) -> torch.optim.AdamW:
+    """An optimizer whose groups hold, as `times`, their part of the learning rate; `on_host` keeps
+    its state in the machine's memory."""
     import torch
+
+    from sartor.training.host_optimizer import HostAdamW
 
     by_rate: dict[float, list[Any]] = {}
     for name, parameter in trainable.parameters.items():
         by_rate.setdefault(trainable.rates.get(name, 1.0), []).append(parameter)
-    return torch.optim.AdamW(
+    kind = HostAdamW if on_host else torch.optim.AdamW
+    return kind(
         [{"params": group, "times": times} for times, group in by_rate.items()],
         lr=0.0,
         betas=(0.9, 0.98),

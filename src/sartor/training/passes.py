@@ -32,7 +32,7 @@ class Passes:
         self.reading = reading
         self.options = options
         self.team = team
-        self.at_once = at_once(trainable.network, options.pack_tokens)
+        self.at_once = at_once(trainable.network, options.pack_size)
         self.in_step = is_sharded(trainable.network)
         packed = is_packed(trainable.network)
         self.room = Room(self.at_once, what, team, shared=packed, in_step=self.in_step)

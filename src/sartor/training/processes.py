@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+ROW = 1 << 23
+"""Values of gradients that are sent together; a larger tensor goes alone."""
 WAIT = timedelta(minutes=30)
 """How long processes wait for one another; one that has died is noticed at once."""
 
@@ -85,7 +87,8 @@ class Team:
         return [tuple(one.tolist()) for one in found]
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Give every process the sum of all gradients, one kind of number at a time."""
+        """Give every process the sum of all gradients, some tensors of one kind at a time: one row
+        of them all would take as much memory again."""
         if self.size == 1:
             return
         import torch
@@ -97,7 +100,7 @@ class Team:
             if parameter.grad is None:  # no example here, or none that it took part in
                 parameter.grad = torch.zeros_like(parameter)
             by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
-        for group in by_kind.values():
+        for group in (some for kind in by_kind.values() for some in _rows(kind)):
             grads = [p.grad.reshape(-1) for p in group if p.grad is not None]
             flat = torch.cat(grads)  # (values,)
             with _heard(self.rank):
@@ -143,6 +146,17 @@ class Team:
             raise failed
         if wrong:
             raise TrainingError("process 0 failed at what it alone does; see what it says")
+
+
+def _rows(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
+    """Neighbours, as long as they have at most `ROW` values together."""
+    row: list[torch.nn.Parameter] = []
+    for parameter in parameters:
+        if row and sum(p.numel() for p in row) + parameter.numel() > ROW:
+            yield row
+            row = []
+        row.append(parameter)
+    yield row
 
 
 ALONE = Team()

@@ -29,7 +29,7 @@ from sartor.training.objective import Item
 from sartor.training.optimizer import adamw, schedule
 from sartor.training.passes import Passes
 from sartor.training.processes import team
-from sartor.training.settings import TrainingSettings
+from sartor.training.settings import CHOSEN, TrainingSettings
 from sartor.training.sharding import is_sharded, shard
 from sartor.training.state import RECENT, STATE, State, Values
 from sartor.training.trainable import Trainable
@@ -57,7 +57,7 @@ class Run:
         self.team = team()
         directory.mkdir(parents=True, exist_ok=True)
         self.lower = self._ready()
-        reading = trainable.reading(options.pack_tokens)
+        reading = trainable.reading(options.pack_size)
         train, held = trainable.objective.read(reading, data)
         self.sources = {example.id: example.source for example in data.train}
         self.batches = Batches(list(train), options)
@@ -65,10 +65,11 @@ class Run:
         self.steps = self.batches.planned_steps()
         self.limits = Limits(len(trainable.tokenizer), options.batch_size)
         self.passes = Passes(trainable, reading, options, what, self.team)
-        self.values = Values(trainable.parameters, {}, self._new_optimizer())
+        self.values = Values(trainable.parameters, {}, self._new_optimizer(), on_host=self._on_host)
         self.values.keep_best()
         told = asdict(options)
-        told.pop("checkpointing")  # may be chosen anew, by the memory there is, and changes nothing
+        for name in CHOSEN:  # perhaps anew, by the memory there is; they change nothing
+            told.pop(name)
         made_of = (
             trainable.base, told, dict(trainable.rates), train, self.validation,
         )  # fmt: skip
@@ -86,13 +87,19 @@ class Run:
         virtual = trainable.virtual() if trainable.virtual else None
         use_tricks(trainable.network, options, virtual if isinstance(virtual, Prefix) else None)
         if options.sharding == "full" and self.team.size > 1:
-            shard(trainable)
+            shard(trainable, on_host=options.optimizer_on_host == "on")
             return None
         trained = [] if virtual is not None else list(trainable.parameters.values())
         return keep_lower(trainable.network, options, trained, self.directory)
 
+    @property
+    def _on_host(self) -> bool:
+        """Whether the optimizer's state is kept off the GPU; torch sees to divided weights."""
+        divided = is_sharded(self.trainable.network)
+        return self.options.optimizer_on_host == "on" and not divided
+
     def _new_optimizer(self) -> object:
-        return adamw(self.trainable, self.options.weight_decay)
+        return adamw(self.trainable, self.options.weight_decay, on_host=self._on_host)
 
     def attempt(self, phase: str, rate: float, steps: int) -> None:
         """Train from the beginning at one learning rate; what is done already is not done again."""

@@ -10,6 +10,12 @@ from pydantic.dataclasses import dataclass as settings
 from sartor.errors import SettingError
 from sartor.settings import STRICT
 
+PACK = 3072
+"""Tokens put through a model at once where there is memory for them."""
+CHOSEN = {"pack_tokens": PACK, "checkpointing": "off", "optimizer_on_host": "off"}
+"""Settings that are chosen by the memory there is unless they are given, and what they are where
+there is enough; none changes a result."""
+
 
 @settings(frozen=True, config=STRICT)
 class TrainingSettings:
@@ -26,13 +32,18 @@ class TrainingSettings:
     together: int = 8
     """At most so many examples that begin alike, such as questions about one document, stand
     together: what they share is computed once. 1 leaves the order to chance."""
-    pack_tokens: int = 3072
-    """At most so many tokens are put through the model at once, on a CPU fewer where it is wide;
-    bounds memory, changes no result."""
+    pack_tokens: int | Literal["auto"] = "auto"
+    """At most so many tokens are put through the model at once, on a CPU fewer where it is wide; a
+    step's gradients are added up over as many packs as it takes. Bounds memory, changes no result.
+    `auto` is 3,072, or fewer where memory needs it."""
     checkpointing: Literal["auto", "on", "off", "offload"] = "auto"
     """Keep only what goes into each block, and run it again on the way back: a third slower, for a
     fraction of the memory. `auto` does so where memory needs it; `offload` keeps that in the
-    machine's memory instead of the GPU's."""
+    machine's memory instead of the GPU's, which `auto` chooses where nothing less fits."""
+    optimizer_on_host: Literal["auto", "on", "off"] = "auto"
+    """Keep what the optimizer holds of every value, and the best values so far, in the machine's
+    memory instead of the GPU's, and make its steps there: slower. `auto` does so on a GPU where
+    nothing less fits; on a CPU it changes nothing."""
     sharding: Literal["none", "full"] = "none"
     """Of several processes (`torchrun`), let each hold a part of the weights, of their gradients
     and of what the optimizer keeps, and a block's whole weights only while it runs: for what does
@@ -52,6 +63,11 @@ class TrainingSettings:
     killed loses no more."""
     seed: int = 0
 
+    @property
+    def pack_size(self) -> int:
+        """`pack_tokens`, as long as nothing else is chosen."""
+        return PACK if self.pack_tokens == "auto" else self.pack_tokens
+
     def __post_init__(self) -> None:
         what = getattr(self, "name", "training")
         if not self.learning_rates or not all(0 < r < math.inf for r in self.learning_rates):
@@ -69,7 +85,7 @@ class TrainingSettings:
             "patience",
             "save_minutes",
         ):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) != "auto" and not getattr(self, name) > 0:
                 raise SettingError(f"{what}: {name} is {getattr(self, name)}; it must be above 0")
         if not 0 < self.search_fraction <= 1:
             raise SettingError(

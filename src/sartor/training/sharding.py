@@ -26,11 +26,13 @@ RUN = "_sartor_run"
 """Method of a network that brings the weights together which are in no block."""
 
 
-def shard(trainable: Trainable) -> None:
-    """Divide the network's weights among the team; what is trained of them is divided too."""
+def shard(trainable: Trainable, *, on_host: bool = False) -> None:
+    """Divide the network's weights among the team; what is trained of them is divided too, and kept
+    in the machine's memory where it is to be `on_host`."""
     import torch
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
         FSDPModule,
         MixedPrecisionPolicy,
         fully_shard,
@@ -50,6 +52,8 @@ def shard(trainable: Trainable) -> None:
         "ignored_params": beside,
         "mp_policy": precision or MixedPrecisionPolicy(),
     }
+    if on_host and not trainable.frozen:
+        given["offload_policy"] = CPUOffloadPolicy(pin_memory=place.type == "cuda")
     for _, block in blocks(network):
         fully_shard(block, **given)
     fully_shard(network, **given)

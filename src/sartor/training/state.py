@@ -90,6 +90,8 @@ class Values:
     now: dict[str, torch.nn.Parameter]
     best: dict[str, torch.Tensor]
     optimizer: Any
+    on_host: bool = False
+    """Whether the last two are in the machine's memory, wherever the first are."""
 
     def step(self, rate: float) -> None:
         """Move by the gradients, and clear them."""
@@ -104,7 +106,11 @@ class Values:
 
     def keep_best(self) -> None:
         """The values now are the best so far."""
-        self.best = {n: p.detach().clone() for n, p in self.now.items()}
+        self.best = {n: self.aside(p.detach()).clone() for n, p in self.now.items()}
+
+    def aside(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Where what is kept beside the values lies."""
+        return tensor.cpu() if self.on_host else tensor
 
     def become(self, chosen: dict[str, torch.Tensor]) -> None:
         """Set the values being trained."""
@@ -212,7 +218,7 @@ def restore(
             kept = values.optimizer.state[parameter] = {}
             for key in MOMENTS:
                 if (named := f"{key}.{name}") in names:
-                    like = parameter.detach()
+                    like = values.aside(parameter.detach())
                     blank = torch.zeros((), device=like.device) if key == "step" else like.clone()
                     kept[key] = back(named, blank)
     return State.read(told)
