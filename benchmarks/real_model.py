@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +47,20 @@ def to_transformers(gguf: Path, folder: Path) -> None:
 def to_float16(gguf: Path, out: Path) -> None:
     """The same weights for llama.cpp, none of which is of few bits."""
     import numpy as np
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
-    from gguf.quants import dequantize
 
-    read, written = GGUFReader(gguf), GGUFWriter(out, "llama")
+    library, quants = import_module("gguf"), import_module("gguf.quants")
+
+    read, written = library.GGUFReader(gguf), library.GGUFWriter(out, "llama")
     own = {"general.architecture", "general.file_type", "general.quantization_version"}
     for name, field in read.fields.items():
         if name in own or name.startswith("GGUF."):
             continue
         kind = field.types[0]
-        inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
+        inner = field.types[-1] if kind == library.GGUFValueType.ARRAY else None
         written.add_key_value(name, field.contents(), kind, sub_type=inner)
-    written.add_file_type(LlamaFileType.MOSTLY_F16)
+    written.add_file_type(library.LlamaFileType.MOSTLY_F16)
     for tensor in read.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type)
+        values = quants.dequantize(tensor.data, tensor.tensor_type)
         values = values.reshape(tensor.shape.tolist()[::-1])
         written.add_tensor(
             tensor.name, values.astype(np.float16 if values.ndim > 1 else np.float32)

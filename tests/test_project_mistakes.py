@@ -62,5 +62,7 @@ def test_a_file_that_is_no_toml_is_told_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_wrong_entry_is_told_once() -> None:
-    with pytest.raises(ProjectError, match=r"^here: \[data\] examples.0 is 3: [^;]*string$"):
+    with pytest.raises(
+        ProjectError, match=r"^here: \[data\] examples.0 is 3: expected a text; [^;]*$"
+    ):
         parse({"data": {"examples": [3]}}, "here")

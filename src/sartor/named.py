@@ -24,7 +24,8 @@ def found(name: str, table: Mapping[str, str], what: str) -> Any:
         if entry.name == name:
             return entry.load()
     parts_of = [known for known in table if name and name in known]
-    near = difflib.get_close_matches(name, table, 1) or parts_of
+    near = difflib.get_close_matches(name, table) or parts_of
+    near.sort(key=lambda known: known[:1] != name[:1])  # beginnings are seldom mistyped
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(table)}"
     raise SettingError(f"unknown {what} {name!r}; {hint}")
 

@@ -42,7 +42,7 @@ def test_with_every_trick_and_blocks_run_again_the_gradient_is_the_plain_one(
     network.train()
     loss, _ = answer_loss(network, pack)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert distance(gradient(network, loss), whole) < 5e-5
+    assert distance(gradient(network, loss), whole) < 1e-4
 
 
 def test_blocks_that_are_run_again_keep_less() -> None:
@@ -69,14 +69,15 @@ def test_blocks_that_are_run_again_keep_less() -> None:
 def test_the_last_block_works_at_answers_only_and_gives_the_same(architecture: str) -> None:
     network = tiny_models.network(architecture)
     whole = copy.deepcopy(network)
-    for one in (network, whole):
-        use_tricks(one, TrainingSettings(checkpointing="off"))
-    assert use_answers_only(tiny_models.network(architecture), (5, 3, 4, 6, 7)) > 0
     rows: list[int] = []
-    mlp = network.get_decoder()
-    last = (mlp.h if hasattr(mlp, "h") else mlp.layers)[-1].mlp
+    decoder = network.get_decoder()
+    last = (decoder.h if hasattr(decoder, "h") else decoder.layers)[-1].mlp
     inner = next(m for m in last.modules() if list(m.children()) == [] and list(m.parameters()))
     inner.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[-2]))
+    for one in (network, whole):
+        use_tricks(one, TrainingSettings(checkpointing="off"))
+    rows.clear()
+    assert use_answers_only(tiny_models.network(architecture), (5, 3, 4, 6, 7)) > 0
     loss, scored = answer_loss(network, examples())
     assert rows == [scored]
     whole._sartor_answers_only = False

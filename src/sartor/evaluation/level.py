@@ -42,11 +42,11 @@ class Level:
         total = sum(variances)
         if not total > 0:
             return 0.0
-        alone = student(welch(variances, freedom), self.alpha) ** 2 * total
+        fewest = min(freedom)  # more seeds of the other prove nothing of the one that has few
+        alone = student(welch(variances, [fewest] * len(variances)), self.alpha) ** 2 * total
         if not self.trained:
             return alone
-        pairs = zip(variances, freedom, strict=True)
-        return min(alone, sum(self.of_any(f) ** 2 * variance for variance, f in pairs))
+        return min(alone, self.of_any(fewest) ** 2 * total)
 
     def of_any(self, freedom: int) -> float:
         """Standard errors that neither the luck of any one candidate's seeds reaches, nor what two
@@ -113,7 +113,7 @@ def _joint(freedom: int, trained: int, alpha: float) -> float:
     if trained == 1:
         return one
     most = student(freedom, alpha / trained**2)  # Bonferroni over those and their pairs
-    if alpha < _SURELY:
+    if alpha < _SURELY or _passed(most, freedom, trained) >= alpha:
         return most
     return float(brentq(lambda c: _passed(c, freedom, trained) - alpha, one, most, rtol=1e-6))
 

@@ -70,13 +70,13 @@ class _FeedForward(torch.autograd.Function):
     def forward(ctx: Any, x: Any, source: Remade | None, scales: Any, *tensors: Any) -> Any:
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.flatten(0, -2)
         products = _products(tensors, scales, x.dtype, (False, False, False))
         to_gate, to_up, to_down = products
         gate = x.new_empty(len(rows), len(tensors[0]))
         up = torch.empty_like(gate)
         y = x.new_empty(*x.shape[:-1], len(tensors[2]))
-        flat = y.view(len(rows), -1)
+        flat = y.view(len(rows), len(tensors[2]))
         low: list[list[torch.Tensor | None]] = [[], [], []]
         # A gradient as large as a weight, in other numbers than its product's, is added to once.
         whole = any(ctx.needs_input_grad[3:6]) and tensors[0].dtype != x.dtype
@@ -98,8 +98,8 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         rows, gate, up, *tensors = ctx.saved_tensors
         if ctx.source:
-            rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(gate.dtype)
-        dy = gradients[0].reshape(-1, gradients[0].shape[-1])
+            rows = ctx.source.value().flatten(0, -2).to(gate.dtype)
+        dy = gradients[0].flatten(0, -2)
         products = _products(tensors, ctx.scales, gate.dtype, ctx.needs_input_grad[3:6])
         dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
         for part, *low in zip(_parts(rows, ctx.whole), *ctx.low, strict=True):

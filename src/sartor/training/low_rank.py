@@ -80,7 +80,7 @@ class Product:
         self._added = False
         if a is not None and b is not None:
             self._a, self._b = a.to(dtype), b.to(dtype)
-            self._added = dtype == weight.dtype == torch.float32
+            self._added = dtype == weight.dtype == a.dtype == b.dtype == torch.float32
             if self._added:
                 self._weight = torch.addmm(weight, b, a, alpha=scale)
             self.d_a, self._d_b = torch.zeros_like(a), b.new_zeros(b.shape[1], b.shape[0])
@@ -152,11 +152,11 @@ class _LowRank(torch.autograd.Function):
     ) -> Any:  # fmt: skip
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.flatten(0, -2)
         product = Product(weight, a, b, scale, x.dtype)
         low = product.low(rows) if product.is_apart else None
         y = x.new_empty(*x.shape[:-1], len(weight))  # no view: callers may change it in place
-        product.put(rows, low, y.view(len(rows), -1))
+        product.put(rows, low, y.view(len(rows), len(weight)))
         if bias is not None:
             y.add_(bias)
         ctx.save_for_backward(None if source else rows, weight, a, b, low)
@@ -168,12 +168,12 @@ class _LowRank(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         rows, weight, a, b, low = ctx.saved_tensors
         if ctx.source:
-            rows = ctx.source.value().reshape(-1, ctx.shape[-1]).to(ctx.dtype)
-        dy = gradients[0].reshape(-1, gradients[0].shape[-1])
+            rows = ctx.source.value().flatten(0, -2).to(ctx.dtype)
+        dy = gradients[0].flatten(0, -2)
         product = Product(weight, a, b, ctx.scale, ctx.dtype)
         d_low = product.learn(rows, low, dy)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy.new_empty(ctx.shape)
-            product.back(dy, d_low, dx.view(len(dy), -1))
+            product.back(dy, d_low, dx.view(len(dy), ctx.shape[-1]))
         return dx, None, None, product.d_a, product.d_b, None, None
