@@ -26,12 +26,22 @@ def test_a_comparison_by_itself_has_students_t_of_each_cause() -> None:
 
 
 def test_two_sets_of_seeds_have_welchs_degrees_of_freedom() -> None:
-    first, second = np.array([0.50, 0.62, 0.55]), np.array([0.41, 0.44, 0.40, 0.47, 0.43])
+    first, second = np.array([0.50, 0.62, 0.55]), np.array([0.41, 0.44, 0.40])
     theirs = stats.ttest_ind(first, second, equal_var=False)
     variances = [float(one.var(ddof=1) / len(one)) for one in (first, second)]
-    assert welch(variances, [2, 4]) == pytest.approx(theirs.df)
-    reach = Level(theirs.pvalue).by_seeds(variances, [2, 4]) ** 0.5
+    assert welch(variances, [2, 2]) == pytest.approx(theirs.df)
+    reach = Level(theirs.pvalue).by_seeds(variances, [2, 2]) ** 0.5
     assert reach == pytest.approx(first.mean() - second.mean())
+
+
+def test_many_seeds_of_one_prove_nothing_of_the_other() -> None:
+    few, many = Level(0.05).by_seeds([1.0, 1.0], [1, 1]), Level(0.05).by_seeds([1.0, 1.0], [1, 9])
+    assert many == few > Level(0.05).by_seeds([1.0, 1.0], [9, 9])
+
+
+def test_of_fifty_candidates_there_is_a_reach_at_every_level() -> None:
+    reaches = [Level(0.05, 50, alpha).of_any(2) for alpha in (1e-6, 1e-4, 2e-4, 1e-3, 1e-2, 0.05)]
+    assert reaches == sorted(reaches, reverse=True)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 4, 20])
