@@ -246,6 +246,6 @@ def test_one_that_comes_first_with_most_answers_wrong_is_not_passed_for_good(
     reports = [planted("a", base() * 0.4), planted("b", noisy(base() * 0.4, -0.2))]
     low = summary(reports).words
     assert low.ship == "Ship a."
-    assert "Most answers of a are far from right: 300 of 300 scored below 0.5" in low.how_sure
-    assert "far from right" not in summary(reports, replace(CRITERIA, at_least=0.1)).words.how_sure
-    assert "far from right" not in summary([planted("a", base())]).words.how_sure
+    assert "Most answers of a scored below 0.5 by" in low.how_sure
+    assert "Most answers" not in summary(reports, replace(CRITERIA, at_least=0.1)).words.how_sure
+    assert "Most answers" not in summary([planted("a", base())]).words.how_sure

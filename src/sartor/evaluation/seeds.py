@@ -200,9 +200,18 @@ def joined(
         | corpus_estimates(scorers, [report.predictions for report in reports], seed),
         slices=slice_estimates(examples, values, dict.fromkeys(values, False), seed),
         by_seed=by_seed,
-        notes=first.notes,
+        notes=_notes(reports),
         forgotten=first.forgotten,
     )
+
+
+def _notes(reports: Sequence[Report]) -> dict[str, str]:
+    """The first seed's, and of a scorer that gave some seed nothing, what was said there."""
+    notes = dict(reports[0].notes)
+    for report in reports:
+        scored = {score.scorer for score in report.scores}
+        notes |= {name: note for name, note in report.notes.items() if name not in scored}
+    return notes
 
 
 def _by_seed(reports: Sequence[Report]) -> dict[str, dict[str, tuple[float, ...]]]:

@@ -38,8 +38,8 @@ def mostly_wrong(report: Report | None, criteria: Criteria) -> str:
     if 2 * bad <= len(values) or got_nothing_right(report, criteria.scorer):
         return ""
     return (
-        f"Most answers of {report.candidate} are far from right: {bad:,} of {len(values):,} scored "
-        f"below {HALF} by {criteria.scorer}. It came first, which does not make it good: read some "
+        f"Most answers of {report.candidate} scored below {HALF} by {criteria.scorer}: {bad:,} of "
+        f"{len(values):,}. It came first, which does not make it good: read some "
         "answers, and say with [criteria] at_least what would be."
     )
 
