@@ -24,7 +24,6 @@ class Machine:
     currency: str = "USD"
     processes: int | None = None
     """That train together on this machine; None: as this one was launched."""
-
     sharded: bool = False
     """Whether weights are divided among them, where no project says so."""
 

@@ -17,7 +17,7 @@ from tests.training.test_loop import ALIKE
 from sartor.errors import ModelError, SettingError, TrainingError
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard, Sampling
-from sartor.techniques import experts, layers
+from sartor.techniques import experts, layers, weights
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.ia3 import IA3
 from sartor.techniques.lora import LoRA
@@ -156,7 +156,7 @@ def test_eva_refuses_what_it_would_look_at_for_ever(
 def adapted(architecture: str) -> dict[str, int]:
     """How many matrices were made for each kind of layer that LoRA adapts."""
     network = tiny_models.network(architecture)
-    made = LoRA(rank=2)._adapted(network)
+    made = weights.adapted("lora", network, LoRA(rank=2).configured(network))
     names = [n.partition(".lora_A")[0] for n in made.parameters if ".lora_A." in n]
     return Counter(experts.module_of(name).split(".", 3)[-1] for name in names)
 
@@ -201,7 +201,7 @@ def test_every_layer_beside_experts_gets_an_adapter_of_a_layer(architecture: str
     network = tiny_models.network(architecture)
     expected = set(layers.linear_layers(layers.blocks(network)))
     expected -= set(layers.not_to_adapt(network))
-    model = LoRA(rank=2)._adapted(network).model
+    model = weights.adapted("lora", network, LoRA(rank=2).configured(network)).model
     found = {
         name.removeprefix("base_model.model.")
         for name, module in model.named_modules()
@@ -231,7 +231,8 @@ def test_upper_layers_adapt_no_experts_of_lower_ones_and_a_target_with_a_dot_is_
     tmp_path: Path,
 ) -> None:
     network = tiny_models.network("deepseek_v2")
-    upper = LoRA(rank=2, upper_layers=1)._adapted(network).parameters
+    technique = LoRA(rank=2, upper_layers=1)
+    upper = weights.adapted("lora", network, technique.configured(network)).parameters
     assert all(".layers.1." in name for name in upper)
     assert any(".shared_experts." in name for name in upper)
     assert not any(".experts." in name for name in upper)

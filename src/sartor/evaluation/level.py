@@ -4,7 +4,8 @@ Every comparison has examples' chance of its own, so its level is divided by how
 there are (Bonferroni). But the luck of a candidate's seeds is one and the same in all of its
 comparisons, however many. So the seeds' share is divided by how many candidates were trained with
 several: what neither any one of their Student's t passes, nor any two of them differ by (after
-Tukey's range; with each candidate's own variance, as Dunnett 1980, JASA 75:796). Variances
+Tukey's range; with each candidate's own variance, as Dunnett 1980, JASA 75:796). That is exact
+where variances are alike, and elsewhere known by simulation (benchmarks/seeds.py). Variances
 are not pooled: where one candidate's seeds differ more than the others', its intervals would be too
 short (docs/decision.md has the table).
 """

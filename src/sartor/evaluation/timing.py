@@ -19,6 +19,8 @@ from sartor.project import Cost, Remote
 
 FEWEST = 3
 """Batches with which noise can be told from length."""
+ALIKE = 1e-9
+"""Variance of lengths that are all the same, but for rounding of their mean."""
 
 
 def serving_reach(
@@ -48,7 +50,7 @@ def seconds_reach(answers: Sequence[Completion]) -> float | None:
     weights = sizes / sizes.sum()
     spread = tokens - weights @ tokens
     varies = float(weights @ spread**2)
-    slope = max(0.0, float(weights @ (spread * seconds)) / varies) if varies > 1e-9 else 0.0
+    slope = max(0.0, float(weights @ (spread * seconds)) / varies) if varies > ALIKE else 0.0
     left = seconds - weights @ seconds - slope * spread
     freedom = len(batches) - 2
     noise = float((weights**2) @ left**2) * len(batches) / freedom

@@ -10,7 +10,7 @@ UNVALIDATED = "unvalidated"
 """How the note of a judge begins that nobody has held against an expert, or that failed there."""
 
 HALF = 0.5
-"""An answer that scores less is far from right."""
+"""What most answers of a winner should score, unless the project says what would be enough."""
 
 
 def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
@@ -29,8 +29,8 @@ def got_nothing_right(report: Report | None, scorer: str) -> bool:
 
 
 def mostly_wrong(report: Report | None, criteria: Criteria) -> str:
-    """What to say where one that comes first got most answers wrong, and nobody has said what would
-    be good enough; empty for any other."""
+    """What to say where most answers of the one that comes first score below `HALF`, and nobody has
+    said what would be good enough; empty for any other."""
     if report is None or criteria.at_least is not None:
         return ""
     values = [score.value for score in report.scores if score.scorer == criteria.scorer]

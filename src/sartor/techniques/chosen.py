@@ -7,6 +7,7 @@ memory. By what arithmetic.py says a change takes away from an estimate, however
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,6 +76,4 @@ def _left_to_us(
 
 
 def _said(told: dict[str, Any]) -> str:
-    said = [f"{name} is {value if name == 'pack_tokens' else repr(value)}"
-            for name, value in told.items()]  # fmt: skip
-    return " and ".join(said).replace("'", '"')
+    return " and ".join(f"{name} is {json.dumps(value)}" for name, value in told.items())

@@ -17,7 +17,7 @@ from typing import Any
 
 from sartor.errors import SettingError
 from sartor.models import local
-from sartor.training.processes import launched
+from sartor.training.processes import dealt, launched
 
 DRAWN = 200
 """Batches that are drawn to see how evenly they are divided."""
@@ -105,15 +105,10 @@ def share(sizes: Sequence[int], batch: int, processes: int) -> Share:
     drawn, parts, most = random.Random(0), list[float](), list[float]()
     for _ in range(DRAWN):
         several = drawn.choices(sizes, k=batch)
-        largest = max(_divided(several, processes))
+        each = [0] * processes
+        for size, rank in zip(several, dealt(several, processes), strict=True):
+            each[rank] += size
+        largest = max(each)
         parts.append(largest / sum(several))
         most.append(largest)
     return Share(fmean(parts), min(max(most), fmean(most) + 2 * pstdev(most)))
-
-
-def _divided(sizes: Sequence[int], processes: int) -> list[int]:
-    whole, before, found = sum(sizes), 0, [0] * processes
-    for size in sizes:
-        found[int((before + size / 2) * processes / whole)] += size
-        before += size
-    return found

@@ -20,12 +20,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
-from sartor.techniques.arithmetic import (
-    at_once,
-    held_bytes,
-    passing,
-    training_bytes,
-)
+from sartor.techniques.arithmetic import at_once, held_bytes, passing, training_bytes
 from sartor.techniques.copies_asked import ASKED, COUNTED
 from sartor.techniques.division import ALONE
 from sartor.techniques.drawn import Drawn

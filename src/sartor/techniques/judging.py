@@ -81,13 +81,13 @@ def judged(
     if peak <= most:
         return found
     given = (technique, work, card, shape, peak, allowed, new_tokens)
-    if (found_out := chosen(*given)) is not None:
-        told = f"{found_out.said}, as without it {peak / 1e9:.3g} GB were needed"
+    if (ways := chosen(*given)) is not None:
+        told = f"{ways.said}, as without it {peak / 1e9:.3g} GB were needed"
         return replace(
             found,
-            seconds_to_customize=found.seconds_to_customize * found_out.slower,
-            seconds_an_epoch=found.seconds_an_epoch * found_out.slower,
-            peak_memory_bytes=round(found_out.peak),
+            seconds_to_customize=found.seconds_to_customize * ways.slower,
+            seconds_an_epoch=found.seconds_an_epoch * ways.slower,
+            peak_memory_bytes=round(ways.peak),
             note=told,
         )
     needs = f"it needs about {peak / 1e9:.3g} GB of memory, and {allowed.why}"

@@ -24,7 +24,7 @@ from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.eva import begin_with_activations, refuse_narrow
-from sartor.techniques.experts import LAYERS_ONLY, as_layers, beside_experts, refuse_adapted
+from sartor.techniques.experts import LAYERS_ONLY, beside_experts, refuse_adapted
 from sartor.techniques.technique import Customization
 
 INITIAL = "initial"
@@ -134,7 +134,7 @@ class LoRA(weights.TrainedTechnique):
             )
         if (network := empty_alike(base, to_change=True)) is not None:
             plain = replace(self, initialization="zero")
-            made = plain._adapted(network)
+            made = weights.adapted(self.name, network, plain.configured(network))
             self._refuse_unfit(made)
 
     def _refuse_unfit(self, made: weights.Prepared) -> None:
@@ -170,7 +170,7 @@ class LoRA(weights.TrainedTechnique):
         self.refuse(base)
 
         def prepare(network: Any) -> weights.Prepared:
-            prepared = self._adapted(network)
+            prepared = weights.adapted(self.name, network, self.configured(network))
             self._refuse_unfit(prepared)
             if self.initialization == "pissa":
                 prepared = _kept_as_plain(prepared, directory)
@@ -191,11 +191,6 @@ class LoRA(weights.TrainedTechnique):
             quantized=self.quantize == "4bit",
             course=course,
         )
-
-    def _adapted(self, network: Any) -> weights.Prepared:
-        model = weights.adapted(self.name, network, self.configured(network)).model
-        as_layers(model)
-        return weights.prepared(network, model)
 
     def _refuse_unmatched(self, adapted: Iterable[str]) -> None:
         modules = {name.partition(".lora_")[0] for name in adapted}

@@ -23,6 +23,7 @@ from sartor.models.memory import PeakMemory
 from sartor.models.prefix import Prefix
 from sartor.settings import STRICT, settings_of
 from sartor.techniques import following
+from sartor.techniques.experts import as_layers
 from sartor.techniques.technique import Customization
 from sartor.techniques.zero_shot import INSTRUCTION, Prompted, with_system
 from sartor.training import processes, sharding
@@ -209,6 +210,7 @@ def adapted(what: str, network: Any, config: Any) -> Prepared:
         import peft
 
         model = peft.get_peft_model(network, config)
+        as_layers(model)
     return prepared(network, model)
 
 

@@ -146,15 +146,9 @@ def of_texts(
         passages=0, trains=trains, trainable_parameters=trainable, scores_everything=True,
     )  # fmt: skip
     return _with_training(
-        work,
-        layer,
-        train=sizes,
-        held=watched,
-        virtual=0,
-        many=many,
-        validated=0,
+        work, layer, train=sizes, held=watched, virtual=0, many=many, validated=0,
         width=outline(card).hidden,
-    )
+    )  # fmt: skip
 
 
 def from_numbers(

@@ -7,7 +7,8 @@ gradients of gate and up no more than those rows are ever held. Shazeer 2020, ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from sartor.training.low_rank import Product, factors, is_adapted
 from sartor.training.remade import Remade, noted
 
 ROWS = 512
-"""At a time, on a CPU: fewer make products slow, more leave the cache (benchmarks/training.py)."""
+"""At a time, on a CPU: fewer make products slow, more leave the cache."""
 NAMES = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -77,32 +78,31 @@ class _FeedForward(torch.autograd.Function):
         up = torch.empty_like(gate)
         y = x.new_empty(*x.shape[:-1], len(tensors[2]))
         flat = y.view(len(rows), len(tensors[2]))
-        low: list[list[torch.Tensor | None]] = [[], [], []]
         # A gradient as large as a weight, in other numbers than its product's, is added to once.
         whole = any(ctx.needs_input_grad[3:6]) and tensors[0].dtype != x.dtype
+        low = []
         for part in _parts(rows, whole):
-            asked = [p.low(rows[part]) if p.is_apart else None for p in (to_gate, to_up)]
-            g = to_gate.put(rows[part], asked[0], gate[part])
-            gated = functional.silu(g).mul_(to_up.put(rows[part], asked[1], up[part]))
-            asked.append(to_down.low(gated) if to_down.is_apart else None)
-            to_down.put(gated, asked[2], flat[part])
-            for kept, one in zip(low, asked, strict=True):
-                kept.append(one)
-        ctx.save_for_backward(None if source else rows, gate, up, *tensors)
-        ctx.source, ctx.scales, ctx.shape, ctx.low = source, scales, x.shape, low
+            by_gate, by_up = to_gate.put(rows[part], gate[part]), to_up.put(rows[part], up[part])
+            gated = functional.silu(gate[part]).mul_(up[part])
+            low.append((by_gate, by_up, to_down.put(gated, flat[part])))
+        joined = [None if one[0] is None else torch.cat(one) for one in zip(*low, strict=True)]
+        ctx.save_for_backward(None if source else rows, gate, up, *joined, *tensors)
+        ctx.source, ctx.scales, ctx.shape = source, scales, x.shape
         ctx.whole = whole
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        rows, gate, up, *tensors = ctx.saved_tensors
+        rows, gate, up, *others = ctx.saved_tensors
+        joined, tensors = others[:3], others[3:]
         if ctx.source:
             rows = ctx.source.value().flatten(0, -2).to(gate.dtype)
         dy = gradients[0].flatten(0, -2)
         products = _products(tensors, ctx.scales, gate.dtype, ctx.needs_input_grad[3:6])
         dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
-        for part, *low in zip(_parts(rows, ctx.whole), *ctx.low, strict=True):
+        for part in _parts(rows, ctx.whole):
+            low = [None if one is None else one[part] for one in joined]
             d_gate, d_up = _back_through_gate(products[2], gate[part], up[part], low[2], dy[part])
             into = None if dx is None else dx[part]
             _back(products, rows[part], (d_gate, d_up), low, into)
@@ -122,14 +122,12 @@ def _products(tensors: Any, scales: Any, dtype: torch.dtype, trains: Any) -> lis
     ]
 
 
-def _parts(rows: torch.Tensor, whole: bool = False) -> Iterator[slice]:
+def _parts(rows: torch.Tensor, whole: bool = False) -> list[slice]:
     """`ROWS` at a time; the last ones with those before them where they are few."""
-    step = ROWS if rows.device.type == "cpu" and not whole else len(rows)
-    at = 0
-    while at < len(rows):
-        end = len(rows) if len(rows) - at < step + step // 2 else at + step
-        yield slice(at, end)
-        at = end
+    if whole or rows.device.type != "cpu":
+        return [slice(len(rows))]
+    full = max(0, len(rows) - ROWS // 2) // ROWS
+    return [slice(*ends) for ends in pairwise([*range(0, full * ROWS + 1, ROWS), len(rows)])]
 
 
 def _back_through_gate(

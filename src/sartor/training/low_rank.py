@@ -71,53 +71,50 @@ class Product:
         dtype: torch.dtype,
         trains: bool = False,
     ) -> None:
-        self._scale = scale
-        self._weight = weight.to(dtype)
-        self.d_weight = torch.zeros_like(weight) if trains else None
+        self._scale, self._trains = scale, trains
+        self._weight, self._kind = weight.to(dtype), weight.dtype
+        self._a = self._b = None
+        self._is_apart = False
+        self.d_weight: torch.Tensor | None = None
         self.d_a: torch.Tensor | None = None
         self._d_b: torch.Tensor | None = None
-        self._a = self._b = None
-        self._added = False
         if a is not None and b is not None:
-            self._a, self._b = a.to(dtype), b.to(dtype)
-            self._added = dtype == weight.dtype == a.dtype == b.dtype == torch.float32
-            if self._added:
+            self._a, self._b, self._kind = a.to(dtype), b.to(dtype), a.dtype
+            self._is_apart = not dtype == weight.dtype == a.dtype == b.dtype == torch.float32
+            if not self._is_apart:
                 self._weight = torch.addmm(weight, b, a, alpha=scale)
-            self.d_a, self._d_b = torch.zeros_like(a), b.new_zeros(b.shape[1], b.shape[0])
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether rows go through the adapter by themselves."""
-        return self._a is not None and not self._added
 
     @property
     def d_b(self) -> torch.Tensor | None:
-        return None if self._d_b is None else self._d_b.t()
+        return None if self._d_b is None else self._d_b.t() * self._scale
 
-    def low(self, rows: torch.Tensor) -> torch.Tensor:
+    def put(self, rows: torch.Tensor, into: torch.Tensor) -> torch.Tensor | None:
+        """Write the product `into` a tensor; returns the rows by A where that was needed."""
+        torch.mm(rows, self._weight.t(), out=into)
+        if not self._is_apart or self._b is None:
+            return None
+        low = self._low(rows)
+        into.addmm_(low, self._b.t().contiguous(), alpha=self._scale)
+        return low
+
+    def _low(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows by A: (rows, rank)."""
         assert self._a is not None
         # Thin factors are laid out alike there and back: oneDNN compiles a program for each layout.
         return rows @ self._a.t().contiguous()
 
-    def put(self, rows: torch.Tensor, low: torch.Tensor | None, into: torch.Tensor) -> torch.Tensor:
-        """The product, written `into` a tensor; `low` where the adapter is apart."""
-        torch.mm(rows, self._weight.t(), out=into)
-        if low is not None:
-            assert self._b is not None
-            into.addmm_(low, self._b.t().contiguous(), alpha=self._scale)
-        return into
-
-    def learn(self, rows: torch.Tensor, low: torch.Tensor | None, dy: torch.Tensor) -> Any:
-        """Add to the gradients of what trains; returns that of `low`, None without an adapter."""
-        if self.d_weight is not None:
-            _add_product(self.d_weight, dy.t(), rows)
-        if self._a is None or self._b is None or self.d_a is None or self._d_b is None:
+    def learn(
+        self, rows: torch.Tensor, low: torch.Tensor | None, dy: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Add to the gradients of what trains; returns that of the rows by A, None without it."""
+        if self._trains:
+            self.d_weight = _with_product(self.d_weight, dy.t(), rows, self._kind)
+        if self._b is None:
             return None
         d_low = (dy @ self._b).mul_(self._scale)
-        low = self.low(rows) if low is None else low
-        self.d_a.add_(d_low.t() @ rows)
-        self._d_b.add_(low.t() @ dy, alpha=self._scale)
+        low = self._low(rows) if low is None else low
+        self.d_a = _with_product(self.d_a, d_low.t(), rows, self._kind)
+        self._d_b = _with_product(self._d_b, low.t(), dy, self._kind)
         return d_low
 
     def back(self, dy: torch.Tensor, d_low: torch.Tensor | None, into: torch.Tensor) -> None:
@@ -131,15 +128,17 @@ class Product:
         self._back_low(d_low, to)
 
     def _back_low(self, d_low: torch.Tensor | None, into: torch.Tensor) -> None:
-        if d_low is not None and self._a is not None and not self._added:
+        if self._is_apart and d_low is not None and self._a is not None:
             into.addmm_(d_low, self._a)
 
 
-def _add_product(to: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> None:
-    if to.dtype == one.dtype:
-        to.addmm_(one, other)
-    else:
-        to.add_(one @ other)
+def _with_product(
+    total: torch.Tensor | None, one: torch.Tensor, other: torch.Tensor, kind: torch.dtype
+) -> torch.Tensor:
+    """A sum of products, in that kind of number, with one more."""
+    if total is None:
+        return (one @ other).to(kind)
+    return total.addmm_(one, other) if kind == one.dtype else total.add_(one @ other)
 
 
 class _LowRank(torch.autograd.Function):
@@ -154,9 +153,8 @@ class _LowRank(torch.autograd.Function):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.flatten(0, -2)
         product = Product(weight, a, b, scale, x.dtype)
-        low = product.low(rows) if product.is_apart else None
         y = x.new_empty(*x.shape[:-1], len(weight))  # no view: callers may change it in place
-        product.put(rows, low, y.view(len(rows), len(weight)))
+        low = product.put(rows, y.view(len(rows), len(weight)))
         if bias is not None:
             y.add_(bias)
         ctx.save_for_backward(None if source else rows, weight, a, b, low)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sartor.errors import ProcessError, TrainingError
@@ -48,13 +49,9 @@ class Team:
         parts have about as many tokens."""
         if self.size == 1:
             return list(batch)
-        whole = sum(len(example.tokens) for example in batch)
-        mine, before = [], 0
-        for example in sorted(batch, key=lambda e: (e.tokens, e.id)):
-            middle = before + len(example.tokens) / 2
-            if int(middle * self.size / whole) == self.rank:
-                mine.append(example)
-            before += len(example.tokens)
+        ordered = sorted(batch, key=lambda e: (e.tokens, e.id))
+        ranks = dealt([len(example.tokens) for example in ordered], self.size)
+        mine = [e for e, rank in zip(ordered, ranks, strict=True) if rank == self.rank]
         return sorted(mine, key=lambda e: len(e.tokens))
 
     def divided(
@@ -148,14 +145,22 @@ class Team:
             raise TrainingError("process 0 failed at what it alone does; see what it says")
 
 
+def dealt(sizes: Sequence[int], among: int) -> list[int]:
+    """Which of so many processes has each: neighbours together, and as much in each as can be."""
+    whole, ends = sum(sizes), accumulate(sizes)
+    return [int((end - size / 2) * among / whole) for size, end in zip(sizes, ends, strict=True)]
+
+
 def _rows(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
     """Neighbours, as long as they have at most `ROW` values together."""
     row: list[torch.nn.Parameter] = []
+    values = 0
     for parameter in parameters:
-        if row and sum(p.numel() for p in row) + parameter.numel() > ROW:
+        if row and values + parameter.numel() > ROW:
             yield row
-            row = []
+            row, values = [], 0
         row.append(parameter)
+        values += parameter.numel()
     yield row
 
 
