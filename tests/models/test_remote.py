@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.models.endpoints import (
 )
 
 from sartor.errors import BudgetError, DataError, ModelError, PromptTooLongError, RemoteError
-from sartor.models import remote_exchange
+from sartor.models import remote, remote_exchange
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.remote import is_open_to_others, paid
 
@@ -491,6 +492,21 @@ def test_one_failure_keeps_what_the_others_paid_for(tmp_path: Path) -> None:
         assert len(one.got) == 6
         far.generate(questions[:5], Sampling())
         assert len(one.got) == 6
+
+
+def test_after_a_failure_nothing_more_is_sent_however_late_it_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*given: Any, **named: Any) -> Any:
+        time.sleep(0.3)
+        return futures.wait(*given, **named)
+
+    monkeypatch.setattr(remote, "wait", late)
+    with endpoint(lambda _: Say(400, {"error": "no"})) as one:
+        far = model(one.url, tmp_path, concurrency=1)
+        with pytest.raises(RemoteError, match="400"):
+            far.generate([ask(f"q{i}") for i in range(6)], Sampling())
+        assert len(one.got) == 1
 
 
 def test_a_broken_file_of_answers_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -150,13 +150,24 @@ class RemoteModel:
         exchange = self._exchange
         _ = exchange.key  # a missing key is told once, and before anything is sent
         pool = ThreadPoolExecutor(min(len(asked), self.remote.concurrency), "remote")
-        futures = [pool.submit(_in_context(exchange.send), one) for one in asked]
+        failures: list[Exception] = []
+
+        def send(one: Asked) -> Kept:
+            if failures:  # told by the thread that failed: it takes the next one at once
+                raise CancelledError
+            try:
+                return exchange.send(one)
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        futures = [pool.submit(_in_context(send), one) for one in asked]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            if failures := [f.exception() for f in futures if f in done and f.exception()]:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            if failures:
                 self._give_up(futures)
                 wait(futures)  # those under way are paid for: let them end
-                raise failures[0] or AssertionError
+                raise failures[0]
             return {one.request: f.result() for one, f in zip(asked, futures, strict=True)}
         except KeyboardInterrupt:
             self._give_up(futures)
