@@ -103,7 +103,7 @@ class Recorded:
 def ours(steps: int, precision: str, pack_tokens: int, folder: Path) -> Recorded:
     """Train in this process."""
     from sartor.data.records import Example, Message, TrainingData
-    from sartor.models import local
+    from sartor.models import base_card
     from sartor.techniques.lora import LoRA
 
     rows = [json.loads(line) for line in EXAMPLES.read_text("utf-8").split("\n") if line]
@@ -119,13 +119,13 @@ def ours(steps: int, precision: str, pack_tokens: int, folder: Path) -> Recorded
     )  # fmt: skip
     recorded = Recorded(folder)
     data = TrainingData((), tuple(train), tuple(held))
-    technique.fit(local.describe("thimble"), data, folder / "made", course=recorded)
+    technique.fit(base_card.describe("thimble"), data, folder / "made", course=recorded)
     return recorded
 
 
 def theirs(recorded: Recorded, precision: str, python: str, folder: Path) -> list[float]:
     """TRL in a process of its own."""
-    from sartor.models import local
+    from sartor.models import base_card
 
     rows = [
         {"tokens": example.tokens, "prompt": example.prompt}
@@ -133,7 +133,7 @@ def theirs(recorded: Recorded, precision: str, python: str, folder: Path) -> lis
         for example in batch
     ]
     given = {
-        "base": local.describe("thimble").path, "rank": RANK, "alpha": 2 * RANK, "batch": BATCH,
+        "base": base_card.describe("thimble").path, "rank": RANK, "alpha": 2 * RANK, "batch": BATCH,
         "precision": precision, "rates": recorded.rates, "rows": rows,
     }  # fmt: skip
     (folder / "given.json").write_text(json.dumps(given))

@@ -32,7 +32,7 @@ from sartor import starters
 from sartor.data.collect import collect
 from sartor.data.prepare import Preparation, prepare
 from sartor.data.records import TrainingData
-from sartor.models import local
+from sartor.models import base_card, libraries, local
 from sartor.models.language_model import Sampling
 from sartor.models.memory import PeakMemory
 
@@ -171,20 +171,20 @@ def _told(command: list[str], processes: int) -> list[dict[str, Any]]:
 def _card(name: str, bases: Path) -> Any:
     """The base's card; made at the first call."""
     if name == "thimble":
-        return local.describe(name)
+        return base_card.describe(name)
     folder = bases / name
     if not (folder / "config.json").is_file():
         _make(name, folder)
-    return local.describe(str(folder))
+    return base_card.describe(str(folder))
 
 
 def _make(name: str, folder: Path) -> None:
-    local.require_transformers()
+    libraries.require_transformers()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, shape = BASES[name]
-    tokenizer = local.load_tokenizer(local.describe("thimble"))
+    tokenizer = local.load_tokenizer(base_card.describe("thimble"))
     config = AutoConfig.for_model(
         kind,
         **{
@@ -256,7 +256,7 @@ def _measured(one: Configuration, bases: Path) -> dict[str, Any]:
 def _led(one: Configuration, bases: Path) -> dict[str, Any]:
     data, examples = _data()
     card, technique = _card(one.base, bases), _technique(one)
-    local.require_transformers()
+    libraries.require_transformers()
     import peft  # noqa: F401  (imported once in a run, whatever the candidates)
 
     sampling = Sampling(max_new_tokens=NEW_TOKENS)

@@ -73,14 +73,14 @@ def data(size: str, folder: Path) -> dict[str, Path]:
 def ours(side: str, folder: Path, prompts_file: Path, check: bool) -> dict[str, Any]:
     """sartor in this process; with `check`, also how many answers are those that transformers
     gives one by one."""
-    from sartor.models import generation, local
+    from sartor.models import base_card, generation, libraries, local
 
-    local.require_transformers()  # before torch, as in a run
+    libraries.require_transformers()  # before torch, as in a run
     import torch
 
     torch.set_num_threads(1)
     dtype = torch.bfloat16 if side == "sartor_bfloat16" else torch.float32
-    network = local.load_network(local.describe(str(folder)), dtype)
+    network = local.load_network(base_card.describe(str(folder)), dtype)
     prompts: list[list[int]] = json.loads(prompts_file.read_text())
 
     def answer(prompts: list[list[int]]) -> list[list[int]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ import numpy as np
 
 from sartor.console import reporter
 from sartor.data.files import write_text
+from sartor.errors import SartorError
 from sartor.evaluation.scorers import support
 from sartor.evaluation.scorers.entailment import entailment_by
 from sartor.evaluation.scorers.exactly import missing
@@ -180,8 +182,11 @@ def main() -> None:
             place, folder = Place(kept=chosen.kept), chosen.kept or Path(temporary)
             if chosen.endpoint:
                 place = served(chosen.endpoint, chosen.judge, chosen.key_env, folder, chosen.remote)
-            with reporter() as shown, shown_by(shown):
-                told = judged(drawn(held, chosen.limit), chosen.judge, place)
+            try:
+                with reporter() as shown, shown_by(shown):
+                    told = judged(drawn(held, chosen.limit), chosen.judge, place)
+            except SartorError as error:
+                sys.exit(str(error))
         print(json.dumps(told, indent=2))
         return
     told = {

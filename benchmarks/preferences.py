@@ -80,10 +80,10 @@ def _begin(made: Path) -> None:
     import peft
     import torch
 
-    from sartor.models import local
+    from sartor.models import base_card, local
 
     torch.manual_seed(0)
-    network = local.load_network(local.describe(str(made / "model")), torch.float32)
+    network = local.load_network(base_card.describe(str(made / "model")), torch.float32)
     config = peft.LoraConfig(
         r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -92,9 +92,9 @@ def _begin(made: Path) -> None:
 
 def ours(folder: Path, half: bool, batch: int, steps: int) -> dict[str, Any]:
     """Train in this process; losses and processor seconds of each step."""
-    from sartor.models import local
+    from sartor.models import base_card, libraries, local
 
-    local.require_transformers()
+    libraries.require_transformers()
     import peft
     import torch
 
@@ -105,7 +105,7 @@ def ours(folder: Path, half: bool, batch: int, steps: int) -> dict[str, Any]:
     from sartor.training.packing import packs
     from sartor.training.preferences import DPO
 
-    card = local.describe(str(folder / "model"))
+    card = base_card.describe(str(folder / "model"))
     network = local.load_network(card, torch.bfloat16 if half else torch.float32)
     peft.PeftModel.from_pretrained(network, str(folder / "adapter"), is_trainable=True)
     trained = {n: p for n, p in network.named_parameters() if p.requires_grad}

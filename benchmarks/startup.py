@@ -19,8 +19,8 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench"
 FIRST_STEP = """
 import sys
-from sartor.models import local
-local.require_transformers()
+from sartor.models import base_card, libraries, local
+libraries.require_transformers()
 import torch
 from sartor.techniques.lora import LoRA
 from sartor.techniques.weights import adapted
@@ -28,7 +28,7 @@ from sartor.training.loop import Trainable
 from sartor.training.packing import Encoded
 from sartor.training.settings import TrainingSettings
 from sartor.training.tricks import use_tricks
-card = local.describe(sys.argv[1])
+card = base_card.describe(sys.argv[1])
 network = local.load_network(card, torch.bfloat16 if local.has_bf16() else torch.float32)
 trained = adapted("lora", network, LoRA().configured(network)).parameters
 use_tricks(network, TrainingSettings())

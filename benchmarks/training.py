@@ -42,9 +42,9 @@ def data(size: str, shared: bool, folder: Path) -> Path:
 
 def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dict[str, Any]:
     """Train in this process; what it took."""
-    from sartor.models import local
+    from sartor.models import base_card, libraries
 
-    local.require_transformers()  # before torch, as in a run
+    libraries.require_transformers()  # before torch, as in a run
     import torch
 
     torch.set_num_threads(threads)
@@ -53,7 +53,7 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
     from sartor.training.tricks import use_tricks
 
     torch.manual_seed(0)
-    trainable = _trainable(local.describe(str(folder / "model")), method)
+    trainable = _trainable(base_card.describe(str(folder / "model")), method)
     settings = TrainingSettings()
     use_tricks(trainable.network, settings)
     tokens = at_once(trainable.network, settings.pack_size)

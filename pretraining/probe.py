@@ -15,8 +15,8 @@ from pathlib import Path
 from batches import load
 from corpus import rows
 from sartor.data.records import Message
+from sartor.models.base_card import describe
 from sartor.models.language_model import Sampling
-from sartor.models.local import describe
 from sartor.models.local_model import LocalModel
 from skills import SKILLS, SYSTEMS, numbered
 

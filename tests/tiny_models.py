@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sartor.models import local
+from sartor.models import base_card, libraries
 from sartor.models.language_model import ModelCard
 
 CONTEXT = 256
@@ -118,14 +118,14 @@ def save(folder: Path, architecture: str = "llama") -> ModelCard:
     """Write a base to `folder`; its card."""
     network(architecture).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
-    return local.describe(str(folder))
+    return base_card.describe(str(folder))
 
 
 def network(architecture: str = "llama") -> Any:
     """A causal language model with weights large enough to have opinions, in evaluation mode."""
     import torch
 
-    local.require_transformers()
+    libraries.require_transformers()
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, differing = (ARCHITECTURES | MORE)[architecture]

@@ -193,13 +193,13 @@ def _built(name: str, *, sharded: bool = False) -> Any:
 
 
 def _device(machine: Machine) -> Any:
-    from sartor.models import local
+    from sartor.models import libraries
     from sartor.models.devices import device_named, this_machine
 
     if machine.gpu is not None:
         device = device_named(machine.gpu)
     else:
-        local.require_transformers()
+        libraries.require_transformers()
         device = this_machine()
     return replace(device, watts=machine.watts or device.watts)
 

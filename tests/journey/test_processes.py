@@ -159,7 +159,7 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 from sartor.data.records import TrainingData
-from sartor.models import local
+from sartor.models import base_card
 from sartor.techniques import following
 from sartor.techniques.lora import LoRA
 from sartor.training.passes import Passes
@@ -179,7 +179,7 @@ if following.follows():
 else:
     with following.leading():
         LoRA(epochs=9, learning_rates=(1e-3,)).fit(
-            local.describe(sys.argv[1]), ALIKE, Path(sys.argv[2])
+            base_card.describe(sys.argv[1]), ALIKE, Path(sys.argv[2])
         )
 """
 

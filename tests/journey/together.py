@@ -21,7 +21,7 @@ from tests.training.test_loop import ALIKE, CONTRARY, Heard
 
 from sartor import progress
 from sartor.data.records import Document, Example, TrainingData
-from sartor.models import local
+from sartor.models import base_card
 from sartor.techniques import following
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.distill import Distill
@@ -79,7 +79,7 @@ def data_of(name: str) -> TrainingData:
 
 
 def fit(name: str, base: str, folder: Path) -> None:
-    TRAININGS[name].fit(local.describe(base), data_of(name), folder / name)
+    TRAININGS[name].fit(base_card.describe(base), data_of(name), folder / name)
 
 
 def _is_broken(item: Any) -> bool:

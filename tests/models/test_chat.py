@@ -10,7 +10,7 @@ from tests import tiny_models
 
 from sartor.data.records import Conversation, Message
 from sartor.errors import ModelError
-from sartor.models import chat, local
+from sartor.models import base_card, chat, local
 from sartor.models.language_model import Sampling
 from sartor.models.local_model import LocalModel
 
@@ -97,13 +97,13 @@ def test_ordinary_text_is_left_as_it_is() -> None:
 
 
 def test_thimble_talks_by_its_template() -> None:
-    made = local.load_tokenizer(local.describe("thimble"))
+    made = local.load_tokenizer(base_card.describe("thimble"))
     said = text(made, (SYSTEM, ASK)).replace("|> ", "|>")  # its words begin with their space
     assert said == (
         "<|begin|><|system|>Be brief.<|end|><|user|>What color is the lamp?<|end|><|assistant|>"
     )
     assert chat.encode_answer(made, "Green.")[-1] == made.eos_token_id
-    model = LocalModel(local.describe("thimble"))
+    model = LocalModel(base_card.describe("thimble"))
     [completion] = model.generate([(SYSTEM, ASK)], Sampling(max_new_tokens=24))
     assert completion.prompt_tokens == len(chat.encode(made, (SYSTEM, ASK)))
     assert "<|" not in completion.text

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny_models
 
 from sartor.errors import ModelError
-from sartor.models import local
+from sartor.models import base_card, local
 from sartor.models.language_model import ModelCard
 
 
@@ -34,7 +34,7 @@ def base(whole: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_is_described_without_loading_it(base: Path) -> None:
     (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n")
-    card = local.describe(str(base))
+    card = base_card.describe(str(base))
     network = tiny_models.network()
     assert card.name == str(base)
     assert card.architecture == "LlamaForCausalLM"
@@ -45,17 +45,17 @@ def test_a_folder_is_described_without_loading_it(base: Path) -> None:
 
 
 def test_the_revision_follows_the_content_and_not_the_place(base: Path, whole: Path) -> None:
-    first = local.describe(str(base)).revision
-    assert first == local.describe(str(whole)).revision
+    first = base_card.describe(str(base)).revision
+    assert first == base_card.describe(str(whole)).revision
     (base / "chat_template.jinja").write_text("{{ messages }}")
-    second = local.describe(str(base)).revision
+    second = base_card.describe(str(base)).revision
     weights = load_file(base / "model.safetensors")
     weights["lm_head.weight"][0, 0] += 1
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    found = {first, second, local.describe(str(base)).revision}
+    found = {first, second, base_card.describe(str(base)).revision}
     for beside in ("modeling_own.py", "tokenizer.model", "vocab.txt"):
         (base / beside).write_text("changed")
-        found.add(local.describe(str(base)).revision)
+        found.add(base_card.describe(str(base)).revision)
     assert len(found) == 6
 
 
@@ -67,11 +67,11 @@ def in_shards(base: Path) -> None:
 
 
 def test_shards_are_counted_together_and_strays_not(base: Path) -> None:
-    parameters = local.describe(str(base)).parameters
+    parameters = base_card.describe(str(base)).parameters
     in_shards(base)
     shutil.copy(next(base.glob("model-00001*")), base / "consolidated.safetensors")
-    assert local.describe(str(base)).parameters == parameters
-    assert local.load_network(local.describe(str(base)), torch.float32).device.type
+    assert base_card.describe(str(base)).parameters == parameters
+    assert local.load_network(base_card.describe(str(base)), torch.float32).device.type
 
 
 def truncate(path: Path) -> None:
@@ -125,28 +125,28 @@ def test_what_is_not_a_whole_model_is_refused_with_advice(
 ) -> None:
     spoil(base)
     with pytest.raises(ModelError, match=said):
-        local.describe(str(base))
+        base_card.describe(str(base))
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./missing", "~/missing-model"])
 def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
     with pytest.raises(ModelError, match="give such a folder, a Hugging Face id, or 'thimble'"):
-        local.describe(name)
+        base_card.describe(name)
 
 
 def test_a_file_is_no_model(base: Path) -> None:
     with pytest.raises(ModelError, match="is not a folder with a model"):
-        local.describe(str(base / "config.json"))
+        base_card.describe(str(base / "config.json"))
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="is neither 'thimble', nor a folder, nor a model that"):
-        local.describe("nobody/nothing")
+        base_card.describe("nobody/nothing")
 
 
 def loaded(base: Path) -> ModelCard:
-    card = local.describe(str(base))
+    card = base_card.describe(str(base))
     local.load_network(card, torch.float32)
     local.load_tokenizer(card)
     return card
@@ -190,9 +190,9 @@ import resource, sys
 from pathlib import Path
 import torch
 from sartor.errors import ModelError
-from sartor.models import local
+from sartor.models import base_card, local
 
-small, large = map(local.describe, sys.argv[1:])
+small, large = map(base_card.describe, sys.argv[1:])
 local.load_network(small, torch.float32)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 left = pages * resource.getpagesize() + (20 << 20)
@@ -225,14 +225,14 @@ def test_an_architecture_without_a_cache_is_refused(tmp_path: Path) -> None:
 
 def test_small_models_answer_in_float32_on_a_cpu(whole: Path) -> None:
     if local.device().type == "cpu":
-        assert local.inference_dtype(local.describe(str(whole))) == torch.float32
-    assert local.stored_dtype(local.describe(str(whole))) == torch.float32
+        assert local.inference_dtype(base_card.describe(str(whole))) == torch.float32
+    assert local.stored_dtype(base_card.describe(str(whole))) == torch.float32
 
 
 def test_thimble_is_there_and_whole() -> None:
-    card = loaded(local.THIMBLE)
-    assert local.describe("thimble").name == "thimble"
-    assert local.describe("thimble").revision == card.revision
+    card = loaded(base_card.THIMBLE)
+    assert base_card.describe("thimble").name == "thimble"
+    assert base_card.describe("thimble").revision == card.revision
     assert card.architecture == "LlamaForCausalLM"
     assert 1_000_000 < card.parameters < 20_000_000
     assert card.context >= 512
@@ -250,6 +250,6 @@ def test_a_hub_id_may_name_its_revision(tmp_path: Path, monkeypatch: pytest.Monk
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
-    assert local.describe("someone/small@c1899de").name == "someone/small@c1899de"
-    local.describe("someone/small")
+    assert base_card.describe("someone/small@c1899de").name == "someone/small@c1899de"
+    base_card.describe("someone/small")
     assert asked == [("someone/small", "c1899de"), ("someone/small", None)]

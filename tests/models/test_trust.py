@@ -17,7 +17,7 @@ from tests import tiny_models
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import ModelError
 from sartor.journey import Project, bases
-from sartor.models import local
+from sartor.models import base_card, local
 from sartor.models.language_model import ModelCard
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization
@@ -71,7 +71,7 @@ def test_a_base_of_pickled_weights_is_refused_and_not_read(
     (base / "model.safetensors").unlink()
     evil(base / name, mark)
     with pytest.raises(ModelError, match=rf"only {name}; sartor reads safetensors only.*Convert"):
-        local.describe(str(base))
+        base_card.describe(str(base))
     assert not mark.exists()
 
 
@@ -79,7 +79,7 @@ def test_pickles_beside_safetensors_are_not_read(base: Path, mark: Path) -> None
     evil(base / "pytorch_model.bin", mark)
     evil(base / "training_args.bin", mark)
     evil(base / "tokenizer.pkl", mark)
-    card = local.describe(str(base))
+    card = base_card.describe(str(base))
     local.load_network(card, torch.float32)
     local.load_tokenizer(card)
     assert not mark.exists()
@@ -90,7 +90,7 @@ def test_pickled_weights_that_call_themselves_safetensors_are_not_read(
 ) -> None:
     evil(base / "model.safetensors", mark)
     with pytest.raises(ModelError, match="not a safetensors file"):
-        local.describe(str(base))
+        base_card.describe(str(base))
     assert not mark.exists()
 
 
@@ -98,7 +98,7 @@ def test_the_advice_converts_pickled_weights(base: Path, tmp_path: Path) -> None
     torch.save(tiny_models.network().state_dict(), base / "pytorch_model.bin")
     (base / "model.safetensors").unlink()
     with pytest.raises(ModelError) as refusal:
-        local.describe(str(base))
+        base_card.describe(str(base))
     advice = str(refusal.value).partition("machine you trust: ")[2].rstrip(".")
     converted = tmp_path / "converted"
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -109,7 +109,7 @@ def test_the_advice_converts_pickled_weights(base: Path, tmp_path: Path) -> None
     )
     AutoModelForCausalLM.from_pretrained(base).save_pretrained(converted)
     AutoTokenizer.from_pretrained(base).save_pretrained(converted)
-    card = local.describe(str(converted))
+    card = base_card.describe(str(converted))
     network = local.load_network(card, torch.float32)
     for name, weight in tiny_models.network().state_dict().items():
         assert torch.equal(network.state_dict()[name].cpu(), weight)
@@ -167,9 +167,9 @@ def own_code(base: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_code_of_a_model_runs_only_where_it_is_trusted_by_name(own_code: Path, mark: Path) -> None:
     with pytest.raises(ModelError, match=r"trust it, set model\.trust_remote_code"):
-        local.describe(str(own_code))
+        base_card.describe(str(own_code))
     assert not mark.exists()
-    card = local.describe(str(own_code), trust_remote_code=True)
+    card = base_card.describe(str(own_code), trust_remote_code=True)
     assert mark.exists()
     assert card.trust_remote_code
     assert card.architecture == "OwnModel"

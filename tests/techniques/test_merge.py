@@ -18,7 +18,7 @@ from tests.training.test_loop import ALIKE, Stopping
 from sartor import progress
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, ModelError, SettingError, TrainingError
-from sartor.models import chat, local, named
+from sartor.models import base_card, chat, local, named
 from sartor.models.language_model import ModelCard
 from sartor.project import parse
 from sartor.techniques.lora import LoRA
@@ -288,7 +288,7 @@ def broken(adapters: tuple[str, str], folder: Path, how: str) -> str:
         tensors = load_file(weights)
         save_file({name: torch.cat([t, t]) for name, t in tensors.items()}, weights)
     elif how == "elsewhere":
-        told["base_model_name_or_path"] = str(local.THIMBLE)
+        told["base_model_name_or_path"] = str(base_card.THIMBLE)
     if folder.exists():
         (folder / "adapter_config.json").write_text(json.dumps(told))
     return str(folder)

@@ -14,7 +14,7 @@ from tests.training.test_loop import ALIKE, Stopping
 
 from sartor import progress
 from sartor.errors import SettingError
-from sartor.models import chat, local
+from sartor.models import base_card, chat, local
 from sartor.models.language_model import ModelCard
 from sartor.techniques.registry import build
 
@@ -77,7 +77,7 @@ def test_what_is_inside_trains_on_top(
     peft.PeftModel.from_pretrained(network, adapter).merge_and_unload().save_pretrained(folder)
     tiny_models.tokenizer().save_pretrained(folder)
     alone: Any = build(inside, QUICK)
-    card = local.describe(str(folder))
+    card = base_card.describe(str(folder))
     other = alone.load(alone.fit(card, ALIKE, tmp_path / "alone"))
     [ours, theirs] = [m.inner for m in (technique.load(made), other)]
     torch.testing.assert_close(logits(ours.network), logits(theirs.network), atol=1e-3, rtol=1e-3)

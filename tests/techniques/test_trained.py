@@ -16,7 +16,7 @@ from tests import tiny_models
 from tests.training.test_loop import ALIKE
 
 from sartor.errors import TrainingError
-from sartor.models import chat, local
+from sartor.models import base_card, chat, local
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
@@ -156,7 +156,7 @@ def test_a_fully_tuned_model_is_kept_in_the_precision_of_its_base(
 ) -> None:
     tiny_models.network().to(dtype).save_pretrained(tmp_path / "base")
     tiny_models.tokenizer().save_pretrained(tmp_path / "base")
-    base = local.describe(str(tmp_path / "base"))
+    base = base_card.describe(str(tmp_path / "base"))
     FullFineTuning(**QUICK).fit(base, ALIKE, tmp_path / "made")
     kept = load_file(tmp_path / "made" / "model.safetensors")
     assert {tensor.dtype for tensor in kept.values()} == {dtype}

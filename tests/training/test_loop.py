@@ -205,7 +205,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sartor import progress
-from sartor.models import local
+from sartor.models import base_card
 from tests.training.test_loop import ALIKE, KILLABLE, Stopping
 
 class Killing(Stopping):
@@ -215,7 +215,7 @@ class Killing(Stopping):
             os.kill(os.getpid(), signal.SIGKILL)
 
 with progress.shown_by(Killing(7)):
-    KILLABLE.fit(local.describe(sys.argv[1]), ALIKE, Path(sys.argv[2]))
+    KILLABLE.fit(base_card.describe(sys.argv[1]), ALIKE, Path(sys.argv[2]))
 """
 KILLABLE = LoRA(rank=2, learning_rates=(1e-3,), epochs=6, batch_size=4, looks=6)
 

@@ -3,7 +3,7 @@
     with Names(folder, file).in_use():
         open_model("gpt-mini").generate(...)     # anywhere inside, a technique's `fit` too
 
-Which names there are is the project file's; what stands for them is local.py's and remote.py's.
+Which names there are is the project file's; what stands for them is base_card.py's and remote.py's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import ModelError
-from sartor.models import local, remote
+from sartor.models import base_card, local, remote
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.remote_tokens import CountingTokenizer
 from sartor.project import Model, ProjectFile, Remote
@@ -42,9 +42,9 @@ class Names:
         inside = self.project / name
         trusted = self.model.trusts(name)
         if name != "thimble" and not Path(name).is_absolute() and inside.is_dir():
-            return replace(local.describe(str(inside), trust_remote_code=trusted), name=name)
+            return replace(base_card.describe(str(inside), trust_remote_code=trusted), name=name)
         try:
-            return local.describe(name, trust_remote_code=trusted)
+            return base_card.describe(name, trust_remote_code=trusted)
         except ModelError as error:
             near = difflib.get_close_matches(name, self.remotes, 1)
             if not near:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import ModelError
-from sartor.models import local
+from sartor.models import base_card, libraries
 from sartor.models.catalogue import FoundationModel, Shape, catalogued
 from sartor.models.language_model import ModelCard
 
@@ -85,14 +85,14 @@ def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outlin
     token.
 
     From a folder with config.json (weights are not needed), or from the catalogue; else as
-    `local.describe` finds it. Raises ModelError.
+    `base_card.describe` finds it. Raises ModelError.
     """
     listed, folder = catalogued(base), Path(base).expanduser()
     if listed is not None and not folder.is_dir():
         return _listed(base, listed)
     bare = (folder / "config.json").is_file() and not any(folder.glob("*.safetensors"))
     if not bare:
-        card = local.describe(base, trust_remote_code=trust_remote_code)
+        card = base_card.describe(base, trust_remote_code=trust_remote_code)
         return card, outline(card), float(card.parameters)
     card = ModelCard(base, str(folder), "", "", 0, 0, trust_remote_code=trust_remote_code)
     config = configuration(card)
@@ -101,7 +101,7 @@ def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outlin
         card,
         architecture=type(network).__name__,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        context=local.context(config),
+        context=base_card.context(config),
     )
     return card, shape, float(card.parameters)
 
@@ -134,7 +134,7 @@ def of_shape(shape: Shape) -> Outline:
 
 def configuration(card: ModelCard) -> Any:
     """The configuration of the part that reads text; ModelError where there is none."""
-    local.require_transformers()
+    libraries.require_transformers()
     from transformers import AutoConfig
 
     try:

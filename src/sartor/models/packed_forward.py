@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sartor.models import local
+from sartor.models import base_card
 from sartor.models.lean_forward import is_built_like_llama, lean_logits
 from sartor.models.packed_blocks import laid_out
 from sartor.models.packed_queries import Heads
@@ -211,7 +211,7 @@ def _tried_lean(network: Any) -> tuple[Heads, ...]:
     """Positions are spread over the context: some architectures do something else far out."""
     noting, reading = _Noting(Reading(leaves(TRIED))), Reading(leaves(TRIED))
     inputs = {"input_ids": _ids(network, reading.tokens)}
-    far = local.context(network.config) - 1
+    far = base_card.context(network.config) - 1
     positions = torch.linspace(0, far, len(reading.tokens), device=network.device).long()
     expected = _whole_logits(network, inputs, positions, noting, reading.last)
     heads = tuple(noting.heads)

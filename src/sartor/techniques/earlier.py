@@ -15,7 +15,7 @@ from typing import Any
 
 from sartor.data.files import content_digest, digest
 from sartor.errors import ModelError
-from sartor.models import local
+from sartor.models import base_card
 from sartor.models.language_model import ModelCard
 from sartor.models.named import folder_named
 from sartor.models.outline import configuration, empty_network
@@ -146,7 +146,7 @@ def _refuse_other_base(
                 f"{layer}, of size {side}, which {has}. Give one that was trained on this base."
             )
     if (Path(made_for) / "config.json").is_file():
-        other = local.describe(made_for, trust_remote_code=base.trust_remote_code)
+        other = base_card.describe(made_for, trust_remote_code=base.trust_remote_code)
         if other.revision != base.revision:
             raise ModelError(
                 f"{what}: the adapter in {folder} was trained on {made_for}, whose weights are "

@@ -14,7 +14,7 @@ from typing import Any
 
 from sartor.data.records import TrainingData
 from sartor.errors import MissingExtraError, SartorError
-from sartor.models import local
+from sartor.models import libraries, local
 from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
@@ -41,7 +41,7 @@ TRIED = "tried on this machine with copies of few layers"
 SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
 which so many steps are tried, at most so many sizes, each so many bytes and the model's width for
-each token. In bfloat16 on a CPU; environment variables set how many are kept (local.CACHES)."""
+each token. In bfloat16 on a CPU; environment variables set how many are kept (libraries.CACHES)."""
 FORWARD = {"everything": 1 / 3, "adapter": 1 / 2}
 """Part of a step that is its forward pass; frozen weights get no gradient of their own."""
 
@@ -220,7 +220,7 @@ def _shapes(work: Workload, card: ModelCard) -> float:
     """Bytes that oneDNN will keep for sizes of products beside those that trying met."""
     if work.trains == "nothing" or not local.has_bf16() or local.device().type != "cpu":
         return 0.0
-    kept = max(int(os.environ.get(name, SHAPES)) for name in local.CACHES)
+    kept = max(int(os.environ.get(name, SHAPES)) for name in libraries.CACHES)
     steps = work.training_tokens / max(1, work.tokens_at_once)
     more = min(kept, SHAPES_A_STEP * steps) - min(kept, SHAPES_A_STEP * STEPS_TRIED)
     return max(0.0, more) * (SHAPE + 2 * work.tokens_at_once * outline(card).hidden)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass
 
 from sartor.data.records import TrainingData
-from sartor.models import local
+from sartor.models import base_card, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.outline import empty_alike
 from sartor.settings import STRICT
@@ -94,7 +94,7 @@ def keep_as_base(network: Any, base: ModelCard, folder: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     save_whole(network, base, temporary)
     source = Path(base.path)
-    for path in (path for pattern in local.BESIDE for path in source.glob(pattern)):
+    for path in (path for pattern in base_card.BESIDE for path in source.glob(pattern)):
         there = temporary / path.name
         if not there.exists() and not path.name.endswith(".safetensors.index.json"):
             shutil.copyfile(path, there)
@@ -103,5 +103,5 @@ def keep_as_base(network: Any, base: ModelCard, folder: Path) -> None:
 
 def kept_base(base: ModelCard, folder: Path) -> ModelCard:
     """The card of what was kept so, by the name of the base it was made from."""
-    found = local.describe(str(folder), trust_remote_code=base.trust_remote_code)
+    found = base_card.describe(str(folder), trust_remote_code=base.trust_remote_code)
     return replace(found, name=base.name, license=base.license, context=base.context)

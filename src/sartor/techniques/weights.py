@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as settings
 from sartor.data.files import content_digest, digest, write_json, write_text
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, MissingExtraError, ModelError, TrainingError
-from sartor.models import local
+from sartor.models import libraries, local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.local_model import LocalModel
 from sartor.models.memory import PeakMemory
@@ -98,7 +98,7 @@ def fit(
     `taken` places of its context are not for prompts and answers; `quantized` holds its weights in
     4 bits. The `course`, training on right answers unless another is given, finds the values.
     """
-    local.require_transformers()
+    libraries.require_transformers()
     import torch
 
     from sartor.techniques.fitting import settled

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from sartor.models.base_card import context
 from sartor.models.lean_forward import is_built_like_llama
-from sartor.models.local import context
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention

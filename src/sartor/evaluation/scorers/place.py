@@ -15,7 +15,7 @@ from sartor.models.language_model import LanguageModel
 
 def local_base(name: str) -> LanguageModel:
     """The base model of that name, as it is, in this process."""
-    from sartor.models.local import describe
+    from sartor.models.base_card import describe
     from sartor.models.local_model import LocalModel
 
     return LocalModel(describe(name))
@@ -23,7 +23,7 @@ def local_base(name: str) -> LanguageModel:
 
 def local_revision(name: str) -> str:
     """Digest of the weights and settings of the base model of that name."""
-    from sartor.models.local import describe
+    from sartor.models.base_card import describe
 
     return describe(name).revision
 
