@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor.console import reporter
+from sartor.console.progress import reporter
 from sartor.data.files import write_text
 from sartor.errors import SartorError
 from sartor.evaluation.scorers import support

@@ -6,7 +6,10 @@ import pytest
 
 from sartor.checkup import Checkup
 from sartor.cli.app import tell
-from sartor.console import Lines, console, escape, print_checkup, print_difference
+from sartor.console.beforehand import print_checkup
+from sartor.console.progress import Lines
+from sartor.console.screen import console, escape
+from sartor.console.verdict import print_difference
 from sartor.evaluation.compare import Difference
 from sartor.models.language_model import ModelCard
 

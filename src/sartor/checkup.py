@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sartor.candidates import refuse_impossible as refuse_candidates
 from sartor.data.files import to_json
 from sartor.data.prepare import Prepared
+from sartor.data_step import collected_and_prepared
 from sartor.evaluation.sampling import sampling_for
-from sartor.journey import Project, bases, collected_and_prepared
+from sartor.journey import Project, bases
 from sartor.models.devices import at_most
 from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
@@ -142,8 +144,8 @@ def _check(one: Project) -> Checkup:
     trials, scorers = one.trials(), one.scorers()
     del scorers  # only that they are there
     cards = bases(one)
-    one.refuse_impossible(trials, cards)
-    prepared = collected_and_prepared(one)
+    refuse_candidates(trials, cards)
+    prepared = collected_and_prepared(one.folder, one.file)
     refuse_impossible(one.file, prepared.counts["documents"])
     for trial in trials:
         trial.refuse_data(prepared.split.training)

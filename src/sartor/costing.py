@@ -62,12 +62,13 @@ def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine
 def of_project(one: Project, machine: Machine) -> Costs:
     """Every candidate of a project, on its own data; those on remote models take no machine, and
     cost what their answers do."""
-    from sartor.journey import bases, collected_and_prepared
+    from sartor.data_step import collected_and_prepared
+    from sartor.journey import bases
     from sartor.models.devices import at_most
 
     with one.names.in_use(), at_most(one.file.criteria.max_memory_gb), machine.in_mind():
         cards, trials = bases(one), one.trials()
-        prepared = collected_and_prepared(one)
+        prepared = collected_and_prepared(one.folder, one.file)
         if machine.gpu is None:
             return _tried_here(one, trials, cards, prepared, machine)
         return _counted_there(trials, cards, prepared, machine)

@@ -1,7 +1,8 @@
 """Every candidate of a run tried, base by base; down a ladder only while the smaller bases do.
 
 A candidate that fails loses neither the others nor the other bases. Which step a ladder takes is
-evaluation/ladder.py's; what one candidate goes through, trial.py's.
+evaluation/ladder.py's; what one candidate goes through, trial.py's and
+examined.py's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sartor.evaluation.ladder import step
 from sartor.evaluation.records import Comparison, Report
 from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.stopping import hopeless
+from sartor.examined import Asked, Stop, Tried, examine, joined_over_seeds
 from sartor.models.language_model import ModelCard
 from sartor.models.memory import ran_out
 from sartor.models.named import tokenizer_of
@@ -24,7 +26,7 @@ from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.run_record import NotTried
 from sartor.tracking import tracker
-from sartor.trial import Asked, Stop, Training, Trial, Tried, joined_over_seeds
+from sartor.trial import Training, Trial
 from sartor.workspace import Workspace
 
 
@@ -110,7 +112,7 @@ class _Trying:
 
     def once(self, trial: Trial, stop: Stop | None) -> Tried:
         made = trial.customize(self.card, self.training, self.workspace)
-        return trial.evaluate(made, self.prepared.split, self.asked, self.workspace, stop)
+        return examine(trial, made, self.prepared.split, self.asked, self.workspace, stop)
 
     def over_seeds(self, trial: Trial) -> Tried:
         """Tried once with each of its seeds, and joined; the first may be stopped."""

@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from sartor import __version__, outcome, project, tested
-from sartor.crossing import bases_of, crossed
-from sartor.customized import RECORD, rebuild, refuse_broken, source_digest
-from sartor.data import prepared_files
-from sartor.data.collect import collect
+from sartor import __version__, candidates, outcome, project, tested
+from sartor.crossing import bases_of
+from sartor.customized import rebuild, refuse_broken, source_digest
 from sartor.data.files import digest, read_json, write_text
-from sartor.data.prepare import Preparation, Prepared, prepare
+from sartor.data.prepare import Prepared
 from sartor.data.records import Conversation, Message
-from sartor.data.sources import fingerprint
+from sartor.data_step import data_key, prepared_data
 from sartor.descent import try_all
-from sartor.errors import DataError, ProjectError, SartorError, ServingError
+from sartor.errors import SartorError, ServingError
 from sartor.evaluation import history
 from sartor.evaluation.compare import Difference, compare
 from sartor.evaluation.forgetting import Gate
@@ -44,9 +40,8 @@ from sartor.project import ProjectFile
 from sartor.run_record import Made, NotTried
 from sartor.serving.release import Release, Releases, find_candidate
 from sartor.techniques import following
-from sartor.techniques.registry import TECHNIQUES, spelled_out
 from sartor.tracking import tracker
-from sartor.trial import Training, Trial
+from sartor.trial import Trial
 from sartor.workspace import Workspace, complete, is_current, reopen
 
 PRICES = {"input_price", "output_price"}
@@ -86,48 +81,11 @@ class Project:
 
     def trials(self) -> list[Trial]:
         """The candidates, with their techniques built: SettingError before anything is spent."""
-        defaults = self.file.techniques
-        named = {part for c in self.candidates for part in spelled_out(c.technique)}
-        for unused in sorted(defaults.keys() - named):
-            said = (
-                f"[techniques.{unused}] is not used by any candidate; they are made of: "
-                f"{', '.join(sorted(named))}."
-            )
-            if unused not in TECHNIQUES:
-                near = get_close_matches(unused, TECHNIQUES, 1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ProjectError(f"{said} {hint}Correct its name, or remove it.")
-            say(f"{said} It waits for one.")
-        made = [Trial.of(c, defaults, self.file.project.seed) for c in crossed(self.file)]
-        for trial in made:
-            for seed in trial.candidate.seeds:
-                trial.seeded(seed)  # refused here rather than when its turn comes
-        return [trial for trial in made if not self._is_left_out(trial)] or made
+        return candidates.trials(self.file)
 
     def left_out(self) -> tuple[NotTried, ...]:
-        """Candidates that train weights, crossed with bases that have none here."""
-        seed, defaults = self.file.project.seed, self.file.techniques
-        made = [Trial.of(one, defaults, seed) for one in crossed(self.file)]
-        return tuple(
-            NotTried(trial.name, f"{trial.needs_weights()} trains weights, and the base is remote")
-            for trial in made
-            if self._is_left_out(trial)
-        )
-
-    def _is_left_out(self, trial: Trial) -> bool:
-        """Where a candidate names that base itself, or there is no other, it is refused instead."""
-        several = len(bases_of(self.file)) > 1 and not trial.crossed.chosen
-        return several and trial.base in self.file.remote and bool(trial.needs_weights())
-
-    def refuse_impossible(self, trials: Sequence[Trial], cards: Mapping[str, ModelCard]) -> None:
-        """ModelError where a candidate cannot work on its base or machine: before any is tried."""
-        for trial in trials:
-            trial.refuse(cards[trial.base])
-        for card in cards.values():
-            if card.remote is not None:
-                remote.refuse_unready(card)
-                if remote.is_open_to_others(card):
-                    say(f"{card.name}: its key goes unencrypted to {card.remote.endpoint}")
+        """Candidates that are passed over on a base, and why."""
+        return candidates.left_out(self.file)
 
     @cached_property
     def names(self) -> Names:
@@ -187,7 +145,8 @@ class Project:
         with self.workspace.locked():
             folder = self.workspace.folder("given")
             refuse_twin(folder, given.name)
-            split = _prepared(self, _data_key(self)).split
+            key = data_key(self.folder, self.file)
+            split = prepared_data(self.workspace, self.file, key).split
             training = split.training
             others = {example.id for example in (*training.train, *training.validation)}
             outputs, passed = read_outputs(predictions, split.test, others)
@@ -251,25 +210,25 @@ def run(one: Project, customize: bool = True) -> Outcome:
     with following.leading(), one.workspace.locked(), one.names.in_use(), _tracked(one), allowed:
         trials = one.trials()
         scorers, gate = one.scorers(), one.gate()
-        data_key, cards = _data_key(one), bases(one)
-        one.refuse_impossible(trials, cards)
-        key = _key(one, data_key, cards, scorers, trials)
+        of_data, cards = data_key(one.folder, one.file), bases(one)
+        candidates.refuse_impossible(trials, cards)
+        key = _key(one, of_data, cards, scorers, trials)
         key = digest(key, gate.key) if gate else key
         if is_current(one.workspace.root, key) and (unchanged := _unchanged(one)):
             write_text(unchanged.page, unchanged.html)
             say("nothing has changed since the last run: nothing to do")
             return unchanged
         reopen(one.workspace.root)
-        prepared = _prepared(one, data_key)
+        prepared = prepared_data(one.workspace, one.file, of_data)
         project.refuse_impossible(one.file, prepared.counts["documents"])
         for trial in trials:
             trial.refuse_data(prepared.split.training, cards[trial.base])
         if not customize:
-            _refuse_uncustomized(one, trials, cards, prepared)
+            candidates.refuse_uncustomized(trials, cards, prepared, one.workspace)
         lacking = Lacking(one.file.criteria.scorer)
         found = try_all(one.file, one.workspace, trials, cards, prepared, scorers, gate, lacking)
         not_tried = (*one.left_out(), *found.not_tried)
-        made = Made(key, data_key, tuple(found.failures), not_tried)
+        made = Made(key, of_data, tuple(found.failures), not_tried)
         given = _judged(one, prepared, scorers, lacking)
         decided = outcome.leave(one.workspace, one.file, prepared, found.tried, made, given)
         _tell_what_was_paid(one, cards)
@@ -322,15 +281,8 @@ def bases(one: Project) -> dict[str, ModelCard]:
     return cards
 
 
-def _data_key(one: Project) -> str:
-    """Digest of what the data step is made from: the files, and how they are divided."""
-    data = one.file.data
-    files = fingerprint(one.folder, data.documents, data.examples)
-    return digest(__version__, files, data.model_dump(), one.file.project.seed)
-
-
 def _key(
-    one: Project, data_key: str, cards: Mapping[str, ModelCard],
+    one: Project, of_data: str, cards: Mapping[str, ModelCard],
     scorers: Sequence[Scorer], trials: Sequence[Trial],
 ) -> str:  # fmt: skip
     """Of a remote model what its answers depend on counts, and its prices; not its budget, say."""
@@ -341,37 +293,7 @@ def _key(
     revisions = [card.revision for card in cards.values()]
     revisions += [one.names.card(name).revision for name in sorted(one.file.remote)]
     prices = [each.model_dump(include=PRICES) for each in one.file.remote.values()]
-    return digest(__version__, data_key, revisions, prices, file, own)
-
-
-def _prepared(one: Project, data_key: str) -> Prepared:
-    """Collect and prepare, unless that was done from the same files and settings."""
-    folder = one.workspace.folder("data")
-    if is_current(folder, data_key):
-        try:
-            found = prepared_files.load(folder)
-        except DataError as error:
-            say(f"data: made again: {error}")
-        else:
-            say("data: unchanged")
-            return found
-    reopen(folder)
-    prepared = collected_and_prepared(one)
-    prepared_files.save(prepared, folder)
-    complete(folder, data_key)
-    for warning in prepared.warnings:
-        say(f"data: {warning}")
-    return prepared
-
-
-def collected_and_prepared(one: Project) -> Prepared:
-    """The data as a run would have it; nothing is written."""
-    data = one.file.data
-    division = data.model_dump(exclude={"documents", "examples"})
-    return prepare(
-        collect(one.folder, data.documents, data.examples),
-        Preparation(**division, seed=one.file.project.seed),
-    )
+    return digest(__version__, of_data, revisions, prices, file, own)
 
 
 def _judged(
@@ -390,28 +312,6 @@ def _judged(
         answers, seed = given.predictions(test), one.file.project.seed
         found.append(report(given.name, given.measured, answers, scorers, seed, lacking))
     return found
-
-
-def _refuse_uncustomized(
-    one: Project, trials: Sequence[Trial], cards: Mapping[str, ModelCard], prepared: Prepared
-) -> None:
-    """ProjectError where an evaluation would have to customize first."""
-    training = Training.of(prepared.split.training)
-    every = [
-        each
-        for trial in trials
-        for each in [trial.seeded(seed) for seed in trial.candidate.seeds] or [trial]
-    ]
-    lacking = [
-        each.name
-        for each in every
-        if not (each.folder(cards[each.base], training, one.workspace) / RECORD).is_file()
-    ]
-    if lacking:
-        raise ProjectError(
-            f"not customized yet, or changed since: {', '.join(lacking)}. `sartor evaluate` spends "
-            f"nothing on training; run `sartor run {quote(str(one.folder))}` first."
-        )
 
 
 def last_decision(one: Project) -> dict[str, Any]:

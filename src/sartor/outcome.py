@@ -26,13 +26,13 @@ from sartor.evaluation.label_next import Unlabelled, to_fill
 from sartor.evaluation.leaked import marked
 from sartor.evaluation.records import Criteria, Decision, Report
 from sartor.evaluation.summary import Summary, summarize
+from sartor.examined import Tried
 from sartor.project import ProjectFile
 from sartor.report_page import PAGE, page_of
 from sartor.run_record import Made, run_record, with_tested
 from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
 from sartor.studio.export import Told, exported
-from sartor.trial import Tried
 from sartor.workspace import Workspace
 
 FORMS = {"html": PAGE, "md": "report.md", "csv": "report.csv", "model-card": "model-card.md"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from sartor.evaluation import history
 from sartor.evaluation.records import Decision, Report
+from sartor.examined import Tried
 from sartor.project import FILE, ProjectFile
-from sartor.trial import Tried
 from sartor.workspace import Workspace
 
 

@@ -17,7 +17,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 from tests import tiny_models
 
-from sartor.console import print_difference
+from sartor.console.verdict import print_difference
 from sartor.customized import source_digest
 from sartor.data.records import Conversation, Example, Message, Passage
 from sartor.errors import ModelError, PromptTooLongError, RefusedError, SettingError

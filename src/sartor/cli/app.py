@@ -96,7 +96,7 @@ def shown() -> Any:
     people: standard output is left to `--json`."""
     from contextlib import ExitStack, redirect_stdout
 
-    from sartor.console import reporter
+    from sartor.console.progress import reporter
     from sartor.progress import shown_by
 
     stack, shown = ExitStack(), reporter()

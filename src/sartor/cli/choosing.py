@@ -29,7 +29,7 @@ def models(
     from dataclasses import asdict
     from functools import partial
 
-    from sartor.console import print_models
+    from sartor.console.beforehand import print_models
     from sartor.costing import usual_memory
     from sartor.models.catalogue import Wanted, shortlist, size
 
@@ -72,7 +72,7 @@ def estimate(
     sartor estimate --base Qwen/Qwen3-8B --technique lora --prompt-tokens 900 --gpu 80GB
     """
     from sartor import costing
-    from sartor.console import print_costs
+    from sartor.console.beforehand import print_costs
     from sartor.costed import Lengths, Machine
     from sartor.errors import SettingError
     from sartor.journey import Project

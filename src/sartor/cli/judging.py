@@ -27,7 +27,7 @@ def compare(
 
     sartor compare shop lora lora@run1
     """
-    from sartor.console import print_difference
+    from sartor.console.verdict import print_difference
     from sartor.journey import Project
 
     found = Project.open(folder).compare(a, b, scorer, margin)
@@ -59,7 +59,7 @@ def evaluate(
 
     sartor evaluate shop --predictions gpt.jsonl --name gpt
     """
-    from sartor.console import print_outcome
+    from sartor.console.verdict import print_outcome
     from sartor.evaluation.given import Given
     from sartor.journey import Project, last_decision
     from sartor.journey import evaluate as go

@@ -68,7 +68,7 @@ def init(
 def check(folder: ProjectFolder = HERE, processes: Processes = None, as_json: Json = False) -> None:
     """Say what a run would do and what it would take, before anything is spent."""
     from sartor.checkup import check as checked
-    from sartor.console import print_checkup
+    from sartor.console.beforehand import print_checkup
     from sartor.journey import Project
     from sartor.techniques import following
 
@@ -104,7 +104,7 @@ def report(
 
     sartor report shop --format model-card --out README.md
     """
-    from sartor.console import print_outcome
+    from sartor.console.verdict import print_outcome
     from sartor.journey import Project, last_decision
 
     project = Project.open(folder)
@@ -119,7 +119,7 @@ def report(
 @app.command()
 def history(folder: ProjectFolder = HERE, as_json: Json = False) -> None:
     """Show what each change did to quality and cost, on validation, and the looks at the test."""
-    from sartor.console import print_history
+    from sartor.console.verdict import print_history
     from sartor.data.files import to_json
     from sartor.journey import Project
 
@@ -151,7 +151,7 @@ def demo(
 
 
 def _run(project: Any, as_json: bool) -> None:
-    from sartor.console import print_outcome
+    from sartor.console.verdict import print_outcome
     from sartor.journey import last_decision
     from sartor.journey import run as go
 

@@ -1,0 +1,1 @@
+"""What people see in the terminal; all of it goes to stderr."""
