@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -23,3 +28,41 @@ def test_gradients_go_in_rows_that_are_short_and_hold_all_of_them(
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (2, 3, 1, 9, 1, 1)]
     rows = [[p.numel() for p in row] for row in processes._rows(parameters)]
     assert rows == [[2, 3], [1], [9], [1, 1]]
+
+
+MEMBER = """
+import torch
+from sartor.training import processes
+processes.ROW = 5
+team = processes.join()
+torch.manual_seed(team.rank)
+layers = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (3,), (1,), (3, 3), (2,))]
+layers[0].grad = torch.randn(3, 2).t()  # lies otherwise than its parameter
+for layer in layers[1:4]:
+    layer.grad = torch.randn_like(layer)  # the last took part in nothing
+alone = [None if layer.grad is None else layer.grad.clone() for layer in layers]
+team.sum_gradients(layers)
+for layer, own in zip(layers, alone):
+    everyone = team.gather(*(torch.zeros_like(layer) if own is None else own).flatten().tolist())
+    want = torch.tensor(everyone).sum(0).view_as(layer).float()
+    assert torch.allclose(layer.grad, want, atol=1e-6), (layer.grad, want)
+processes.leave()
+print("summed")
+"""
+
+
+def test_every_process_has_the_sum_of_gradients_of_several_rows() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    members = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEMBER], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env={**os.environ, **launched, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for member in members:
+        out, wrong = member.communicate(timeout=300)
+        assert out.strip() == "summed", wrong

@@ -13,6 +13,7 @@ from sartor.models.devices import Device
 from sartor.models.generation import BATCH_TOKENS, ROW_TOKENS
 from sartor.models.outline import Outline
 from sartor.techniques.workload import Workload
+from sartor.training.processes import ROW
 
 TRAINING, READING, MOVING = 0.4, 0.45, 0.6
 """Parts of a device's operations, and of its bandwidth, that training, reading prompts and writing
@@ -56,7 +57,15 @@ def training_bytes(
     if division.sharded:
         peak = held + beside + _gathered(work, shape, parameters)
         return max(peak, _on_cpu(work, parameters, held)) if division.on_cpu else peak
-    return held + beside  # a row of gradients, when they are summed, lies where activations did
+    return held + beside + _summed(work, shape)
+
+
+def _summed(work: Workload, shape: Outline) -> float:
+    """The row in which some gradients are while processes sum them, the largest tensor alone."""
+    if work.division.processes == 1:
+        return 0.0
+    largest = shape.vocabulary * shape.hidden if work.trains == "everything" else 0
+    return WHOLE * min(work.trainable_parameters, max(ROW, largest))
 
 
 def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> float:

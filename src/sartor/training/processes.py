@@ -104,7 +104,10 @@ class Team:
                 torch.distributed.all_reduce(flat)
             parts = torch.split(flat, [len(grad) for grad in grads])
             for parameter, part in zip(group, parts, strict=True):
-                parameter.grad = part.view_as(parameter)
+                if (
+                    parameter.grad is not None
+                ):  # in place: rows that gradients live in lie scattered
+                    parameter.grad.copy_(part.view_as(parameter))
 
     def spread(self, tensor: torch.Tensor) -> torch.Tensor:
         """The leader's tensor, in every process."""
