@@ -77,7 +77,8 @@ def leave(
     reports = marked((*(one.test for one in tried if one.test), *given), prepared.split)
     kept_at = _save_reports(workspace, reports)
     too_many = _too_many(looks, file.criteria.max_looks)
-    criteria = Criteria(**file.criteria.model_dump(exclude={"max_looks"}))
+    wanted = file.criteria.model_dump(exclude={"max_looks"})
+    criteria = Criteria(**wanted, currency=file.cost.currency)
     seed = file.project.seed
     refusals = [*made.failures, *too_many]
     decision, ranking = decided(reports, criteria, seed=seed, refusals=refusals)

@@ -56,6 +56,9 @@ def test_the_cheapest_of_the_good_enough_wins(planted: Planted) -> None:
     )
     assert "on 300 test examples" in decision.reason
     assert "within the margin of 0.05" in decision.reason
+    assert "at 1,000 per 1,000 answers" in decision.reason
+    in_euros = decide(reports, replace(CRITERIA, currency="EUR"), seed=0)
+    assert "at EUR 1,000 per 1,000 answers" in in_euros.reason
 
 
 @pytest.mark.parametrize("graded", [True, False])

@@ -59,12 +59,12 @@ def _praise(decision: Decision, best: str, reports: Mapping[str, Report]) -> str
     quality = f"{criteria.scorer} {_score(reports[name], criteria)}"
     on = f"on {decision.n:,} test examples"
     if len(reports) == 1:
-        return f"{name} is the only candidate: {quality} {on}, at {_cost(reports[name])}."
+        return f"{name} is the only candidate: {quality} {on}, at {_cost(reports[name], criteria)}."
     if name == best:
-        return f"{name} wins with the highest {quality} {on}, at {_cost(reports[name])}."
+        return f"{name} wins with the highest {quality} {on}, at {_cost(reports[name], criteria)}."
     return (
-        f"{name} is the cheapest that is good enough: {quality} {on}, at {_cost(reports[name])}. "
-        f"The best, {best}, has {_score(reports[best], criteria)} at {_cost(reports[best])}; "
+        f"{name} is the cheapest that is good enough: {quality} {on}, at {_cost(reports[name], criteria)}. "
+        f"The best, {best}, has {_score(reports[best], criteria)} at {_cost(reports[best], criteria)}; "
         f"{name} is at worst {-min(row.low, 0):.3f} below it, within the margin of "
         f"{criteria.margin:g}."
     )
@@ -119,11 +119,12 @@ def _score(report: Report, criteria: Criteria) -> str:
     return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def _cost(report: Report) -> str:
+def _cost(report: Report, criteria: Criteria) -> str:
     if report.measured.cost_per_answer is None:
         return "a cost that is not known"
     cost = report.measured.cost_per_answer * 1000
-    return f"{cost:,.0f} per 1,000 answers" if cost >= 1000 else f"{cost:.3g} per 1,000 answers"
+    amount = f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}"
+    return f"{criteria.currency} {amount} per 1,000 answers".lstrip()
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -120,6 +120,8 @@ class Criteria:
     max_seconds: float | None = None
     max_cost: float | None = None
     max_memory_gb: float | None = None
+    currency: str = ""
+    """That costs are in; empty where it is not known."""
 
 
 Verdict = Literal[
