@@ -58,13 +58,14 @@ def _praise(decision: Decision, best: str, reports: Mapping[str, Report]) -> str
     [row] = [row for row in decision.comparisons if row.candidate == name]
     quality = f"{criteria.scorer} {_score(reports[name], criteria)}"
     on = f"on {decision.n:,} test examples"
+    costs = {each: _cost(reports[each], criteria) for each in (name, best)}
     if len(reports) == 1:
-        return f"{name} is the only candidate: {quality} {on}, at {_cost(reports[name], criteria)}."
+        return f"{name} is the only candidate: {quality} {on}, at {costs[name]}."
     if name == best:
-        return f"{name} wins with the highest {quality} {on}, at {_cost(reports[name], criteria)}."
+        return f"{name} wins with the highest {quality} {on}, at {costs[name]}."
     return (
-        f"{name} is the cheapest that is good enough: {quality} {on}, at {_cost(reports[name], criteria)}. "
-        f"The best, {best}, has {_score(reports[best], criteria)} at {_cost(reports[best], criteria)}; "
+        f"{name} is the cheapest that is good enough: {quality} {on}, at {costs[name]}. "
+        f"The best, {best}, has {_score(reports[best], criteria)} at {costs[best]}; "
         f"{name} is at worst {-min(row.low, 0):.3f} below it, within the margin of "
         f"{criteria.margin:g}."
     )
