@@ -158,6 +158,15 @@ def test_the_ten_worst_answers_come_worst_first(planted: Planted) -> None:
     assert [one.output for one in found.mistakes] == [str(score) for score in scores]
 
 
+def test_refusals_among_what_it_gets_wrong_are_counted_apart(planted: Planted) -> None:
+    made = planted("a", [0.9] * 20 + [0.1] * 10)
+    declined = [replace(s, explanation="refused") if s.value < 0.5 else s for s in made.scores]
+    mixed = replace(made, scores=tuple(declined[:-4]) + made.scores[-4:])
+    assert summary([made]).words.still_wrong.startswith("10 of its 30 answers scored below 0.5. ")
+    said = summary([mixed]).words.still_wrong
+    assert said.startswith("10 of its 30 answers scored below 0.5, 6 of them refusals. ")
+
+
 def test_what_to_label_is_where_the_two_are_likeliest_to_disagree(planted: Planted) -> None:
     random = np.random.default_rng(1)
     first = np.full(30, 0.5)
