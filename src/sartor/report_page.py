@@ -54,7 +54,7 @@ def page_of(
             *prepared.warnings,
         ),
         personal_data=prepared.personal_data,
-        commands=(f"sartor run {quote(folder.name)}", f"sartor serve {quote(folder.name)}"),
+        commands=tuple(_commands(quote(folder.name), run, reports)),
         digests={
             "data": run.data,
             "test part": run.test,
@@ -69,6 +69,14 @@ def page_of(
         summary=summary,
     )
     return render(page)
+
+
+def _commands(folder: str, run: history.Run, reports: Sequence[Report]) -> Iterator[str]:
+    """What makes it anew and, where there is something here to serve, what serves it."""
+    yield f"sartor run {folder}"
+    winner = next((one for one in reports if one.candidate == run.decision.winner), None)
+    if winner is not None and not is_given(winner):
+        yield f"sartor serve {folder}"
 
 
 def _curves(workspace: Workspace, reports: Sequence[Report]) -> Iterator[Curve]:

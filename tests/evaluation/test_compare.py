@@ -49,6 +49,28 @@ def test_right_and_wrong_are_compared_by_mcnemars_exact_test(planted: Planted) -
     assert found.p == pytest.approx(stats.binomtest(12, 15).pvalue)
 
 
+def test_neither_the_interval_nor_the_test_is_believed_without_the_other(planted: Planted) -> None:
+    """Of 20 examples with 4 against 0 the interval just excludes 0, and exact McNemar has 0.125."""
+    first, second = [1.0] * 12 + [0.0] * 8, [1.0] * 8 + [0.0] * 12
+    a, b = planted("a", first), planted("b", second)
+    one, other = compare(a, b, "planted", 0.05, 0), compare(b, a, "planted", 0.05, 0)
+    assert one.low > 0
+    assert one.p == pytest.approx(0.125)
+    assert (one.verdict, other.verdict) == ("non-inferior", "cannot tell")
+    assert other.label_more
+
+
+@pytest.mark.parametrize("n", [62, 100, 300])
+def test_candidates_that_answered_all_alike_need_more_examples_than_one(n: int) -> None:
+    alike = (1.0,) * (n // 2) + (0.0,) * (n - n // 2)
+    margin = 0.9 * Paired(alike, alike).interval().high
+    more = Paired(alike, alike).label_more(margin)
+    assert more
+    assert more > 0.05 * n
+    longer = (1.0,) * ((n + more) // 2) + (0.0,) * (n + more - (n + more) // 2)
+    assert Paired(longer, longer).interval().low > 1.1 * -margin
+
+
 def test_turned_round_it_says_the_opposite(planted: Planted) -> None:
     a, b = planted("a", [0.9, 0.8, 0.7] * 30), planted("b", [0.2, 0.5, 0.1] * 30)
     one, other = compare(a, b, "planted", 0.05, 0), compare(b, a, "planted", 0.05, 0)

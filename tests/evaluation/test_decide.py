@@ -234,6 +234,28 @@ def test_a_handful_of_examples_decides_nothing_and_warns_of_nothing(
     assert decision.resolvable > 0.5
 
 
+def test_worse_is_said_only_where_the_test_says_so_too(planted: Planted) -> None:
+    """15 against 6 of 25: Newcombe and Tango just leave 0 out, and exact McNemar has 0.078."""
+    first = [1.0] * 15 + [0.0] * 6 + [0.0] * 4
+    second = [0.0] * 15 + [1.0] * 6 + [0.0] * 4
+    decision = decide([planted("a", first), planted("b", second)], CRITERIA, seed=0)
+    found = row(decision, "b")
+    assert found.high < 0
+    assert found.p > 0.05
+    assert (found.verdict, found.label_more is not None) == ("cannot tell", True)
+
+
+@pytest.mark.parametrize("n", [60, 155, 1000])
+def test_right_or_wrong_no_fewer_than_eight_examples_are_said_to_show(
+    planted: Planted, n: int
+) -> None:
+    """Exact McNemar needs six of one kind and none of the other; a chance of 80 % of them more."""
+    never = decide([planted("a", [0.0] * n)], CRITERIA, seed=0)
+    assert 6.9 < never.resolvable * n < 8
+    graded = decide([planted("a", [0.5] * n)], CRITERIA, seed=0)
+    assert graded.resolvable < never.resolvable
+
+
 def test_groups_are_resampled_as_wholes(planted: Planted) -> None:
     groups = [str(i // 10) for i in range(300)]
     shift = np.repeat(np.random.default_rng(5).normal(0, 0.15, size=30), 10)

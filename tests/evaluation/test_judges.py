@@ -431,7 +431,7 @@ def test_what_is_said_of_a_judge_stands_wherever_its_score_stands(
     summary = summarize(decision, ranking, reports, "USD", 0)
     assert "rests on judge, a judge that is unvalidated" in summary.words.how_sure
     told = Told("shop", decision, tuple(reports), summary, "USD")
-    assert "judge of a, b is unvalidated: nobody has" in exported(told, "md")
+    assert "judge of a, b: unvalidated: nobody has" in exported(told, "md")
     assert "n = 40, unvalidated judge)" in exported(told, "model-card")
     whole, *_ = csv.DictReader(io.StringIO(exported(told, "csv")))
     assert whole["note"] == "unvalidated: nobody has compared it"

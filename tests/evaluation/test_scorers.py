@@ -16,6 +16,7 @@ import pytest
 from sartor.data.records import Example, Message, Passage
 from sartor.errors import SettingError
 from sartor.evaluation.corpus import corpus_estimate
+from sartor.evaluation.given import Given
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.bleu import Bleu
 from sartor.evaluation.scorers.by_id import read_by_id
@@ -90,6 +91,10 @@ def test_contains_asks_for_whole_words_in_order(answer: str, target: str, right:
         ("1.299,50 €", "1.299,5", {"decimal": ","}, 1),
         ("I don't know.", "5", {}, 0),
         ("1e3", "1000", {}, 1),
+        ("$2.5 Billion", "2.5 billion", {}, 1),
+        ("1.2 MILLION", "1200000", {}, 1),
+        ("$1.5MM", "1.5 million", {}, 1),
+        ("1.5 mm", "1500000", {}, 0),
     ],
 )
 def test_numeric_compares_values(
@@ -106,6 +111,7 @@ def test_numeric_compares_values(
         ("1\u202f234,5", "1234,5"),
         ("12\u2019345 Franken", "12345"),
         ("3 millions d'euros", "3000000"),
+        ("5 Tsd. Stück", "5000"),
     ],
 )
 def test_numeric_reads_numbers_as_they_are_written_on_the_continent(
@@ -209,6 +215,29 @@ def test_a_label_is_found_within_a_sentence_but_not_within_another_label() -> No
     ):
         [found] = scorer.score([prediction(answer, "card lost")])
         assert found.value == right, answer
+
+
+@pytest.mark.parametrize("right", ["A", "B"])
+@pytest.mark.parametrize(
+    "said", ["{}", "{}.", "{}: the clause is void", "{} because of it", "{} is right", "Class {}"]
+)
+def test_the_label_a_is_read_as_any_other(said: str, right: str) -> None:
+    """ "A" is an article, too, and those are left out where words are compared."""
+    scorer = load_scorer("label", {"labels": ("A", "B", "C")})
+    other = "B" if right == "A" else "A"
+    assert scorer.score([prediction(said.format(right), right)])[0].value == 1
+    assert scorer.score([prediction(said.format(right), other)])[0].value == 0
+    assert scorer.score([prediction("A or B", right)])[0].value == 0
+    assert value("contains", prediction(said.format(right), right)) == 1
+    assert value("contains", prediction("This is a dog", right)) == 0
+
+
+def test_right_answers_that_are_none_of_the_labels_are_told_of() -> None:
+    scorer = Label(labels=("Yes", "Nein"))
+    made = [prediction("No", "No", id="a"), prediction("Yes", "Yes", id="b")]
+    assert "1 of 2 examples, such as 'No', is none of its labels" in scorer.note(made, [])
+    assert scorer.note(made[1:], []) == ""
+    assert Label().note(made, []) == ""
 
 
 OPTIONS = "Which?\nA. monogamy\nB. polygyny\nC. polyandry"
@@ -473,6 +502,20 @@ def test_truncation_and_language() -> None:
     assert value("language", prediction(german, question=german)) == 1
     assert value("language", prediction(english), expected="de") == 0
     assert value("language", prediction("ok", english)) is None
+    rows = '{"name": "Stirnlampe Lux", "preis": "24,99", "tags": ["outdoor", "neu"]}'
+    assert value("language", prediction(f"```json\n{rows}\n```", german)) is None
+
+
+def test_of_answers_made_elsewhere_nobody_knows_whether_they_were_cut_off() -> None:
+    [given] = Given("theirs", {"e": "so"}).predictions([prediction("so").example])
+    assert load_scorer("truncation").score([given]) == []
+
+
+@pytest.mark.parametrize("code", ["German", "deu", "DE"])
+def test_a_language_that_no_answer_could_be_in_is_refused(code: str) -> None:
+    with pytest.raises(SettingError, match=f"expected is '{code}'; expected one of the codes"):
+        load_scorer("language", {"expected": code})
+    assert load_scorer("language", {"expected": "de"})
 
 
 def test_embedding_likes_what_means_the_same_better() -> None:

@@ -147,7 +147,9 @@ def test_seeds_that_agree_cost_no_certainty(planted: Planted) -> None:
     values = np.random.default_rng(5).uniform(0.2, 0.8, size=200)
     ones = [planted(f"s{s}", values + 0.05) for s in range(3)]
     same = replace(joined("lora", ones, seed=0))
-    assert compare(same, planted("plain", values), "planted", 0.01, 0).verdict == "better"
+    found = compare(same, planted("plain", values), "planted", 0.01, 0)
+    assert found.verdict == "better"
+    assert found.p == pytest.approx(2 * (1 - 0.05 / 1.05) ** 200)
 
 
 def _examples(n: int) -> tuple[Example, ...]:

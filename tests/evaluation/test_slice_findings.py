@@ -30,6 +30,10 @@ def test_requests_are_sliced_by_length_document_and_language() -> None:
     ("text", "language"),
     [
         ("How long is the warranty of this lamp?", "English"),
+        ("I was in a hurry at the time", "English"),
+        ("Why do a plant and an animal cell differ?", "English"),
+        ("Wie viele Zelte liegen im Lager in Mio. Stück?", "German"),
+        ("Qual é o prazo da devolução para este produto?", "Portuguese"),
         ("Quelle est la durée de la garantie pour ce produit ?", "French"),
         ("¿Cuál es el plazo de la devolución para este producto?", "Spanish"),
         ("この製品の保証期間は?", "Japanese"),

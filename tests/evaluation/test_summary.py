@@ -16,6 +16,7 @@ from sartor.evaluation import decision_file
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.decide import decide, decided
 from sartor.evaluation.decision_file import decision_json, summary_of
+from sartor.evaluation.given import Given
 from sartor.evaluation.label_next import Unlabelled, label_next, rows_to_fill, to_fill, undecided
 from sartor.evaluation.records import Criteria, Report, Verdict
 from sartor.evaluation.stopping import hopeless
@@ -57,6 +58,27 @@ def test_it_says_to_ship_only_what_is_told_from_the_others(planted: Planted) -> 
     assert unsure.words.ship == "a leads, but cannot be told from b yet."
     refused = summary([planted("a", base())], replace(CRITERIA, at_least=0.99))
     assert refused.words.ship == "Ship nothing yet."
+
+
+def test_the_nearest_is_the_one_that_scored_nearest(planted: Planted) -> None:
+    """And not the one whose interval reaches highest, because it is the widest."""
+    best = np.array([0.9, 0.2] * 20)
+    near, far = best - np.tile([0.09, 0.05], 20), best.copy()
+    far[:10] = 1.1 - far[:10]
+    found = summary([planted("a", best), planted("near", near), planted("far", far - 0.08)])
+    assert "The nearest, near, is between" in found.words.how_sure
+
+
+def test_what_made_elsewhere_is_said_to_cost_is_not_said_to_have_needed_no_training(
+    planted: Planted,
+) -> None:
+    own = planted("theirs", base(), cost=0.01)
+    given = Given("theirs", {}, seconds_per_answer=2.0, cost_per_answer=0.01)
+    assert "it needed no training" in summary([own]).words.costs
+    assert summary([replace(own, measured=given.measured)]).words.costs == (
+        "1,000 answers of theirs are said to cost USD 10 in all: they were made elsewhere. An "
+        "answer takes 2 s."
+    )
 
 
 def test_a_margin_that_would_change_the_answer_is_found_and_does(planted: Planted) -> None:
@@ -134,6 +156,15 @@ def test_the_ten_worst_answers_come_worst_first(planted: Planted) -> None:
     scores = [one.score for one in found.mistakes]
     assert scores == sorted(base(40))[:10]
     assert [one.output for one in found.mistakes] == [str(score) for score in scores]
+
+
+def test_refusals_among_what_it_gets_wrong_are_counted_apart(planted: Planted) -> None:
+    made = planted("a", [0.9] * 20 + [0.1] * 10)
+    declined = [replace(s, explanation="refused") if s.value < 0.5 else s for s in made.scores]
+    mixed = replace(made, scores=tuple(declined[:-4]) + made.scores[-4:])
+    assert summary([made]).words.still_wrong.startswith("10 of its 30 answers scored below 0.5. ")
+    said = summary([mixed]).words.still_wrong
+    assert said.startswith("10 of its 30 answers scored below 0.5, 6 of them refusals. ")
 
 
 def test_what_to_label_is_where_the_two_are_likeliest_to_disagree(planted: Planted) -> None:

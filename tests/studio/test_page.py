@@ -13,6 +13,7 @@ import pytest
 
 from sartor.data.records import Dropped, Example, Message, Passage
 from sartor.evaluation.break_even import BreakEven
+from sartor.evaluation.given import Given
 from sartor.evaluation.label_next import ToLabel
 from sartor.evaluation.records import (
     Comparison,
@@ -134,6 +135,18 @@ def test_it_names_the_winner_and_says_why_how_sure_and_at_what_cost() -> None:
     assert "customizing brought +49.0 points" in told
 
 
+def test_of_answers_made_elsewhere_it_claims_no_customizing_and_no_training() -> None:
+    theirs = replace(report("theirs", 0.9), measured=Given("theirs", {}).measured)
+    decision = decided("theirs", "theirs", against("zero-shot", "worse"))
+    html = render(page(decision, theirs, report("zero-shot", 0.2)))
+    told = text_of(html)
+    assert "It scores 90.0 of 100 (95 % interval 85.0 to 95.0) on 200 test examples. No" in told
+    assert "customizing" not in told
+    assert "held back from all training" not in told
+    cells = html.split("Trainable parameters")[1].split("</tbody>")[0].split("<tr>")
+    assert [">0<" in cell for cell in cells if "scope" in cell] == [False, True]
+
+
 def test_it_says_when_nobody_wins_and_repeats_the_reason() -> None:
     decision = decided(
         None, "rag", against("rag", "refused"), reason="All cost more than the $0.01 allowed."
@@ -153,15 +166,15 @@ def test_it_says_how_many_more_to_label_when_it_cannot_tell() -> None:
         against("full", "cannot tell", label_more=260),
     )
     told = text_of(render(page(decision, report("rag", 0.7), report("lora", 0.68))))
-    assert "Cannot tell yet: label about 260 more." in told
-    assert "About 1,410 more labelled examples would settle lora." in told
+    assert "Cannot tell yet: test on about 260 more." in told
+    assert "About 1,410 more test examples would settle lora." in told
     assert "The figures below are of rag, the best so far." in told
 
 
 def test_a_cheaper_candidate_that_might_do_is_mentioned() -> None:
     decision = decided("rag", "rag", against("lora", "cannot tell", label_more=90))
     told = text_of(render(page(decision, report("rag", 0.7, 0.002), report("lora", 0.66, 0.001))))
-    assert "lora is cheaper and might be good enough: label about 90 more test examples" in told
+    assert "lora is cheaper and might be good enough: test on about 90 more examples" in told
 
 
 def test_a_best_that_cannot_be_told_from_another_is_not_said_to_be_shipped() -> None:
@@ -169,7 +182,7 @@ def test_a_best_that_cannot_be_told_from_another_is_not_said_to_be_shipped() -> 
     html = render(page(decision, report("rag", 0.7), report("lora", 0.69)))
     told = text_of(html)
     assert "rag leads, but cannot be told from lora yet." in told
-    assert "About 90 more labelled examples would settle that." in told
+    assert "About 90 more test examples would settle that." in told
     assert "Ship" not in told.replace("Shop", "").split("Cost")[0]
     assert "Leads so far" in told
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from sartor.console.screen import console, escape, per_thousand, table_of
 from sartor.evaluation.compare import Difference
+from sartor.evaluation.given import is_given
 from sartor.evaluation.history import Run
 from sartor.evaluation.reasons import settled_by
 from sartor.evaluation.trust import said_of
@@ -38,8 +39,8 @@ def print_outcome(outcome: Outcome, currency: str) -> None:
             per_thousand(measured.cost_per_answer),
             figures.seconds(measured.seconds_per_answer),
             figures.memory(measured.peak_memory_bytes),
-            figures.parameters(measured.trainable_parameters),
-            figures.duration(measured.training_seconds),
+            figures.parameters(None if is_given(report) else measured.trainable_parameters),
+            figures.duration(None if is_given(report) else measured.training_seconds),
             verdict,
             style="bold green" if verdict == "winner" else None,
         )

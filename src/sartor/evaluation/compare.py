@@ -15,6 +15,7 @@ from sartor.evaluation.level import Level
 from sartor.evaluation.paired import pair
 from sartor.evaluation.ranking import scores_of, seeds_of
 from sartor.evaluation.records import Report
+from sartor.evaluation.statistics import Interval
 from sartor.evaluation.trust import said_of
 
 
@@ -34,7 +35,8 @@ class Difference:
     """Two-sided."""
     n: int
     verdict: Literal["better", "worse", "non-inferior", "cannot tell"]
-    """Non-inferior: the interval lies above -margin, but not above 0."""
+    """Better or worse: the interval lies on one side of 0, and p is below alpha. Non-inferior: not
+    better, and the interval lies above -margin."""
     label_more: int | None = None
     """About how many more examples would settle a `cannot tell`; None where no number would."""
     margin: float = 0.0
@@ -77,7 +79,7 @@ def compare(
     )
     level = Level(alpha)
     found = paired.interval(level)
-    verdict = _verdict(found.low, found.high, margin)
+    verdict = _verdict(found, margin, is_shown=paired.p < alpha)
     return Difference(
         candidate=a.candidate,
         against=b.candidate,
@@ -95,10 +97,12 @@ def compare(
 
 
 def _verdict(
-    low: float, high: float, margin: float
+    found: Interval, margin: float, *, is_shown: bool
 ) -> Literal["better", "worse", "non-inferior", "cannot tell"]:
-    if low > 0:
+    """`is_shown`: whether the test says so, too. Of few examples an interval is sooner sure than
+    an exact test, and neither is believed without the other."""
+    if found.low > 0 and is_shown:
         return "better"
-    if low > -margin:
+    if found.low > -margin:
         return "non-inferior"
-    return "worse" if high < 0 else "cannot tell"
+    return "worse" if found.high < 0 and is_shown else "cannot tell"

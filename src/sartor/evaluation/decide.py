@@ -13,7 +13,8 @@ The rule, in order:
    Being worse is another claim, with an order and levels of its own. The luck of a candidate's
    seeds is the same in all of its comparisons and is counted once for it (level.py).
 3. Non-inferior: the interval of (candidate - best) lies above -margin. Worse: not that, and the
-   interval lies below 0. Else: cannot tell, with the number of examples that would settle it.
+   interval lies below 0 with a corrected p below 0.05. Else: cannot tell, with the number of
+   examples that would settle it.
 4. The winner is the cheapest non-inferior candidate (the best counts as one) that meets every
    other criterion. Costs are measured on machines that are never quiet: what costs at most 1.5
    times the cheapest counts as the same price. Among those the higher mean wins, then the fewer
@@ -117,4 +118,4 @@ def _verdict(
     if is_good_enough(name, ranking, criteria):
         return "non-inferior"
     found = ranking.distances.get(name)
-    return "worse" if found and found.interval.high < 0 else "cannot tell"
+    return "worse" if found and found.is_worse else "cannot tell"

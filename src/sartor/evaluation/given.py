@@ -49,7 +49,7 @@ class Given:
         """In the order of the test part; every example must have its answer."""
         seconds = self.seconds_per_answer or 0.0
         return [
-            Prediction(example, Completion(self.outputs[example.id], "stop", 0, 0, seconds))
+            Prediction(example, Completion(self.outputs[example.id], "unknown", 0, 0, seconds))
             for example in test
         ]
 

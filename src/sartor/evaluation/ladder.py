@@ -55,7 +55,7 @@ def step(
 def _is_worse(name: str, ranking: Ranking, margin: float) -> bool:
     """As decide.py says it: not non-inferior, and the interval lies below 0."""
     found = ranking.distances.get(name)
-    return found is not None and found.interval.low <= -margin and found.interval.high < 0
+    return found is not None and found.interval.low <= -margin and found.is_worse
 
 
 def _told(name: str, ranking: Ranking, scorer: str, what: str) -> str:

@@ -16,13 +16,15 @@ _SCRIPTS = {
     "CJK": "Chinese", "THAI": "Thai",
 }  # fmt: skip
 _WORDS = {
-    "English": "the and is of to what how does it for are can my you this do which with i",
-    "German": "der die das und ist von zu was wie für sind kann mein ich nicht ein eine den dem",
+    "English": "the and is of to what how does it for are can my you this do which with i "
+    "in on at a an as am was be by from or if not when where who why will many much there",
+    "German": "der die das und ist von zu was wie für sind kann mein ich nicht ein eine den dem "
+    "in im an am auf mit zum zur bei des wer wo wann welche welcher viel viele gibt es wird",
     "French": "le la les et est de du des que quel quelle comment pour sont je mon une un dans",
     "Spanish": "el la los las y es de del que cuál cómo para son mi una un en por puedo",
     "Italian": "il lo la gli e è di del che quale come per sono mio una un in posso",
     "Portuguese": "o a os as e é de do da que qual como para são meu uma um em posso não",
-    "Dutch": "de het een en is van te wat hoe voor zijn kan mijn ik niet dit welke met",
+    "Dutch": "de het een en is van te wat hoe voor zijn kan mijn ik niet dit welke met in op",
 }
 _KNOWN = {name: frozenset(words.split()) for name, words in _WORDS.items()}
 _FEWEST = 2

@@ -7,8 +7,10 @@ from hashlib import sha256
 
 from sartor.evaluation.ranking import scores_of
 from sartor.evaluation.records import Report
+from sartor.evaluation.scorers.against_targets import REFUSED
 
 MOST = 10
+WRONG = 0.5
 _LONGEST = 2_000
 """Characters of a text; what is longer is in the report's file whole."""
 
@@ -45,6 +47,14 @@ def mistakes(report: Report, scorer: str, most: int = MOST) -> tuple[Mistake, ..
     )
 
 
-def wrong(report: Report, scorer: str, below: float = 0.5) -> int:
+def wrong(report: Report, scorer: str, below: float = WRONG) -> int:
     """How many answers scored below that."""
     return sum(value < below for value in scores_of(report, scorer).values())
+
+
+def refused(report: Report, scorer: str, below: float = WRONG) -> int:
+    """How many of those declined to answer what can be answered, where the scorer says so."""
+    return sum(
+        score.scorer == scorer and score.value < below and score.explanation == REFUSED
+        for score in report.scores
+    )

@@ -20,6 +20,7 @@ from sartor.evaluation.level import LEVEL, Family, Level
 from sartor.evaluation.seeds import Seeded
 from sartor.evaluation.statistics import (
     Interval,
+    equals_needed,
     examples_needed,
     groups_needed,
     mcnemar,
@@ -130,7 +131,7 @@ class Paired:
             sd = max(self._seeded.error_by_examples * sqrt(self.n), 1 / sqrt(self.n))
         by_spread = examples_needed(distance, sd, level.alpha) or 0
         if self._is_table:
-            return by_spread
+            return max(by_spread, equals_needed(distance, level.alpha))
         each = self.n / (len(set(self.groups)) if self.groups else self.n)
         return max(by_spread, ceil(each * groups_needed(distance, room, level.alpha)))
 

@@ -35,6 +35,12 @@ class Distance:
     """Of its upper end, corrected for every pair."""
     p: float
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether both the interval and the test say so: of few examples an interval is sooner
+        sure than an exact test."""
+        return self.interval.high < 0 and self.p < ALPHA
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -96,7 +102,7 @@ def ranked(
         means=means,
         best=best,
         distances={},
-        resolvable=resolvable(n, spread, len(pairs)),
+        resolvable=resolvable(n, spread, len(pairs), all(map(is_right_or_wrong, values.values()))),
         pairs=pairs,
         seeded={name: len(by_seed[name]) > 1 for name in values},
     )
@@ -108,10 +114,15 @@ def at_margin(ranking: Ranking, margin: float) -> Ranking:
     return replace(ranking, distances=_corrected(ranking, margin))
 
 
-def resolvable(n: int, spread: float, pairs: int) -> float:
+def resolvable(n: int, spread: float, pairs: int, right_or_wrong: bool = False) -> float:
     """The smallest difference that `n` examples can be expected to show, where differences of
     `pairs` comparisons have that standard deviation."""
-    return smallest_difference(n, spread, ALPHA / max(1, pairs))
+    return smallest_difference(n, spread, ALPHA / max(1, pairs), right_or_wrong=right_or_wrong)
+
+
+def is_right_or_wrong(values: Sequence[float]) -> bool:
+    """Whether no score lies between."""
+    return all(value in (0.0, 1.0) for value in values)
 
 
 def scores_of(report: Report, scorer: str) -> dict[str, float]:

@@ -78,8 +78,10 @@ class Seeded:
         a family, whose interval ends there."""
         from scipy.optimize import brentq
 
-        if self.error < 1e-12 or abs(self.mean) < 1e-12:
+        if abs(self.mean) < 1e-12:
             return 1.0
+        if self.error < 1e-12:
+            return min(1.0, self._p_of_equals * left * family.pairs)
 
         def beyond(power: float) -> float:
             return self.reach(family.level(float(10**power), left)) - abs(self.mean)
@@ -88,6 +90,13 @@ class Seeded:
         if beyond(smallest) < 0:
             return float(10**smallest)
         return float(10 ** brentq(beyond, smallest, 0.0)) if beyond(0.0) < 0 else 1.0
+
+    @property
+    def _p_of_equals(self) -> float:
+        """Where every example has the same value: only those not seen may bring the mean to 0."""
+        floor, ceiling = self.bounds
+        furthest = floor if self.mean > 0 else ceiling
+        return float(2 * (1 - self.mean / (self.mean - furthest)) ** len(self._sums))
 
     def interval(self, level: Level = LEVEL) -> Interval:
         """From 10,000 resamples of examples and of seeds; never narrower than n allows."""

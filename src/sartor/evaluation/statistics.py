@@ -106,15 +106,26 @@ def groups_needed(distance: float, room: float, alpha: float = 0.05) -> int:
     return math.floor(math.log(alpha / 2) / math.log1p(-distance / room)) + 1
 
 
-def smallest_difference(n: int, sd: float, alpha: float = 0.05, power: float = 0.8) -> float:
+def equals_needed(distance: float, alpha: float = 0.05) -> int:
+    """Examples, right or wrong and all alike for both, whose interval (Tango's) falls short of
+    `distance`, above 0."""
+    return math.floor(_z(alpha / 2) ** 2 * (1 - distance) / distance) + 1
+
+
+def smallest_difference(
+    n: int, sd: float, alpha: float = 0.05, power: float = 0.8, *, right_or_wrong: bool = False
+) -> float:
     """The true mean difference that n paired examples show with that power; at most 1.
 
     `sd` is of the per-example differences. One that varies less than a single example's turning
-    would make it is taken to vary that much: n examples cannot tell of less.
+    would make it is taken to vary that much: n examples cannot tell of less. Where each is right or
+    wrong, a difference of d varies by d (1 - d) or more, however alike the candidates are so far.
     """
     if n == 0:
         return 1.0
-    return min(1.0, _reach(alpha, power) * _floored(sd, n) / math.sqrt(n))
+    reach = _reach(alpha, power)
+    least = reach**2 / (n + reach**2) if right_or_wrong else 0.0
+    return min(1.0, max(least, reach * _floored(sd, n) / math.sqrt(n)))
 
 
 def examples_needed(

@@ -13,8 +13,9 @@ from math import ceil
 
 from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.changes import Change, changes
+from sartor.evaluation.given import is_given
 from sartor.evaluation.label_next import ToLabel, Unlabelled, label_next, undecided
-from sartor.evaluation.mistakes import Mistake, mistakes, wrong
+from sartor.evaluation.mistakes import Mistake, mistakes, refused, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
@@ -152,7 +153,7 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
             "chance of being wrong there is at most 5 % over all candidates together."
         )
     elif nearest := max(
-        (row for row in rows if row.against == name), key=lambda r: r.high, default=None
+        (row for row in rows if row.against == name), key=lambda r: r.difference, default=None
     ):
         parts.append(
             f"The nearest, {nearest.candidate}, is between {_side(nearest.low)} and "
@@ -183,9 +184,12 @@ def _costs(
         yield f"What {name} costs is not known: its answers were made elsewhere."
         return
     total = _money(measured.cost_per_answer * 1000)
-    yield f"1,000 answers of {name} cost {currency} {total}"
+    told = "are said to cost" if is_given(subject) else "cost"
+    yield f"1,000 answers of {name} {told} {currency} {total}"
     spread = measured.cost_per_answer - measured.serving_cost
-    if measured.training_cost and spread < NEXT_TO_NOTHING * measured.cost_per_answer:
+    if is_given(subject):
+        yield "in all: they were made elsewhere."
+    elif measured.training_cost and spread < NEXT_TO_NOTHING * measured.cost_per_answer:
         yield "to serve; making it adds less than a thousandth of that."
     elif measured.training_cost:
         yield (
@@ -206,7 +210,8 @@ def _still_wrong(subject: Report | None, scorer: str, slices: Sequence[SliceFind
         return "Nothing was answered."
     scored = scores_of(subject, scorer)
     bad = wrong(subject, scorer)
-    said = f"{bad:,} of its {len(scored):,} answers scored below 0.5."
+    said = f"{bad:,} of its {len(scored):,} answers scored below 0.5"
+    said += f", {declined:,} of them refusals." if (declined := refused(subject, scorer)) else "."
     weak = [one for one in slices if one.finding and one.difference < 0]
     if weak:
         worst = "; ".join(

@@ -45,9 +45,9 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
-Finish = Literal["stop", "length", "no_room", "content_filter"]
+Finish = Literal["stop", "length", "no_room", "content_filter", "unknown"]
 """Why an answer ended: the model ended it; it grew too long; the prompt left it no room at all; a
-remote model's provider held it back."""
+remote model's provider held it back; nobody says, of answers made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

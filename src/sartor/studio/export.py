@@ -123,7 +123,7 @@ def _evidence(told: Told) -> Iterator[str]:
     )
     if noted := said_of(told.reports):
         yield "\n".join(
-            f"- {_plain(f'{scorer} of {names} is {note}')}" for scorer, names, note in noted
+            f"- {_plain(f'{scorer} of {names}: {note}')}" for scorer, names, note in noted
         )
     if summary.slices:
         yield f"## Slices of {_plain(summary.subject or '')}, worst first"

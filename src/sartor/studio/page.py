@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.data.records import Dropped
 from sartor.evaluation.break_even import BreakEven
+from sartor.evaluation.given import TECHNIQUE as GIVEN
 from sartor.evaluation.records import Decision, Report
 from sartor.evaluation.summary import Summary
 from sartor.studio import figures
@@ -152,6 +153,7 @@ def _environment(currency: str) -> Environment:
     )
     environment.filters |= _filters(currency)
     environment.globals |= {"style": _static("report.css"), "script": _static("report.js")}
+    environment.globals["given"] = GIVEN
     return environment
 
 

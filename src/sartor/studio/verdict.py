@@ -13,6 +13,7 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from sartor.evaluation.cost import price_of
+from sartor.evaluation.given import is_given
 from sartor.evaluation.records import Comparison, Decision
 from sartor.evaluation.summary import nothing_fit, open_rivals
 from sartor.evaluation.trust import got_nothing_right
@@ -82,7 +83,7 @@ def _why_open(winner: str, rivals: Sequence[Comparison]) -> Iterator[Markup]:
     text = f" may lie anywhere between {between} points from "
     settle = "."
     if nearest.label_more:
-        settle = f". About {nearest.label_more:,} more labelled examples would settle that."
+        settle = f". About {nearest.label_more:,} more test examples would settle that."
     yield _say("{}" + text + "{}", nearest.candidate, winner) + escape(settle)
 
 
@@ -98,13 +99,16 @@ def _why_ship(
     n = figures.whole(decision.n, "test example")
     quality = _score_in_words(winner)
     best = next((row for row in rows if row.name == decision.best), winner)
-    opening = f"It scores {quality} on {n} held back from all training."
+    elsewhere = winner.report is not None and is_given(winner.report)
+    held = "" if elsewhere else " held back from all training"
+    opening = f"It scores {quality} on {n}{held}."
     if best.name == winner.name and len(rows) > 1:
         opening += " No other candidate scores higher."
     yield escape(opening)
     if best.name != winner.name:
         yield _against_best(decision, winner, best)
-    yield from _gain(winner, rows)
+    if not elsewhere:
+        yield from _gain(winner, rows)
     if winner.report:
         yield _price(winner, best, currency)
     yield from _cheaper_and_unsure(winner, rows)
@@ -181,7 +185,7 @@ def _cheaper_and_unsure(winner: Standing, rows: Sequence[Standing]) -> Iterator[
         return
     nearest = min(cheaper, key=lambda row: _label_more(row) or math.inf)
     more, others = _label_more(nearest), len(cheaper) - 1
-    label = f": label about {more:,} more test examples to know" if more else ""
+    label = f": test on about {more:,} more examples to know" if more else ""
     too = f" So {'might one more' if others == 1 else f'might {others} more'}." if others else ""
     yield _say(f"{{}} is cheaper and might be good enough{label}.{too}", nearest.name)
 
@@ -200,7 +204,7 @@ def _unsure_headline(unsure: Sequence[Standing]) -> Markup:
     wanted = [more for row in unsure if (more := _label_more(row))]
     if not wanted:
         return escape("Cannot tell yet.")
-    return escape(f"Cannot tell yet: label about {min(wanted):,} more.")
+    return escape(f"Cannot tell yet: test on about {min(wanted):,} more.")
 
 
 def _why_unsure(decision: Decision, unsure: Sequence[Standing]) -> Iterator[Markup]:
@@ -213,7 +217,7 @@ def _why_unsure(decision: Decision, unsure: Sequence[Standing]) -> Iterator[Mark
         )
     for row in sorted(unsure, key=lambda row: _label_more(row) or 0)[:3]:
         if more := _label_more(row):
-            yield _say(f"About {more:,} more labelled examples would settle {{}}.", row.name)
+            yield _say(f"About {more:,} more test examples would settle {{}}.", row.name)
 
 
 def _why_none(decision: Decision, rows: Sequence[Standing]) -> Iterator[Markup]:

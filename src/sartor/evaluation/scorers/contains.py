@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorers.against_targets import scores_against_targets
-from sartor.evaluation.scorers.wording import same, words
+from sartor.evaluation.scorers.wording import is_article, same, stands_as_written, words
 
 
 class Contains:
@@ -27,4 +27,6 @@ def _holds(answer: str, target: str) -> bool:
     wanted = words(target)
     if not wanted:
         return same(answer, target)
+    if is_article(target):
+        return same(answer, target) or stands_as_written(target, answer)
     return f" {' '.join(wanted)} " in f" {' '.join(words(answer))} "

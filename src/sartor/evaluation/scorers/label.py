@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from sartor.data.records import Example
 from sartor.evaluation.records import Prediction, Score
 from sartor.evaluation.scorer import Corpus
 from sartor.evaluation.scorers.against_targets import scores_over_targets
-from sartor.evaluation.scorers.wording import normalize, words
+from sartor.evaluation.scorers.wording import is_article, normalize, stands_as_written, words
 from sartor.settings import STRICT
 
 if TYPE_CHECKING:
@@ -68,10 +69,28 @@ class Label:
             )
         ]
 
+    def note(self, predictions: Sequence[Prediction], scores: Sequence[Score]) -> str:
+        """How many right answers are none of the labels: one was forgotten, or is misspelt."""
+        strange = [p.example for p in predictions if self.labels and self._is_strange(p.example)]
+        if not strange:
+            return ""
+        return (
+            f"the right answer of {len(strange):,} of {len(predictions):,} examples, such as "
+            f"{strange[0].targets[0]!r}, is none of its labels: there every answer counts as wrong"
+        )
+
+    def _is_strange(self, example: Example) -> bool:
+        rights = {normalize(target) for target in example.targets}
+        return example.answerable and bool(rights) and not rights & set(self._known.values())
+
     @cached_property
     def _known(self) -> dict[str, str]:
         """Every label as it is compared, by its words with a space on both sides."""
         return {f" {' '.join(words(label))} ": normalize(label) for label in self.labels}
+
+    @cached_property
+    def _articles(self) -> tuple[str, ...]:
+        return tuple(label for label in self.labels if is_article(label))
 
     def _read(self, text: str) -> str:
         """The label that a text names; one that lies within another ("card" in "card lost") is
@@ -80,7 +99,9 @@ class Label:
         if not self._known or plain in self._known.values():
             return plain
         inside = f" {' '.join(words(text))} "
-        found = [key for key in self._known if key in inside]
+        # "A" is an article to `words`, which leaves those out.
+        written = {normalize(one) for one in self._articles if stands_as_written(one, text)}
+        found = [key for key, label in self._known.items() if key in inside or label in written]
         longest = [k for k in found if not any(k != other and k in other for other in found)]
         return self._known[longest[0]] if len(longest) == 1 else ""
 

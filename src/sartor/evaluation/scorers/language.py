@@ -1,7 +1,7 @@
 """Language: whether the answer is in the language it should be in.
 
 That of a target or, where there is none long enough to tell, of the request. By py3langid, whose
-model comes with it (97 languages). Texts of a few words are guesses, so they get no score.
+model comes with it (some 140 languages). Texts of a few words are guesses, so they get no score.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
 from sartor.settings import STRICT
+
+NONE = "zxx"
+"""What py3langid calls a text without language (ISO 639-2)."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,6 +31,15 @@ class Language:
     """ISO 639-1 code that every answer must be in; empty for that of its target or request."""
     min_letters: int = 40
     """A text with fewer letters is in no language that could be told."""
+
+    def check(self) -> None:
+        """Raises SettingError for a language that no text could be found to be in."""
+        known = languages()
+        if self.expected and self.expected not in known:
+            raise SettingError(
+                f"scorer language: expected is {self.expected!r}; expected one of the codes of ISO "
+                f"639 that can be told: {', '.join(sorted(known))}"
+            )
 
     def score(self, predictions: Sequence[Prediction]) -> list[Score]:
         """Of answers long enough to tell."""
@@ -54,8 +67,15 @@ class Language:
 
 @cache
 def language_of(text: str) -> str:
-    """ISO 639-1 code of the likeliest language."""
+    """ISO 639-1 code of the likeliest language; empty where it is rather code or figures."""
     import py3langid
 
     code, _ = py3langid.classify(text)
-    return str(code)
+    return "" if code == NONE else str(code)
+
+
+def languages() -> set[str]:
+    """The codes of all that can be told."""
+    import py3langid
+
+    return {str(code) for code, _ in py3langid.rank("")} - {NONE}

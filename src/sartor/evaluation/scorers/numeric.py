@@ -19,9 +19,10 @@ from sartor.evaluation.scorers.against_targets import scores_over_targets
 from sartor.settings import STRICT
 
 _SCALES = {
-    "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "m": 1e6,
+    "thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "mm": 1e6, "m": 1e6,
     "billion": 1e9, "bn": 1e9, "b": 1e9, "trillion": 1e12,
-    "tausend": 1e3, "mio": 1e6, "millionen": 1e6, "millions": 1e6, "millones": 1e6, "milioni": 1e6,
+    "tausend": 1e3, "tsd": 1e3,
+    "mio": 1e6, "millionen": 1e6, "millions": 1e6, "millones": 1e6, "milioni": 1e6,
     "mrd": 1e9, "milliarde": 1e9, "milliarden": 1e9, "milliard": 1e9, "milliards": 1e9,
 }  # fmt: skip
 _APART = "\u00a0\u202f\u2009'\u2019"
@@ -30,8 +31,8 @@ _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-+\u2212](?=[$€£¥₹]?\s?[\d.]))?[$€£¥₹]?\s?"
     rf"(?P<digits>\d{{1,3}}(?:[,{_APART}]\d{{3}})+(?:\.\d+)?|"
     r"\d+(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d{1,3})?"
-    r"(?:\s?(?P<scale>thousand|[Mm]illion|billion|trillion|mn|bn|[kKMB]|"
-    r"[Tt]ausend|[Mm]io|[Mm]illionen|[Mm]illions|millones|milioni|[Mm]rd|[Mm]illiarden?|milliards?)\b)?"
+    r"(?:\s?(?P<scale>(?i:thousand|millions?|billion|trillion|mn|bn|tausend|tsd|mio|millionen|"
+    r"millones|milioni|mrd|milliarden?|milliards?)|MM|[kKMB])\b)?"
 )
 
 

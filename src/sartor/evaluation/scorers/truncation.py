@@ -1,4 +1,7 @@
-"""Truncation: whether the model came to the end of its answer, or was cut off."""
+"""Truncation: whether the model came to the end of its answer, or was cut off.
+
+Of answers made elsewhere nobody here knows, and they have no score.
+"""
 
 from __future__ import annotations
 
@@ -20,5 +23,6 @@ class Truncation:
         return [
             Score(p.example.id, self.name, float(not why), why)
             for p in predictions
+            if p.completion.finish != "unknown"
             for why in [_WHY.get(p.completion.finish, "")]
         ]

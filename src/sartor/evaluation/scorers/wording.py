@@ -14,7 +14,8 @@ import unicodedata
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SYMBOL = re.compile(r"[^\w\s]|_")
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b(?=\s+\S)")
+_ARTICLES = ("a", "an", "the")
+_ARTICLE = re.compile(rf"\b(?:{'|'.join(_ARTICLES)})\b(?=\s+\S)")
 _UNIT = re.compile(r"[$€£¥₹%]")
 _SPACELESS = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
@@ -38,6 +39,16 @@ def same(one: str, other: str) -> bool:
 def words(text: str) -> list[str]:
     """The words of the normalized text."""
     return _SPACELESS.sub(r" \1 ", normalize(text)).split()
+
+
+def is_article(text: str) -> bool:
+    """Whether it is a word that `words` leaves out within others, such as the label "A"."""
+    return normalize(text) in _ARTICLES
+
+
+def stands_as_written(word: str, text: str) -> bool:
+    """Whether the text has that word, letter by letter and by itself: "A" is not "a"."""
+    return re.search(rf"(?<!\w){re.escape(word.strip())}(?!\w)", text) is not None
 
 
 def numbers(text: str) -> set[str]:
