@@ -36,6 +36,8 @@ def test_a_wrong_key_is_named_where_it_stands(tables: dict[str, Any], said: str)
         ({"data": {"examples": 3}}, r"examples is 3: expected a list; put it in brackets"),
         ({"evaluate": {"batch_size": "x"}}, "batch_size is 'x': expected a whole number; write"),
         ({"project": {"seed": 1.5}}, "seed is 1.5: expected a whole number; write its digits"),
+        ({"data": {"examples": "e", "max_test": True}}, "max_test is true; expected a number: wr"),
+        ({"criteria": {"margin": False}}, "margin is false; expected a number: write its digits"),
         ({"criteria": {"margin": [1]}}, r"margin is \[1\]: expected a number; write it without"),
         ({"evaluate": {"batch_size": 0}}, "batch_size is 0: expected 1 or more; give that, or"),
         ({"cost": {"currency": 3}}, "currency is 3: expected a text; put it in quotes, such as"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ConfigDict
 
@@ -25,6 +25,23 @@ def settings_of(technique: Any) -> dict[str, Any]:
             value = settings_of(value)
         plain[field.name] = list(value) if isinstance(value, tuple) else value
     return plain
+
+
+def no_truths(fields: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What is said of true or false where a number belongs: pydantic takes them for 1 and 0.
+    `fields` are a model's or dataclass's, as pydantic has them."""
+    for key, value in given.items():
+        if isinstance(value, bool) and key in fields and _is_number(fields[key].annotation):
+            yield f"{key} is {str(value).lower()}; expected a number: write its digits, such as 8"
+
+
+def _is_number(annotation: Any) -> bool:
+    return _takes(annotation, int, float) and not _takes(annotation, bool)
+
+
+def _takes(annotation: Any, *kinds: type) -> bool:
+    inside = (_takes(one, *kinds) for one in get_args(annotation))
+    return annotation in kinds or any(inside)
 
 
 @contextmanager

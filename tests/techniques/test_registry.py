@@ -72,6 +72,7 @@ def test_settings_are_shown_with_those_inside() -> None:
         ("rag+lora", {"rank": 8}, "rag: unknown setting 'rank'; known: inner, passage_characters"),
         ("rag+lora", {"inner": {"rnk": 8}}, "lora: unknown setting 'rnk'; did you mean 'rank'?"),
         ("lora", {"rank": "wide"}, "lora: rank is 'wide': Input should be a valid integer"),
+        ("lora", {"rank": True}, "lora: rank is true; expected a number: write its digits"),
         ("lora", {"learning_rates": "fast"}, "lora: learning_rates is 'fast'"),
         ("few-shot", {"selection": "odd"}, "few-shot: selection is 'odd'"),
         ("lora+rag", {}, "'lora+rag': lora takes no technique inside it. Put the one that changes"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from sartor.settings import no_truths
 
 LARGEST_SEED = 2**31 - 1
 """What numpy, torch and Python's own generators all take."""
@@ -34,3 +36,11 @@ class Section(BaseModel):
     """A table of the project file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truths(cls, value: Any) -> Any:
+        given = value if isinstance(value, dict) else {}
+        for said in no_truths(cls.model_fields, given):
+            raise ValueError(said)
+        return value

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sartor.errors import SettingError
 from sartor.named import found
 from sartor.project import parts
+from sartor.settings import no_truths
 from sartor.techniques.technique import Technique
 
 TECHNIQUES: dict[str, str] = {
@@ -70,6 +71,8 @@ def build(
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise SettingError(f"{outer}: unknown setting {key!r}; {hint}")
+    for said in no_truths(getattr(kind, "__pydantic_fields__", {}), chosen):
+        raise SettingError(f"{outer}: {said}")
     try:
         return cast(Technique, kind(**chosen))
     except ValidationError as error:

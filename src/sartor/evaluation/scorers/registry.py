@@ -16,6 +16,7 @@ from sartor.evaluation.scorer import Scorer
 from sartor.evaluation.scorers.own import EVALUATE, as_scorer, library_metric, of_file
 from sartor.evaluation.scorers.place import Place, Placed
 from sartor.named import found
+from sartor.settings import no_truths
 
 SCORERS: dict[str, str] = {
     "exact_match": "sartor.evaluation.scorers.exact_match:ExactMatch",
@@ -122,6 +123,8 @@ def _built(kind: str, chosen: dict[str, Any], name: str, place: Place) -> Any:
         return as_scorer(made, name, chosen)
     if chosen:
         _refuse_unknown(made, chosen, name)
+    for said in no_truths(getattr(made, "__pydantic_fields__", {}), chosen):
+        raise SettingError(f"scorer {name}: {said}")
     try:
         return as_scorer(made(**chosen), name, {}) if hasattr(made, "score_one") else made(**chosen)
     except ValidationError as error:
