@@ -433,7 +433,8 @@ def test_a_query_that_gives_too_much_is_wrong_before_it_fills_the_memory(shop: P
     ("scorer", "setting", "given"),
     [
         ("code", "max_seconds", 0), ("code", "max_memory_mb", 1), ("sql", "max_seconds", -1),
-        ("sql", "max_rows", 0), ("code", "max_seconds", True), ("chrf", "beta", 0), ("chrf", "word_order", -1),
+        ("sql", "max_rows", 0), ("code", "max_seconds", True), ("chrf", "beta", 0),
+        ("chrf", "word_order", -1),
     ],
 )  # fmt: skip
 def test_limits_that_nothing_can_meet_are_refused(scorer: str, setting: str, given: int) -> None:
