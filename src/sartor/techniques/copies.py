@@ -13,7 +13,7 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.models.language_model import ModelCard
 from sartor.progress import shown_by
-from sartor.techniques.rehearsal import Rehearsal
+from sartor.techniques.rehearsal import Rehearsal, adapts
 from sartor.techniques.taken import Stopwatch, clock, counting
 from sartor.techniques.technique import Customization
 from sartor.training.settings import CHOSEN
@@ -23,6 +23,10 @@ RATE = 1e-5
 """Small, so that random weights stay sound."""
 LEAST_LOOK = 0.15
 """Seconds of a token of validation, in parts of a trained one's: noise must not make it nothing."""
+
+MOMENTS = 8
+"""Bytes of Adam's for each trained value. Of adapters they are added: a second step, with the
+largest pack of all, would take as long as the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,14 @@ class Copy:
         if parts is None:
             made = self.core.fit(self.card, data, self.folder / "made")
             return Customized(made, 0.0, 0.0, 0.0, 0.0, 0.0)
-        everything = {"batch_size": len(parts.largest.train), "looks": 1, "epochs": 2.0}
+        steps = 1.0 if adapts(self.core) else 2.0  # the optimizer's moments come with the first
+        everything = {"batch_size": len(parts.largest.train), "looks": 1, "epochs": steps}
         counted = counting(lambda: self._fit(parts.largest, "made", **everything))
+        tensors = counted.tensors
+        if adapts(self.core):
+            tensors += MOMENTS * counted.made.trainable_parameters
         preparing, token, look = self._timed(parts)
-        return Customized(counted.made, preparing, token, look, counted.tensors, counted.set_aside)
+        return Customized(counted.made, preparing, token, look, tensors, counted.set_aside)
 
     def _timed(self, parts: Rehearsal) -> tuple[float, float, float]:
         """Seconds of all but steps and looks, of a trained token in the fastest step, since other
