@@ -33,6 +33,7 @@ from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.registry import build
 from sartor.techniques.workload import Workload
 from sartor.techniques.zero_shot import ZeroShot
+from sartor.training.processes import ROW
 
 GIGABYTE = 10**9
 SEEN = Probed(
@@ -123,7 +124,9 @@ def divided(work: Workload, count: int, *, sharded: bool = False, on_cpu: bool =
 def test_processes_hold_all_weights_each_or_with_sharding_a_part(card: ModelCard) -> None:
     shape = outline(card)
     alone, plain = (peak_bytes(w, shape, 50e6, 50) for w in (FULL, divided(FULL, 4)))
-    assert plain == alone
+    assert plain == alone + 4 * ROW  # in which gradients are summed
+    one, four = (peak_bytes(w, shape, 50e6, 50) for w in (ADAPTED, divided(ADAPTED, 4)))
+    assert four == one + 4 * 500_000  # all of an adapter's at once
     assert held_bytes(divided(FULL, 4, sharded=True), 50e6) == 50e6 * 20 / 4
     adapted = held_bytes(divided(ADAPTED, 4, sharded=True), 50e6)
     assert adapted == 50e6 * 2 / 4 + 500_000 * 20  # adapters stay whole
