@@ -349,6 +349,9 @@ def shop(tmp_path: Path) -> Place:
         ("select name from item; drop table item", "SELECT name FROM item", 0),
         ("with recursive n(i) as (select 1 union all select i+1 from n) select sum(i) from n",
          "SELECT name FROM item", 0),
+        ("select name from item where 0", "SELECT name FROM item WHERE price > 1000", 1),
+        ("", "SELECT name FROM item WHERE price > 1000", 0),
+        ("-- no such item", "SELECT name FROM item WHERE price > 1000", 0),
     ],
 )  # fmt: skip
 def test_sql_gives_the_same_rows_and_can_do_nothing_but_read(

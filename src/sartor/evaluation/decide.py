@@ -86,7 +86,7 @@ def _compare(
     verdict = _verdict(name, ranking, criteria, faults, winner)
     found = ranking.distances.get(name)
     if found is None:
-        return Comparison(name, best, 0.0, 0.0, 0.0, 1.0, verdict, "")
+        return Comparison(name, best if name == best else "", 0.0, 0.0, 0.0, 1.0, verdict, "")
     return Comparison(
         candidate=name,
         against=best,
