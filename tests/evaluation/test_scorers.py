@@ -249,10 +249,27 @@ OPTIONS = "Which?\nA. monogamy\nB. polygyny\nC. polyandry"
         ("C", 1), ("C.", 1), ("(C) polyandry", 1), ("C. polyandry", 1), ("polyandry", 1),
         ("The answer is C", 1), ("Answer: C", 1), ("B", 0), ("A tent is not C", 0),
         ("The answer is B. The answer is C.", 0), ("", 0), ("Certainly", 0), ("**C**", 1),
+        ("c", 1), ("c) polyandry", 1), ("The answer is c.", 1), ("b)", 0), ("a tent", 0),
+        ("The answer is a tent", 0), ("c'est la vie", 0),
     ],
 )  # fmt: skip
 def test_a_choice_is_read_strictly(answer: str, right: float) -> None:
     assert value("choice", prediction(answer, "C. polyandry", question=OPTIONS)) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("b", 1), ("b) Kocher", 1), ("B", 1), ("Kocher", 1), ("Antwort: b", 1),
+        ("Die richtige Antwort ist b.", 1), ("a", 0), ("a) Zelt", 0), ("a oder b", 0),
+    ],
+)  # fmt: skip
+def test_options_may_be_listed_by_small_letters(answer: str, right: float) -> None:
+    asked = "Wohin gehört die Flamme?\na) Zelt\nb) Kocher"
+    for target in ("b", "B", "b) Kocher", "Kocher"):
+        assert value("choice", prediction(answer, target, question=asked)) == right
+    only_a = "Welche?\na) Zelt"
+    assert value("choice", prediction("Zelt", "Zelt", question=only_a)) is None
 
 
 def test_a_refusal_of_what_can_be_answered_is_told_apart_from_a_wrong_answer() -> None:
