@@ -103,7 +103,8 @@ def test_a_candidate_that_learned_the_test_part_is_found_out_and_does_not_win(sh
         verdicts = {row.candidate: row for row in decision.comparisons}
         assert verdicts["leaked"].verdict == "refused"
         assert "it has seen the test part" in verdicts["leaked"].reason
-        assert decision.winner != "leaked"
+        assert {decision.winner, decision.best} <= {"lora", "honest"}
+        assert {row.against for row in decision.comparisons} <= {"lora", "honest", ""}
 
 
 def test_a_scorer_of_ones_own_that_is_called_leak_refuses_nobody() -> None:

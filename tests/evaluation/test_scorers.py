@@ -249,10 +249,27 @@ OPTIONS = "Which?\nA. monogamy\nB. polygyny\nC. polyandry"
         ("C", 1), ("C.", 1), ("(C) polyandry", 1), ("C. polyandry", 1), ("polyandry", 1),
         ("The answer is C", 1), ("Answer: C", 1), ("B", 0), ("A tent is not C", 0),
         ("The answer is B. The answer is C.", 0), ("", 0), ("Certainly", 0), ("**C**", 1),
+        ("c", 1), ("c) polyandry", 1), ("The answer is c.", 1), ("b)", 0), ("a tent", 0),
+        ("The answer is a tent", 0), ("c'est la vie", 0),
     ],
 )  # fmt: skip
 def test_a_choice_is_read_strictly(answer: str, right: float) -> None:
     assert value("choice", prediction(answer, "C. polyandry", question=OPTIONS)) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("b", 1), ("b) Kocher", 1), ("B", 1), ("Kocher", 1), ("Antwort: b", 1),
+        ("Die richtige Antwort ist b.", 1), ("a", 0), ("a) Zelt", 0), ("a oder b", 0),
+    ],
+)  # fmt: skip
+def test_options_may_be_listed_by_small_letters(answer: str, right: float) -> None:
+    asked = "Wohin gehört die Flamme?\na) Zelt\nb) Kocher"
+    for target in ("b", "B", "b) Kocher", "Kocher"):
+        assert value("choice", prediction(answer, target, question=asked)) == right
+    only_a = "Welche?\na) Zelt"
+    assert value("choice", prediction("Zelt", "Zelt", question=only_a)) is None
 
 
 def test_a_refusal_of_what_can_be_answered_is_told_apart_from_a_wrong_answer() -> None:
@@ -349,6 +366,9 @@ def shop(tmp_path: Path) -> Place:
         ("select name from item; drop table item", "SELECT name FROM item", 0),
         ("with recursive n(i) as (select 1 union all select i+1 from n) select sum(i) from n",
          "SELECT name FROM item", 0),
+        ("select name from item where 0", "SELECT name FROM item WHERE price > 1000", 1),
+        ("", "SELECT name FROM item WHERE price > 1000", 0),
+        ("-- no such item", "SELECT name FROM item WHERE price > 1000", 0),
     ],
 )  # fmt: skip
 def test_sql_gives_the_same_rows_and_can_do_nothing_but_read(

@@ -21,6 +21,7 @@ from sartor.evaluation.label_next import Unlabelled, label_next, rows_to_fill, t
 from sartor.evaluation.records import Criteria, Report, Verdict
 from sartor.evaluation.stopping import hopeless
 from sartor.evaluation.summary import Summary, summarize
+from sartor.studio.export import Told, exported
 
 Planted = Callable[..., Report]
 CRITERIA = Criteria("planted", margin=0.05)
@@ -67,6 +68,18 @@ def test_the_nearest_is_the_one_that_scored_nearest(planted: Planted) -> None:
     far[:10] = 1.1 - far[:10]
     found = summary([planted("a", best), planted("near", near), planted("far", far - 0.08)])
     assert "The nearest, near, is between" in found.words.how_sure
+
+
+def test_of_one_without_a_score_no_distance_is_told(planted: Planted) -> None:
+    reports = [planted("a", base()), planted("mute", [None] * 300)]
+    decision, ranking = decided(reports, CRITERIA, seed=0)
+    found = summarize(decision, ranking, reports, "USD", 0)
+    assert "mute" not in found.words.how_sure
+    rows = {one["name"]: one for one in decision_json(decision, reports, found)["candidates"]}
+    assert [rows["mute"][key] for key in ("difference", "low", "high", "p")] == [None] * 4
+    assert [rows["a"][key] for key in ("difference", "low", "high", "p")] == [0, 0, 0, 1]
+    told = exported(Told("x", decision, tuple(reports), found, "USD"), "md")
+    assert "| mute | - | - | - |" in told
 
 
 def test_what_made_elsewhere_is_said_to_cost_is_not_said_to_have_needed_no_training(
@@ -159,12 +172,17 @@ def test_the_ten_worst_answers_come_worst_first(planted: Planted) -> None:
 
 
 def test_refusals_among_what_it_gets_wrong_are_counted_apart(planted: Planted) -> None:
+    """Whatever the scorer says of them; of what nothing can answer they are no fault."""
     made = planted("a", [0.9] * 20 + [0.1] * 10)
-    declined = [replace(s, explanation="refused") if s.value < 0.5 else s for s in made.scores]
-    mixed = replace(made, scores=tuple(declined[:-4]) + made.scores[-4:])
     assert summary([made]).words.still_wrong.startswith("10 of its 30 answers scored below 0.5. ")
+    declined = [
+        replace(p, completion=replace(p.completion, text="I don't know.")) if i >= 15 else p
+        for i, p in enumerate(made.predictions)
+    ]
+    last = replace(declined[-1].example, answerable=False)
+    mixed = replace(made, predictions=(*declined[:-1], replace(declined[-1], example=last)))
     said = summary([mixed]).words.still_wrong
-    assert said.startswith("10 of its 30 answers scored below 0.5, 6 of them refusals. ")
+    assert said.startswith("10 of its 30 answers scored below 0.5, 9 of them refusals. ")
 
 
 def test_what_to_label_is_where_the_two_are_likeliest_to_disagree(planted: Planted) -> None:

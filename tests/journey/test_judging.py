@@ -54,9 +54,9 @@ def test_answers_made_elsewhere_are_one_more_candidate(shop: Path, sartor: Sarto
     assert decision["looks"] == 2  # the run, and this
     written = json.loads((shop / ".sartor/decision.json").read_text())
     assert listed_keys() == (set(written), set(written["candidates"][0]))
-    shown = (shop / "report.html").read_text()
-    assert "clerk" in shown
-    assert "sartor serve" not in shown  # nothing of it is here
+    html = (shop / "report.html").read_text()
+    assert "clerk" in html
+    assert "sartor serve" not in html  # nothing of it is here
     assert asked_at == {path: path.stat().st_mtime_ns for path in asked_at}
 
     told = sartor("compare", where, "clerk", "zero-shot", "--json")

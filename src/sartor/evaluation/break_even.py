@@ -45,7 +45,8 @@ class BreakEven:
     def says(self) -> str:
         """In one sentence."""
         more = f" ({self.unsure})" if self.unsure else ""
-        return f"{self.few} is cheaper up to {self.requests:,} requests, {self.many} beyond{more}."
+        requests = "1 request" if self.requests == 1 else f"{self.requests:,} requests"
+        return f"{self.few} is cheaper up to {requests}, {self.many} beyond{more}."
 
 
 def break_evens(reports: Sequence[Report]) -> tuple[BreakEven, ...]:

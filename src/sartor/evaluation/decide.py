@@ -19,7 +19,8 @@ The rule, in order:
    other criterion. Costs are measured on machines that are never quiet: what costs at most 1.5
    times the cheapest counts as the same price. Among those the higher mean wins, then the fewer
    trainable parameters, then the name, so that a rerun decides the same.
-5. There is no winner when a refusal is given (a leak, too many looks, a failed run).
+5. There is no winner when a refusal is given (a leak, too many looks, a failed run). Answers made
+   elsewhere that have seen the test part are refused, and nobody is compared with them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def decided(
             f"criteria.margin is {criteria.margin}; it must be 0 or more and "
             "below 1 (0.03 is usual)"
         )
-    ranking = rank(reports, criteria.scorer, criteria.margin, seed)
+    honest = [report for report in reports if not report.leaked]  # copied scores rank nobody
+    ranking = rank(honest, criteria.scorer, criteria.margin, seed)
     faults = {report.candidate: fault(report, criteria) for report in reports}
     winner = None if refusals else winner_of(reports, ranking, criteria)
     comparisons = [_compare(report, ranking, criteria, faults, winner) for report in reports]
@@ -86,7 +88,7 @@ def _compare(
     verdict = _verdict(name, ranking, criteria, faults, winner)
     found = ranking.distances.get(name)
     if found is None:
-        return Comparison(name, best, 0.0, 0.0, 0.0, 1.0, verdict, "")
+        return Comparison(name, best if name == best else "", 0.0, 0.0, 0.0, 1.0, verdict, "")
     return Comparison(
         candidate=name,
         against=best,

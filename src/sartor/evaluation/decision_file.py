@@ -12,8 +12,8 @@ candidates            a list, in the order of the reports:
     cost_per_answer, seconds_per_answer
     trainable_parameters, training_seconds, peak_memory_bytes
     verdict           winner, best, non-inferior, worse, cannot tell, refused, stopped
-    difference, low, high   from the best; the interval is Holm-corrected
-    p                 Holm-adjusted
+    difference, low, high   from the best; the interval is Holm-corrected; null without a score
+    p                 Holm-adjusted; null likewise
     reason            one sentence
     label_more        test examples that would settle "cannot tell"; else null
     note              what must be known of the deciding score to trust it; else empty
@@ -83,6 +83,7 @@ def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
     measured = report.measured
     # One that was stopped has an estimate on validation only, which is no estimate of this.
     found = None if row.verdict == "stopped" else report.estimates.get(scorer)
+    compared = bool(row.against)
     return {
         "name": row.candidate,
         "technique": measured.technique,
@@ -94,10 +95,10 @@ def _candidate(row: Comparison, report: Report, scorer: str) -> dict[str, Any]:
         "training_seconds": measured.training_seconds,
         "peak_memory_bytes": measured.peak_memory_bytes,
         "verdict": row.verdict,
-        "difference": row.difference,
-        "low": row.low,
-        "high": row.high,
-        "p": row.p,
+        "difference": row.difference if compared else None,
+        "low": row.low if compared else None,
+        "high": row.high if compared else None,
+        "p": row.p if compared else None,
         "reason": row.reason,
         "label_more": row.label_more,
         "note": report.notes.get(scorer, ""),

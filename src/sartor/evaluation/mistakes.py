@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from sartor.evaluation.ranking import scores_of
 from sartor.evaluation.records import Report
-from sartor.evaluation.scorers.against_targets import REFUSED
+from sartor.evaluation.scorers.refusal import abstained
 
 MOST = 10
 WRONG = 0.5
@@ -53,8 +53,9 @@ def wrong(report: Report, scorer: str, below: float = WRONG) -> int:
 
 
 def refused(report: Report, scorer: str, below: float = WRONG) -> int:
-    """How many of those declined to answer what can be answered, where the scorer says so."""
+    """How many of those declined to answer what can be answered."""
+    scored = scores_of(report, scorer)
     return sum(
-        score.scorer == scorer and score.value < below and score.explanation == REFUSED
-        for score in report.scores
+        p.example.answerable and scored.get(p.example.id, 1.0) < below and abstained(p)
+        for p in report.predictions
     )

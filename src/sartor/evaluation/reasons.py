@@ -32,6 +32,8 @@ def decision_reason(
         return f"No winner is named: {'; '.join(text.rstrip('.') for text in refusals)}."
     if not reports:
         return "No winner is named: there is no candidate to compare."
+    if all(report.leaked for report in reports):
+        return "No winner is named: all answers have seen the test part."
     if decision.best is None:
         scorer = decision.criteria.scorer
         return f"No winner is named: no test example has a {scorer} score from every candidate."

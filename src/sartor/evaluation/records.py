@@ -135,6 +135,7 @@ class Comparison:
 
     candidate: str
     against: str
+    """The best; empty for a candidate that has no score to be compared by."""
     difference: float
     """Mean of (candidate - against); negative is worse."""
     low: float
@@ -146,6 +147,11 @@ class Comparison:
     reason: str
     label_more: int | None = None
     """About how many more test examples would settle a `cannot tell`."""
+
+    @property
+    def is_of_two(self) -> bool:
+        """Whether there is a difference: the best has none, nor one without a score."""
+        return bool(self.against) and self.candidate != self.against
 
 
 @dataclass(frozen=True, slots=True)

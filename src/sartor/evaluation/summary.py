@@ -145,7 +145,7 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
         f"On {decision.n:,} held-out test examples, differences of "
         f"{decision.resolvable:.3f} or more can be expected to show."
     ]
-    rows = [r for r in decision.comparisons if r.candidate != r.against and r.verdict != "stopped"]
+    rows = [r for r in decision.comparisons if r.is_of_two and r.verdict != "stopped"]
     own = next((row for row in rows if row.candidate == name), None)
     if own:
         parts.append(

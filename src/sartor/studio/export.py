@@ -156,7 +156,7 @@ def _standing(row: Comparison, told: Told) -> list[str]:
     report = next((one for one in told.reports if one.candidate == row.candidate), None)
     found = report.estimates.get(told.decision.criteria.scorer) if report else None
     cost = report.measured.cost_per_answer if report else None
-    against = row.candidate != row.against
+    against = row.is_of_two
     return [
         row.candidate,
         f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})" if found else "-",

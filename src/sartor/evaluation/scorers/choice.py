@@ -20,11 +20,14 @@ from sartor.evaluation.scorers.refusal import is_abstention
 from sartor.evaluation.scorers.wording import normalize
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s+(\S.*?)\s*$", re.MULTILINE)
-_BEGINS = re.compile(r"^\s*[\"'*(\[]*([A-Z])(?:[\"'*)\]]*\s*$|[.):\]*]+(?:\s|$))")
+_SMALL_OPTION = re.compile(r"^\s*\(?([a-z])[.):]\s+(\S.*?)\s*$", re.MULTILINE)
+_BEGINS = re.compile(r"^\s*[\"'*(\[]*([A-Za-z])(?:[\"'*)\]]*\s*$|[.):\]*]+(?:\s|$))")
 _SAID = re.compile(
     r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice|[Aa]ntwort|[Rr]\u00e9ponse|[Rr]espuesta|[Rr]isposta|[Rr]esposta|"
-    r"[Aa]ntwoord)(?: is| ist| est| es| \u00e8| \u00e9|:)?:?\s+[\"'*(\[]*([A-Z])\b(?![\w'])"
+    r"[Aa]ntwoord)(?: is| ist| est| es| \u00e8| \u00e9|:)?:?\s+[\"'*(\[]*"
+    r"([A-Z]\b(?![\w'])|[a-z](?=[)\].,:;*]|\s*$))"
 )
+"""A small letter only where no word follows: "the answer is a tent" names none."""
 
 
 class Choice:
@@ -59,9 +62,12 @@ def right_options(example: Example) -> set[str]:
 
 
 def options_in(conversation: Conversation) -> dict[str, str]:
-    """The options of the last request, "A. text" a line, by letter."""
+    """The options of the last request, "A. text" or "a) text" a line, by letter."""
     last = next((m.content for m in reversed(conversation) if m.role == "user"), "")
-    return dict(_OPTION.findall(last))
+    if listed := dict(_OPTION.findall(last)):
+        return listed
+    small = dict(_SMALL_OPTION.findall(last))
+    return small if {"a", "b"} <= small.keys() else {}
 
 
 def chosen(text: str, options: dict[str, str]) -> str:
@@ -76,12 +82,12 @@ def chosen(text: str, options: dict[str, str]) -> str:
         same = [letter for letter, option in options.items() if as_compared(option) == said]
         if said and len(same) == 1:
             return same[0]
-    letters = options.keys() or set(ascii_uppercase)
+    letters = {letter.upper(): letter for letter in options or ascii_uppercase}
     found = _BEGINS.match(text)
-    if found and found[1] in letters:
-        return found[1]
-    named = set(_SAID.findall(text)) & letters
-    return str(named.pop()) if len(named) == 1 else ""
+    if found and found[1].upper() in letters:
+        return letters[found[1].upper()]
+    named = {said.upper() for said in _SAID.findall(text)} & letters.keys()
+    return letters[named.pop()] if len(named) == 1 else ""
 
 
 def _why_none(prediction: Prediction) -> str:

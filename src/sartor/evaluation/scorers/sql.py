@@ -110,6 +110,8 @@ class Sql(Placed):
 
     def _read(self, given: sqlite3.Cursor) -> list[tuple[Any, ...]]:
         """One by one: how much there will be is not known before."""
+        if given.description is None:  # blank, or a remark: no rows are no answer then
+            raise sqlite3.OperationalError("no query")
         rows: list[tuple[Any, ...]] = []
         size = 0
         for row in given:
