@@ -45,6 +45,9 @@ LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
 DEEP: dict[str, Any] = {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
 DEEP |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
 DEEP |= {"head_dim": 8, "activation_sparsity_pattern": None, "vocab_size_per_layer_input": 360}
+UNLIKE: dict[str, Any] = {"head_dim": 8, "global_head_dim": 12, "sliding_window": WINDOW}
+UNLIKE |= {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0}
+UNLIKE |= {"layer_types": ["sliding_attention", "full_attention"]}
 EXPERTS: dict[str, Any] = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
 LATENT: dict[str, Any] = {"num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 8}
 LATENT |= {"qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 4}
@@ -58,6 +61,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {"head_dim": 8, "sliding_window": WINDOW, "attn_logit_softcapping": 1.0}),
     "gemma3": ("gemma3_text", {"head_dim": 8, "sliding_window": WINDOW}),
     "gemma3n": ("gemma3n_text", DEEP),
+    "gemma4": ("gemma4_text", UNLIKE),
     "gpt2": ("gpt2", GPT2),
     "gpt_neo": ("gpt_neo", NEO),
     "bloom": ("bloom", {"n_layer": 2, "n_head": 4}),

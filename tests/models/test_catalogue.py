@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from transformers import DeepseekV3Config, LlamaConfig
+from transformers import DeepseekV3Config, Gemma4TextConfig, LlamaConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from typer.testing import CliRunner
 
@@ -90,6 +90,17 @@ def test_latent_attention_shared_experts_and_dense_blocks_are_in_a_shape(tmp_pat
     assert {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"} < named
 
 
+def test_what_layers_whose_heads_differ_in_width_keep_is_added_up(tmp_path: Path) -> None:
+    Gemma4TextConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, global_head_dim=12, vocab_size=400,
+        hidden_size_per_layer_input=0, num_kv_shared_layers=0,
+        layer_types=["sliding_attention", "full_attention"],
+    ).save_pretrained(tmp_path)  # fmt: skip
+    _, found, _ = known(str(tmp_path))
+    assert (found.heads, found.cached) == (4, 2 * (8 + 8) + 2 * (12 + 12))
+
+
 def test_a_catalogued_model_is_known_without_its_files_and_one_without_sizes_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -125,7 +136,7 @@ def test_a_shortlist_is_what_was_asked_for_and_names_a_reason_for_all_others() -
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("24GB", 24e9), ("800 mb", 8e8), ("1.5GiB", 1.5e9), ("7", 7.0)]
+    ("text", "expected"), [("24GB", 24e9), ("800 mb", 8e8), ("1.5GiB", 1.5 * 2**30), ("7", 7.0)]
 )
 def test_an_amount_of_memory(text: str, expected: float) -> None:
     assert size(text) == expected

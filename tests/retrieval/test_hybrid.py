@@ -207,3 +207,14 @@ def test_rankings_are_fused_by_reciprocal_rank() -> None:
 def test_a_hit_is_a_record(store: HybridRetriever) -> None:
     [[hit]] = store.search(["notice period"], 1)
     assert hit == Hit(PASSAGES[1], hit.score)
+
+
+def test_the_encoder_leaves_the_programs_logging_as_it_was() -> None:
+    code = (
+        "import logging; from sartor.models.encoder import StaticEncoder; "
+        "StaticEncoder().encode(['a lamp']); root = logging.getLogger(); "
+        "print(root.level, root.handlers)"
+    )
+    run = [sys.executable, "-c", code]
+    told = subprocess.run(run, capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.split() == ["30", "[]"]

@@ -23,7 +23,9 @@ TRAINED = ("prompt-tuning", "p-tuning", "prefix-tuning", "ia3", "lora", "full")
 STEP: dict[str, Any] = {"learning_rates": (3e-2,), "epochs": 1, "batch_size": 64, "looks": 1}
 QUICK: dict[str, Any] = {"virtual_tokens": 4, "encoder_hidden": 8, "rank": 2}
 NO_CACHE = {"mamba"}
-SHORT_SIGHTED = {"mistral", "gemma2", "gemma3", "gemma3n", "gpt_neo", "gpt_oss", "qwen3_5"}
+SHORT_SIGHTED = {
+    "mistral", "gemma2", "gemma3", "gemma3n", "gemma4", "gpt_neo", "gpt_oss", "qwen3_5",
+}  # fmt: skip
 DEEP = {"gemma3n"}
 REFUSED = {
     **{(a, t): (ModelError, "keeps no cache") for a in NO_CACHE for t in TRAINED},

@@ -27,7 +27,7 @@ values, and what is cast for products; an adapter trains a few in a hundred."""
 ON_THE_WAY = 1.1
 LEAST = 1e6
 """Bytes; less is a number whose unit was forgotten."""
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+STEPS = ("", "k", "m", "g", "t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,9 @@ def _against(model: FoundationModel, wanted: Wanted, memory: float) -> list[str]
 
 
 def size(text: str) -> float:
-    """Bytes of "24GB", "800 MB" or a plain number; SettingError for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.casefold())
+    """Bytes of "24GB", "24GiB" or a plain number; SettingError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.casefold())
     if not found:
         raise SettingError(f"{text!r} is no amount of memory. Expected a number and a unit: 24GB")
-    return float(found[1]) * UNITS[found[2]]
+    step = 1024.0 if found[3] else 1000.0
+    return float(found[1]) * pow(step, STEPS.index(found[2]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,9 +54,23 @@ class StaticEncoder:
 @cache
 def _wordllama() -> Any:
     try:
-        import wordllama
+        with _logging_left_alone():
+            import wordllama
     except ModuleNotFoundError as error:
         raise MissingExtraError("dense retrieval", "wordllama", "retrieval") from error
     return wordllama.WordLlama.load(
         cache_dir=Path(wordllama.__file__).parent, disable_download=True
     )
+
+
+@contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """wordllama sets up the whole program's logging when it is imported: every request to a remote
+    model would be told."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

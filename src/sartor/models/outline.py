@@ -61,23 +61,34 @@ def _outlined(card: ModelCard) -> Outline:
             f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
             f"model of its configuration ({type(error).__name__}: {error}). Give another base."
         ) from error
-    heads = getattr(config, "num_attention_heads", None) or 0
-    dimension = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
-    shared = getattr(config, "num_key_value_heads", None) or heads
+    by_layer = _by_layer(config)
     return Outline(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
-        heads=heads,
+        heads=max(map(_heads, by_layer), default=0),
         vocabulary=config.vocab_size,
-        cached=config.num_hidden_layers * shared * _cached(config, dimension),
+        cached=sum(map(_cached, by_layer)),
         linears=tuple(_linears(network, getattr(config, "num_experts_per_tok", None) or 1)),
     )
 
 
-def _cached(config: Any, dimension: int) -> int:
-    """Values of a head's key and of its value; latent attention makes both wider than it says."""
-    keys = getattr(config, "qk_head_dim", None) or dimension
-    return int(keys + (getattr(config, "v_head_dim", None) or dimension))
+def _by_layer(config: Any) -> list[Any]:
+    """Each layer's own configuration: in some architectures (Gemma 4) heads differ in width."""
+    differing = getattr(config, "is_heterogeneous", False)
+    return list(config.per_layer_config) if differing else [config] * config.num_hidden_layers
+
+
+def _heads(layer: Any) -> int:
+    return getattr(layer, "num_attention_heads", None) or 0
+
+
+def _cached(layer: Any) -> int:
+    """Values that a layer keeps of a token; latent attention makes keys and values wider than the
+    configuration says."""
+    dimension = getattr(layer, "head_dim", None) or layer.hidden_size // max(1, _heads(layer))
+    keys = getattr(layer, "qk_head_dim", None) or dimension
+    values = getattr(layer, "v_head_dim", None) or dimension
+    return int((getattr(layer, "num_key_value_heads", None) or _heads(layer)) * (keys + values))
 
 
 def known(base: str, trust_remote_code: bool = False) -> tuple[ModelCard, Outline, float]:
