@@ -59,7 +59,12 @@ def test_a_license_from_a_downloaded_readme_is_shown_and_marks_nothing(
     [
         (0.0, None, "\n"),
         (0.1, None, "The seeds differ too much for more examples to settle it: train more seeds."),
-        (0.1, 1200, "About 1,200 more test examples, on other documents, would settle it."),
+        (
+            0.1,
+            1200,
+            "About 1,200 more test examples, on new documents where they have any, would "
+            "settle it.",
+        ),
     ],
 )
 def test_what_would_settle_a_comparison_is_said(

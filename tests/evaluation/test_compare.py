@@ -81,6 +81,8 @@ def test_turned_round_it_says_the_opposite(planted: Planted) -> None:
 def test_candidates_without_a_common_example_are_refused(planted: Planted) -> None:
     with pytest.raises(DataError, match="share no example with a planted score"):
         compare(planted("a", [0.5, None]), planted("b", [None, 0.5]), "planted", 0.05, 0)
+    with pytest.raises(DataError, match=r"with a bleu score\. .*both have scores of: planted\."):
+        compare(planted("a", [0.5]), planted("b", [0.5]), "bleu", 0.05, 0)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.05, 0.1])

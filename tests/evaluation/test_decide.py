@@ -123,7 +123,7 @@ def test_with_few_examples_it_says_how_many_more_would_settle_it(planted: Plante
     more = row(decision, "cheap").label_more
     assert more
     assert (
-        f"About {more:,} more test examples, on other documents, would settle it."
+        f"About {more:,} more test examples, on new documents where they have any, would settle it."
         in decision.reason
     )
     assert "cheap costs less but could not be shown to be good enough" in decision.reason

@@ -66,9 +66,10 @@ def compare(
         and theirs.get(p.example.id) == (p.example.input, p.example.targets)
     ]
     if not examples:
+        both = ", ".join(sorted(a.estimates.keys() & b.estimates.keys())) or "no scorer"
         raise DataError(
-            f"{a.candidate} and {b.candidate} share no example with a {scorer} score. "
-            "Evaluate both on the same examples, with that scorer."
+            f"{a.candidate} and {b.candidate} share no example with a {scorer} score. Evaluate "
+            f"both on the same examples, with that scorer; both have scores of: {both}."
         )
     paired = pair(
         [first[example.id] for example in examples],

@@ -108,7 +108,8 @@ def settled_by(label_more: int | None, difference: float, what: str) -> str:
         return ""
     if label_more is None:
         return f"The seeds differ too much for more examples to settle {what}: train more seeds."
-    return f"About {label_more:,} more test examples, on other documents, would settle {what}."
+    more = f"About {label_more:,} more test examples, on new documents where they have any,"
+    return f"{more} would settle {what}."
 
 
 def _distance(found: Comparison) -> str:
