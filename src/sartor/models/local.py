@@ -162,9 +162,20 @@ def _header(file: Path) -> dict[str, Any]:
             header = json.loads(stream.read(length))
             if not isinstance(header, dict):
                 raise ValueError("header kind")
-            return header
     except ValueError as error:
         raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from error
+    _refuse_cut(file, 8 + length, header)
+    return header
+
+
+def _refuse_cut(file: Path, start: int, header: dict[str, Any]) -> None:
+    """ModelError where fewer bytes follow the header than it tells of."""
+    ends = (tensor["data_offsets"][1] for tensor in header.values() if "data_offsets" in tensor)
+    whole, found = start + max(ends, default=0), file.stat().st_size
+    if found < whole:
+        raise ModelError(
+            f"{file} has {found:,} bytes, and {whole:,} when whole. Copy or download it again."
+        )
 
 
 def _parameters_in(file: Path) -> int:
@@ -245,13 +256,30 @@ def load_tokenizer(card: ModelCard) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
+        made = AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ModelError(
             f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
             f"{_reason(error).rstrip('.')}. Expected files that transformers reads, such as "
             "tokenizer.json: copy or download the base again, whole."
         ) from error
+    _refuse_unknown_tokens(card, made)
+    return made
+
+
+def _refuse_unknown_tokens(card: ModelCard, tokenizer: Any) -> None:
+    """ModelError where the tokenizer is another model's, with more tokens than this one has. What
+    was added to it does not count: some models bring tokens that they never read."""
+    if not (Path(card.path) / "config.json").is_file():
+        return
+    config = _config(card.path, card.trust_remote_code).get_text_config(decoder=True)
+    known = getattr(config, "vocab_size", None)
+    if known and tokenizer.vocab_size > known:
+        raise ModelError(
+            f"base {card.name!r}: its tokenizer has {tokenizer.vocab_size:,} tokens, and the model "
+            f"knows {known:,}: they do not belong together. Give it the tokenizer that it was "
+            "trained with, or enlarge it with transformers' resize_token_embeddings."
+        )
 
 
 def load_network(
