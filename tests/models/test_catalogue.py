@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from transformers import DeepseekV3Config, Gemma4TextConfig, LlamaConfig
+from transformers import DeepseekV3Config, Gemma4TextConfig, LlamaConfig, T5Config
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from typer.testing import CliRunner
 
@@ -99,6 +99,13 @@ def test_what_layers_whose_heads_differ_in_width_keep_is_added_up(tmp_path: Path
     ).save_pretrained(tmp_path)  # fmt: skip
     _, found, _ = known(str(tmp_path))
     assert (found.heads, found.cached) == (4, 2 * (8 + 8) + 2 * (12 + 12))
+
+
+def test_a_model_that_does_not_go_on_with_a_text_is_told_in_a_line(tmp_path: Path) -> None:
+    T5Config(vocab_size=400).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="makes no causal language model") as told:
+        known(str(tmp_path))
+    assert len(str(told.value)) < 400 + len(str(tmp_path))
 
 
 def test_a_catalogued_model_is_known_without_its_files_and_one_without_sizes_is_refused(

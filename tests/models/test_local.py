@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,6 +164,14 @@ def another_shape(base: Path) -> None:
     (base / "config.json").write_text(json.dumps({**config, "intermediate_size": 128}))
 
 
+def few_tokens(base: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    network: Any = LlamaForCausalLM.from_pretrained(base)
+    network.resize_token_embeddings(100)
+    network.save_pretrained(base)
+
+
 def encoder_and_decoder(base: Path) -> None:
     (base / "config.json").write_text('{"model_type": "t5", "architectures": ["T5Model"]}')
 
@@ -170,7 +179,11 @@ def encoder_and_decoder(base: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda b: truncate(b / "model.safetensors"), "could not load a causal language model"),
+        (
+            lambda b: truncate(b / "model.safetensors"),
+            r"has [\d,]+ bytes, and [\d,]+ when whole. Copy",
+        ),
+        (few_tokens, r"tokenizer has \d+ tokens, and the model knows 100: they do not belong"),
         (without_a_weight, "1 are missing, such as model.layers.1.mlp.up_proj.weight"),
         (another_shape, "could not load a causal language model"),
         (encoder_and_decoder, "could not load a causal language model"),

@@ -149,9 +149,20 @@ def _header(file: Path) -> dict[str, Any]:
             header = json.loads(stream.read(length))
             if not isinstance(header, dict):
                 raise ValueError("header kind")
-            return header
     except ValueError as error:
         raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from error
+    _refuse_cut(file, 8 + length, header)
+    return header
+
+
+def _refuse_cut(file: Path, start: int, header: dict[str, Any]) -> None:
+    """ModelError where fewer bytes follow the header than it tells of."""
+    ends = (tensor["data_offsets"][1] for tensor in header.values() if "data_offsets" in tensor)
+    whole, found = start + max(ends, default=0), file.stat().st_size
+    if found < whole:
+        raise ModelError(
+            f"{file} has {found:,} bytes, and {whole:,} when whole. Copy or download it again."
+        )
 
 
 def _parameters_in(file: Path) -> int:

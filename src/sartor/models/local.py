@@ -33,13 +33,30 @@ def load_tokenizer(card: ModelCard) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
+        made = AutoTokenizer.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ModelError(
             f"base {card.name!r}: no tokenizer could be loaded from {card.path}: "
             f"{reason(error).rstrip('.')}. Expected files that transformers reads, such as "
             "tokenizer.json: copy or download the base again, whole."
         ) from error
+    _refuse_unknown_tokens(card, made)
+    return made
+
+
+def _refuse_unknown_tokens(card: ModelCard, tokenizer: Any) -> None:
+    """ModelError where the tokenizer is another model's, with more tokens than this one has. What
+    was added to it does not count: some models bring tokens that they never read."""
+    if not (Path(card.path) / "config.json").is_file():
+        return
+    config = configuration(card.path, card.trust_remote_code).get_text_config(decoder=True)
+    known = getattr(config, "vocab_size", None)
+    if known and tokenizer.vocab_size > known:
+        raise ModelError(
+            f"base {card.name!r}: its tokenizer has {tokenizer.vocab_size:,} tokens, and the model "
+            f"knows {known:,}: they do not belong together. Give it the tokenizer that it was "
+            "trained with, or enlarge it with transformers' resize_token_embeddings."
+        )
 
 
 def load_network(

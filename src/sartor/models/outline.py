@@ -56,10 +56,11 @@ def _outlined(card: ModelCard) -> Outline:
     config = configuration(card)
     try:
         network = empty_network(card, config)
-    except Exception as error:  # transformers raises many kinds
+    except Exception as error:  # transformers raises many kinds, and lists all that it knows
+        found = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
-            f"model of its configuration ({type(error).__name__}: {error}). Give another base."
+            f"model of its configuration ({found}). Give another base."
         ) from error
     by_layer = _by_layer(config)
     return Outline(
