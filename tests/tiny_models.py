@@ -86,6 +86,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name -> transformers' name of the configuration, and what differs from `SHAPE`."""
 OPT: dict[str, Any] = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0}
+FARTHER = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+FARTHER |= {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
 HYBRID: dict[str, Any] = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16}
 HYBRID |= {"mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 16}
 BART: dict[str, Any] = {"is_decoder": True, "d_model": 32, "decoder_layers": 2}
@@ -96,6 +98,10 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "megatron-bert": ("megatron-bert", {"is_decoder": True}),
     "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),
     "opt": ("opt", OPT),
+    "phi3_long": (
+        "phi3",
+        {"rope_parameters": FARTHER, "original_max_position_embeddings": 64},
+    ),
     "ernie4_5_moe": ("ernie4_5_moe", {**SHARED, "moe_num_experts": 4, "moe_k": 2}),
     "deepseek_v2": ("deepseek_v2", LATENT),
     "qwen3_next": ("qwen3_next", {**LINEAR, "head_dim": 8, **SHARED}),

@@ -141,6 +141,16 @@ def test_no_example_sees_another(architecture: str) -> None:
     assert changed - loss(*pack) == pytest.approx(apart, abs=1e-3)
 
 
+def test_a_long_example_does_not_change_the_positions_of_shorter_ones() -> None:
+    network = tiny_models.network("phi3_long")
+    expected = plain_loss(network, examples())
+    own = gradients(network, expected)
+    use_packed_attention(network)
+    loss, _ = answer_loss(network, examples())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert distance(gradients(network, loss), own) < 5e-5
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neo"])
 def test_the_order_and_the_size_of_packs_change_no_loss(architecture: str) -> None:
     network = tiny_models.network(architecture)

@@ -23,12 +23,11 @@ from sartor.models.packed_writing import Writing
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
 from sartor.models.products import Products
+from sartor.models.rotary import CHANGING
 
 ATTENTION = "sartor_rows"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
-CHANGING = ("dynamic", "longrope")
-"""Rotary positions that depend on the longest prompt of a row."""
 TRIED = ([9, 8, 7, 3, 5, 4, 6, 8, 3, 5, 4], [9, 8, 7, 3, 5, 4, 6, 8, 9, 3], [3, 7, 4])
 """Prompts that a network is tried on: two that begin alike, and another."""
 NEXT = (5, 6, 3)

@@ -118,9 +118,17 @@ def before_loss(
     """
     import torch
 
+    from sartor.models.rotary import apart
     from sartor.training import head
     from sartor.training.answers_only import is_narrowed, scoring
 
+    before = 0 if virtual is None else len(virtual)
+    groups = apart(network, [len(e.tokens) + before for e in pack])
+    if len(groups) > 1:
+        parts = [before_loss(network, [pack[i] for i in group], virtual) for group in groups]
+        order = [g[i] for g, part in zip(groups, parts, strict=True) for i in part[3]]
+        found, labels = (torch.cat(of_all) for of_all in list(zip(*parts, strict=True))[:2])
+        return found, labels, parts[0][2], order
     if not is_packed(network):
         return *_padded(network, pack, virtual), False, range(len(pack))
     in_row = virtual is not None and not isinstance(virtual, Prefix)
