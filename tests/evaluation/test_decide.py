@@ -164,6 +164,14 @@ def test_ties_go_to_fewer_parameters_and_then_to_the_name(planted: Planted) -> N
     assert decide(two, CRITERIA, seed=0).winner == "a"
 
 
+def test_of_equal_means_the_cheapest_is_the_best(planted: Planted) -> None:
+    halves = np.repeat([0.0, 1.0], 20)
+    reports = [planted("a", halves, cost=4), planted("b", halves[::-1], cost=1)]
+    decision = decide(reports, CRITERIA, seed=0)
+    assert (decision.best, decision.winner) == ("b", "b")
+    assert verdicts(decision)["a"] == "cannot tell"
+
+
 def test_the_order_of_the_reports_changes_nothing(planted: Planted) -> None:
     reports = [planted(f"c{i}", noisy(base(60), -i / 50, i), cost=9 - i) for i in range(5)]
     one, other = decide(reports, CRITERIA, seed=0), decide(reports[::-1], CRITERIA, seed=0)
@@ -227,7 +235,7 @@ def test_no_candidates_are_no_winner() -> None:
 def test_a_handful_of_examples_decides_nothing_and_warns_of_nothing(
     planted: Planted, n: int
 ) -> None:
-    reports = [planted("a", [0.5] * n, cost=9), planted("b", [0.5] * n)]
+    reports = [planted("a", [0.5] * n), planted("b", [0.5] * n, cost=9)]
     decision = decide(reports, CRITERIA, seed=0)
     assert verdicts(decision) == {"a": "winner", "b": "cannot tell"}
     assert row(decision, "b").label_more

@@ -97,6 +97,15 @@ def read_by(network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> l
     return shapes
 
 
+def test_a_prompt_that_reaches_far_does_not_change_the_positions_of_shorter_ones() -> None:
+    network = tiny_models.network("phi3_long")  # other rotary factors beyond 64 tokens
+    prompts = [[*HEAD, 7], list(range(3, 83)), [*HEAD, 9, 9, 8]]
+    found = together(network, prompts)
+    assert found == [together(network, [prompt])[0] for prompt in prompts]
+    assert found == [theirs(network, prompt) for prompt in prompts]
+    assert together(network, []) == []
+
+
 def test_what_prompts_share_is_computed_once_and_nothing_is_padded() -> None:
     network = tiny_models.network()
     own = sum(len(prompt) - len(HEAD) for prompt in ALIKE)

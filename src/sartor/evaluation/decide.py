@@ -3,9 +3,10 @@
 The rule, in order:
 
 1. The best is the candidate with the highest mean of `criteria.scorer`, over the examples that
-   every candidate has a score for. It is picked on the same data, so it looks a little better than
-   it is. That makes it harder to be called good enough, which is safe; and easier to be called
-   worse, so p-values and upper ends are corrected for every pair the best could have been of.
+   every candidate has a score for; of equal ones the cheapest. It is picked on the same data, so it
+   looks a little better than it is. That makes it harder to be called good enough, which is safe;
+   and easier to be called worse, so p-values and upper ends are corrected for every pair the best
+   could have been of.
 2. Every other candidate is compared with it, paired by example. p-values are corrected by Holm's
    method, and so are the intervals: the candidate with the strongest evidence gets alpha/m, the
    next alpha/(m-1), and so on until one cannot be shown to be good enough; from there on the level

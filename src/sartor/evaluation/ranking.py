@@ -13,6 +13,7 @@ from statistics import median
 
 from sartor.data.records import Example
 from sartor.errors import DataError, SettingError
+from sartor.evaluation.cost import price_of
 from sartor.evaluation.estimate import group_of
 from sartor.evaluation.level import Level, with_any, with_best
 from sartor.evaluation.paired import Paired, Seeds, pair
@@ -74,7 +75,8 @@ def rank(reports: Sequence[Report], scorer: str, margin: float, seed: int) -> Ra
     values, kept = _shared(reports, scorer)
     groups = [group_of(example) for example in kept]
     seeds = {one.candidate: seeds_of(one, scorer, kept) for one in reports}
-    return ranked(values, groups, margin, seed, seeds)
+    prices = {one.candidate: price_of(one) for one in reports}
+    return ranked(values, groups, margin, seed, seeds, prices)
 
 
 def ranked(
@@ -83,13 +85,16 @@ def ranked(
     margin: float,
     seed: int,
     seeds: Mapping[str, Seeds] | None = None,
+    prices: Mapping[str, float] | None = None,
 ) -> Ranking:
-    """The same of plain scores, by candidate, in the order of the groups of their examples."""
+    """The same of plain scores, by candidate, in the order of the groups of their examples; of
+    equal means the cheapest is the best, then the first by name."""
     n = len(groups)
     if not values or n == 0:
         return Ranking(n=0, means={}, best=None, distances={}, resolvable=1.0, pairs={}, seeded={})
     means = {name: sum(scores) / n for name, scores in values.items()}
-    best = min(means, key=lambda name: (-round(means[name], 12), name))
+    prices = prices or {}
+    best = min(means, key=lambda name: (-round(means[name], 12), prices.get(name, 0.0), name))
     by_seed = seeds or {name: (tuple(scores),) for name, scores in values.items()}
     pairs = {
         name: pair(scores, values[best], groups, seed, (by_seed[name], by_seed[best]))

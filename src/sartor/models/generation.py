@@ -18,6 +18,7 @@ from sartor.models.padded_generation import (
 )
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import common_prefix
+from sartor.models.rotary import apart
 from sartor.models.sampling import Asked, Step
 
 if TYPE_CHECKING:
@@ -77,8 +78,12 @@ def _batches(
     alone = must_go_alone(network, asked.virtual)
     alone = alone or (len(prompts) > 1 and padding_is_seen(network))
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), list(prompts[row])))
+    before = 0 if asked.virtual is None else len(asked.virtual)
+    ends = [before + len(prompts[row]) + asked.limits[row] for row in order]
+    near, *far = apart(network, ends)
+    yield from ([order[place]] for [place] in far)
     batch: list[int] = []
-    for row in order:  # ascending length, so the newest is the longest
+    for row in (order[place] for place in near):  # ascending, so the newest is the longest
         size = (len(prompts[row]) + asked.limits[row]) * (len(batch) + 1)
         if batch and (size > batch_tokens or alone):
             yield batch

@@ -35,4 +35,5 @@ def apart(network: Any, lengths: Sequence[int]) -> list[list[int]]:
     usual = usual or getattr(config, "original_max_position_embeddings", None)
     usual = usual or config.max_position_embeddings
     short = [i for i in everyone if lengths[i] <= usual]
-    return ([short] if short else []) + [[i] for i in everyone if lengths[i] > usual]
+    far = [[i] for i in everyone if lengths[i] > usual]
+    return [short, *far] if short or not far else far
