@@ -13,6 +13,8 @@ from sartor.data.prepare import Prepared
 from sartor.errors import ProjectError
 from sartor.models import remote
 from sartor.models.language_model import ModelCard
+from sartor.models.outline import empty_alike
+from sartor.models.token_by_token import refuse_looking_ahead
 from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.run_record import NotTried
@@ -76,6 +78,8 @@ def refuse_impossible(trials: Sequence[Trial], cards: Mapping[str, ModelCard]) -
             remote.refuse_unready(card)
             if remote.is_open_to_others(card):
                 say(f"{card.name}: its key goes unencrypted to {card.remote.endpoint}")
+        elif (network := empty_alike(card)) is not None:
+            refuse_looking_ahead(card, network)
 
 
 def refuse_uncustomized(

@@ -55,6 +55,17 @@ def test_it_is_said_what_cannot_be_run(how: str, said: str) -> None:
     refuse_unable(CARD, Odd(""))
 
 
+def test_an_encoder_is_refused_and_its_decoding_kin_is_not() -> None:
+    from transformers import BertConfig, BertLMHeadModel
+
+    sizes: dict[str, Any] = {"vocab_size": 90, "hidden_size": 16, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 16}
+    with pytest.raises(ModelError, match=r"a BertLMHeadModel is an encoder, .* Give a causal"):
+        refuse_unable(CARD, BertLMHeadModel(BertConfig(**sizes)))
+    refuse_unable(CARD, BertLMHeadModel(BertConfig(**sizes, is_decoder=True)))
+    refuse_unable(CARD, tiny_models.network("llama"))
+
+
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_memory_that_runs_out_says_nothing_of_the_network(kind: type[Exception]) -> None:
     network = Odd("")

@@ -18,9 +18,11 @@ FAR = 0.5
 
 
 def refuse_unable(card: ModelCard, network: Any) -> None:
-    """ModelError unless it does; networks on transformers' own attention are believed."""
+    """ModelError unless it does; networks on transformers' own attention are believed, but for
+    encoders."""
     import torch
 
+    refuse_looking_ahead(card, network)
     usual = getattr(network, "_supports_attention_backend", False)
     if usual and not getattr(network, "_is_stateful", False):
         return
@@ -42,4 +44,15 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
             f"base {card.name!r}: a {type(network).__name__} cannot be run token by token "
             f"({found.rstrip('.')}), which sartor needs to generate. Give a transformer such as "
             "Llama, Qwen, Mistral, Gemma or GPT-2."
+        )
+
+
+def refuse_looking_ahead(card: ModelCard, network: Any) -> None:
+    """ModelError for an encoder, such as BERT: its attentions see what comes after, too."""
+    told = [bool(m.is_causal) for m in network.modules() if hasattr(m, "is_causal")]
+    if told and not any(told):
+        raise ModelError(
+            f"base {card.name!r}: a {type(network).__name__} is an encoder, whose tokens see what "
+            "comes after them, and cannot write text. Give a causal language model such as Llama, "
+            "Qwen, Mistral, Gemma or GPT-2."
         )
