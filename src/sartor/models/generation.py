@@ -18,7 +18,6 @@ from sartor.models.padded_generation import (
 )
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import common_prefix
-from sartor.models.rotary import apart
 from sartor.models.sampling import Asked, Step
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ def _batches(
     network: Any, prompts: Sequence[Sequence[int]], asked: Asked, batch_tokens: int
 ) -> Iterator[list[int]]:
     """Like lengths together, within `batch_tokens`."""
+    from sartor.models.rotary import apart
+
     alone = must_go_alone(network, asked.virtual)
     alone = alone or (len(prompts) > 1 and padding_is_seen(network))
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), list(prompts[row])))
