@@ -1,8 +1,7 @@
 """Every candidate of a run tried, base by base; down a ladder only while the smaller bases do.
 
 A candidate that fails loses neither the others nor the other bases. Which step a ladder takes is
-evaluation/ladder.py's; what one candidate goes through, trial.py's and
-examined.py's.
+evaluation/ladder.py's; what one candidate goes through, trial.py's and examined.py's.
 """
 
 from __future__ import annotations

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,27 +18,11 @@ from safetensors.torch import load_file
 from tests import tiny_models
 from tests.journey.small_shop import CONFIG, write
 from tests.journey.together import BROKEN, TRAININGS, Watched, fit
+from tests.launched import free_port, started
 
 from sartor import journey
 
-ROOT = Path(__file__).parents[2]
 TOGETHER = CONFIG.replace('["zero-shot", "rag", "lora"]', '["zero-shot", "lora"]')
-
-
-def free_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return str(taken.getsockname()[1])
-
-
-def started(rank: int, port: str, *words: str, **more: str) -> subprocess.Popen[str]:
-    """One of two processes, as torchrun would start it, with an environment of its own."""
-    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    torchrun |= {"RANK": str(rank), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    given: dict[str, Any] = {"env": {**os.environ, **torchrun, **more}}
-    return subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **given
-    )
 
 
 @pytest.fixture(scope="module")

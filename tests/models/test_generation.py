@@ -12,6 +12,7 @@ from tests import tiny_models
 
 from sartor.models import generation, packed_forward
 from sartor.models.padded_generation import padding_is_seen
+from sartor.models.rotary import apart
 
 ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name != "mamba"]
 HEAD = [5, 9, 33, 71, 18, 26, 44, 80, 13, 61]
@@ -104,6 +105,16 @@ def test_a_prompt_that_reaches_far_does_not_change_the_positions_of_shorter_ones
     assert found == [together(network, [prompt])[0] for prompt in prompts]
     assert found == [theirs(network, prompt) for prompt in prompts]
     assert together(network, []) == []
+
+
+def test_rotary_settings_of_each_kind_of_layer_are_looked_at() -> None:
+    far = {"rope_type": "longrope", "original_max_position_embeddings": 64}
+    kinds = {"full_attention": far, "sliding_attention": {"rope_type": "default"}}
+    network = tiny_models.network("llama")
+    assert apart(network, [80, 9, 12]) == [[0, 1, 2]]
+    network.config.rope_parameters = kinds
+    assert apart(network, [80, 9, 12]) == [[1, 2], [0]]
+    assert apart(network, [80]) == [[0]]
 
 
 def test_what_prompts_share_is_computed_once_and_nothing_is_padded() -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 import torch
+from tests.launched import free_port, started
 
 from sartor.training import processes
 from sartor.training.processes import dealt
@@ -52,17 +48,8 @@ print("summed")
 
 
 def test_every_process_has_the_sum_of_gradients_of_several_rows() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = str(taken.getsockname()[1])
-    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    members = [
-        subprocess.Popen(
-            [sys.executable, "-c", MEMBER], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env={**os.environ, **launched, "RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
+    port = free_port()
+    members = [started(rank, port, "-c", MEMBER) for rank in range(2)]
     for member in members:
         out, wrong = member.communicate(timeout=300)
         assert out.strip() == "summed", wrong

@@ -11,6 +11,7 @@ from sartor.evaluation.scorers.refusal import abstained
 
 MOST = 10
 WRONG = 0.5
+"""What scores less is taken for wrong; most answers of a winner should score more."""
 _LONGEST = 2_000
 """Characters of a text; what is longer is in the report's file whole."""
 

@@ -15,7 +15,7 @@ from sartor.evaluation.break_even import BreakEven, break_evens
 from sartor.evaluation.changes import Change, changes
 from sartor.evaluation.given import is_given
 from sartor.evaluation.label_next import ToLabel, Unlabelled, label_next, undecided
-from sartor.evaluation.mistakes import Mistake, mistakes, refused, wrong
+from sartor.evaluation.mistakes import WRONG, Mistake, mistakes, refused, wrong
 from sartor.evaluation.ranking import Ranking, scores_of
 from sartor.evaluation.records import Comparison, Decision, Report
 from sartor.evaluation.slice_findings import SliceFinding, slice_findings
@@ -210,7 +210,7 @@ def _still_wrong(subject: Report | None, scorer: str, slices: Sequence[SliceFind
         return "Nothing was answered."
     scored = scores_of(subject, scorer)
     bad = wrong(subject, scorer)
-    said = f"{bad:,} of its {len(scored):,} answers scored below 0.5"
+    said = f"{bad:,} of its {len(scored):,} answers scored below {WRONG}"
     said += f", {declined:,} of them refusals." if (declined := refused(subject, scorer)) else "."
     weak = [one for one in slices if one.finding and one.difference < 0]
     if weak:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sartor.evaluation.mistakes import WRONG
 from sartor.evaluation.records import Criteria, Report
 
 UNVALIDATED = "unvalidated"
 """How the note of a judge begins that nobody has held against an expert, or that failed there."""
-
-HALF = 0.5
-"""What most answers of a winner should score, unless the project says what would be enough."""
 
 
 def said_of(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
@@ -29,16 +27,16 @@ def got_nothing_right(report: Report | None, scorer: str) -> bool:
 
 
 def mostly_wrong(report: Report | None, criteria: Criteria) -> str:
-    """What to say where most answers of the one that comes first score below `HALF`, and nobody has
-    said what would be good enough; empty for any other."""
+    """What to say where most answers of the one that comes first score below `WRONG`, and nobody
+    has said what would be good enough; empty for any other."""
     if report is None or criteria.at_least is not None:
         return ""
     values = [score.value for score in report.scores if score.scorer == criteria.scorer]
-    bad = sum(value < HALF for value in values)
+    bad = sum(value < WRONG for value in values)
     if 2 * bad <= len(values) or got_nothing_right(report, criteria.scorer):
         return ""
     return (
-        f"Most answers of {report.candidate} scored below {HALF} by {criteria.scorer}: {bad:,} of "
+        f"Most answers of {report.candidate} scored below {WRONG} by {criteria.scorer}: {bad:,} of "
         f"{len(values):,}. It came first, which does not make it good: read some "
         "answers, and say with [criteria] at_least what would be."
     )

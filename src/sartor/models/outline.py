@@ -57,7 +57,7 @@ def _outlined(card: ModelCard) -> Outline:
     try:
         network = empty_network(card, config)
     except Exception as error:  # transformers raises many kinds, and lists all that it knows
-        found = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        found = libraries.reason(error).rstrip(".")
         raise ModelError(
             f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
             f"model of its configuration ({found}). Give another base."

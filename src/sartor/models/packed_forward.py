@@ -23,7 +23,7 @@ from sartor.models.packed_writing import Writing
 from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
 from sartor.models.products import Products
-from sartor.models.rotary import CHANGING
+from sartor.models.rotary import changes_with_length
 
 ATTENTION = "sartor_rows"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -129,21 +129,11 @@ def _attend(
 
 def _may(network: Any) -> bool:
     config = network.config.get_text_config(decoder=True)
-    rotary = getattr(config, "rope_parameters", None) or {}
-    kinds = {str(value) for name, value in _flat(rotary) if name == "rope_type"}
     return (
         bool(getattr(network, "_supports_attention_backend", False))
         and "chunked_attention" not in (getattr(config, "layer_types", None) or ())
-        and not kinds & set(CHANGING)
+        and not changes_with_length(config)
     )
-
-
-def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value)
-        else:
-            yield name, value
 
 
 def _same(network: Any) -> bool:

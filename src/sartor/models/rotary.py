@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,13 +27,24 @@ def apart(network: Any, lengths: Sequence[int]) -> list[list[int]]:
     """Places of examples of these lengths that may go through together. Where rotary positions
     depend on the longest of them (longrope, dynamic), those that reach so far go alone."""
     config = network.config.get_text_config(decoder=True)
-    rotary = getattr(config, "rope_parameters", None) or {}
     everyone = list(range(len(lengths)))
-    if rotary.get("rope_type") not in CHANGING:
+    if not changes_with_length(config):
         return [everyone]
-    usual = rotary.get("original_max_position_embeddings")
-    usual = usual or getattr(config, "original_max_position_embeddings", None)
-    usual = usual or config.max_position_embeddings
+    name = "original_max_position_embeddings"
+    told = [value for key, value in _settings(config) if key == name and value]
+    usual = min(told) if told else getattr(config, name, None) or config.max_position_embeddings
     short = [i for i in everyone if lengths[i] <= usual]
     far = [[i] for i in everyone if lengths[i] > usual]
     return [short, *far] if short or not far else far
+
+
+def changes_with_length(config: Any) -> bool:
+    """Whether positions of some layers depend on how long what goes through together is."""
+    return any(key == "rope_type" and value in CHANGING for key, value in _settings(config))
+
+
+def _settings(config: Any) -> Iterator[tuple[str, Any]]:
+    """Of rotary positions; where kinds of layers have their own, those of each."""
+    rotary = getattr(config, "rope_parameters", None) or {}
+    for key, value in rotary.items():
+        yield from value.items() if isinstance(value, dict) else [(key, value)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from sartor.errors import ModelError
 from sartor.models.language_model import ModelCard
+from sartor.models.libraries import reason
 from sartor.models.memory import ran_out
 
 TRIED = (5, 3, 4, 6)
@@ -38,7 +39,7 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
     except Exception as error:  # whatever its code raises
         if ran_out(error):  # says nothing of the network
             raise
-        same, found = False, str(error).split("\n")[0] or type(error).__name__
+        same, found = False, reason(error)
     if not same:
         raise ModelError(
             f"base {card.name!r}: a {type(network).__name__} cannot be run token by token "

@@ -20,7 +20,8 @@ TRAINING, READING, MOVING = 0.4, 0.45, 0.6
 answers reach; assumed."""
 HALF, WHOLE, QUANTIZED = 2.0, 4.0, 0.6
 """Bytes of a parameter: bfloat16, float32, and 4 bits with their scales and what stays as it is."""
-STATE = 4.0 + 4.0 + 8.0
+MOMENTS = 8.0
+STATE = 4.0 + 4.0 + MOMENTS
 """For each value that is trained: gradient, the best so far, Adam's moments."""
 KEPT, KEPT_OF_OTHERS = 1.5, 3.0
 """Bytes for each input and output of a linear map that training holds for the way back: of gated

@@ -13,6 +13,7 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.models.language_model import ModelCard
 from sartor.progress import shown_by
+from sartor.techniques.arithmetic import MOMENTS
 from sartor.techniques.rehearsal import Rehearsal, adapts
 from sartor.techniques.taken import Stopwatch, clock, counting
 from sartor.techniques.technique import Customization
@@ -23,10 +24,6 @@ RATE = 1e-5
 """Small, so that random weights stay sound."""
 LEAST_LOOK = 0.15
 """Seconds of a token of validation, in parts of a trained one's: noise must not make it nothing."""
-
-MOMENTS = 8
-"""Bytes of Adam's for each trained value. Of adapters they are added: a second step, with the
-largest pack of all, would take as long as the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Copy:
         everything = {"batch_size": len(parts.largest.train), "looks": 1, "epochs": steps}
         counted = counting(lambda: self._fit(parts.largest, "made", **everything))
         tensors = counted.tensors
-        if adapts(self.core):
+        if adapts(self.core):  # a second step would take as long as the first
             tensors += MOMENTS * counted.made.trainable_parameters
         preparing, token, look = self._timed(parts)
         return Customized(counted.made, preparing, token, look, tensors, counted.set_aside)

@@ -241,7 +241,7 @@ def reading(made: Customization) -> Iterator[None]:
         with _quiet():
             yield
     except (ModelError, OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        found = (str(error) or type(error).__name__).splitlines()[0]
+        found = libraries.reason(error)
         raise ModelError(
             f"{made.technique}: what was trained cannot be read from {made.directory} ({found}). "
             "Delete that folder and run again."

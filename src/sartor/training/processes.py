@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sartor.errors import ProcessError, TrainingError
+from sartor.models.libraries import reason
 from sartor.training.objective import Item
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _heard(rank: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        found = (str(error) or type(error).__name__).splitlines()[0][:200]
+        found = reason(error)[:200]
         raise ProcessError(
             f"process {rank} has lost another one of those that train together ({found}). See what "
             "that one said last; start all again, and they go on from the last look."
