@@ -19,7 +19,7 @@ from sartor.models.outline import known, outline
 from sartor.progress import Silent, shown_by
 from sartor.techniques import fitting
 from sartor.techniques import workload as counting
-from sartor.techniques.arithmetic import held_bytes, passing, peak_bytes, seconds
+from sartor.techniques.arithmetic import held_bytes, host_bytes, passing, peak_bytes, seconds
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.division import Division, meant, share
 from sartor.techniques.drawn import Drawn
@@ -327,6 +327,41 @@ def test_what_is_left_to_us_is_chosen_as_memory_needs_it_the_quickest_first(
     both = dict.fromkeys(("runs_blocks_again", "inputs_on_host", "state_on_host"), True)
     assert at_most(peak(320, **both), gpu=True).fits
     assert not at_most(peak(320, **both) - 1e6, gpu=True).fits
+
+
+def test_nothing_is_moved_from_a_gpu_to_a_machine_that_has_no_room_for_it(card: ModelCard) -> None:
+    shape = outline(card)
+    found = counted(FullFineTuning(), FULL, card, shape, 50e6, GPU, 10, 20, beside=0)
+    hosted = dataclasses.replace(FULL, tokens_at_once=320, state_on_host=True)
+    room = peak_bytes(hosted, shape, 50e6, 20) + 1
+    state = 12 * FULL.trainable_parameters  # the best values and two moments, in float32
+
+    def told(host: float, **given: Any) -> Estimated:
+        allowed = Limit(room, "there is less", of_gpu=True, host=host)
+        work = dataclasses.replace(FULL, state_on_host=bool(given))
+        technique = FullFineTuning(**given)
+        return judged(found, technique, work, card, shape, allowed, 20)
+
+    assert 'optimizer_on_host is "on"' in told(state).note
+    assert not told(state - 1).fits
+    # what the user says is not done otherwise: it is refused
+    refused = told(state - 1, optimizer_on_host="on")
+    assert not refused.fits
+    assert "in the machine's memory beside the GPU's" in refused.why
+    assert host_bytes(FULL, shape, card.parameters) == 0
+    inputs = dataclasses.replace(FULL, inputs_on_host=True)
+    each = 2 * shape.layers * shape.hidden
+    assert host_bytes(inputs, shape, card.parameters) == FULL.tokens_at_once * each
+
+
+def test_processes_on_one_cpu_share_what_a_candidate_may_take() -> None:
+    if local.device().type != "cpu":
+        pytest.skip("GPUs have memory of their own")
+    with at_most(3.0):
+        both = devices.limit(2)
+        assert devices.limit().bytes == 3e9
+    assert both.bytes == 1.5e9
+    assert both.why == "max_memory_gb in [criteria] allows 1.5 GB for each of 2 processes"
 
 
 def test_what_does_not_fit_on_one_gpu_is_told_on_how_many_it_fits() -> None:

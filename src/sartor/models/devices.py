@@ -6,6 +6,7 @@ Nothing here loads a heavy library until this machine is asked about.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import time
@@ -81,13 +82,19 @@ def device_named(text: str) -> Device:
 
 def memory() -> int:
     """Bytes that this machine, or this container, has in all; of the GPU where that is used."""
-    import psutil
     import torch
 
     from sartor.models import local
 
     if local.device().type == "cuda":
         return int(torch.cuda.mem_get_info()[1])
+    return host_memory()
+
+
+def host_memory() -> int:
+    """Bytes that this machine, or this container, has in all beside a GPU's."""
+    import psutil
+
     said = [path.read_text().strip() for path in map(Path, LIMITS) if path.is_file()]
     limits = [int(limit) for limit in said if limit.isdigit()]  # else `max`
     return min([psutil.virtual_memory().total, *limits])
@@ -102,6 +109,8 @@ class Limit:
     """Such as "this machine has 16.0 GB"."""
     of_gpu: bool = False
     """Whether the memory is a GPU's, beside which there is the machine's."""
+    host: float = math.inf
+    """Bytes of the machine's own memory beside a GPU's; endless where that is not known."""
 
 
 _most: ContextVar[float | None] = ContextVar("most", default=None)
@@ -118,16 +127,19 @@ def at_most(gigabytes: float | None) -> Iterator[None]:
         _most.reset(token)
 
 
-def limit(among: int = 1) -> Limit:
-    """What a candidate may take of this machine, or one of so many processes that share it."""
+def limit(processes: int = 1) -> Limit:
+    """What a candidate may take of this machine, or each of so many processes on it: on GPUs one
+    for each, on a CPU all in the one memory."""
     from sartor.models import local
 
-    there, allowed = memory() / among, _most.get()
     gpu = local.device().type == "cuda"
-    if allowed is not None and allowed * 1e9 < there:
-        return Limit(allowed * 1e9, f"max_memory_gb in [criteria] allows {allowed:g} GB", gpu)
+    among, host = (1, host_memory() / processes) if gpu else (processes, math.inf)
+    there, allowed = memory() / among, _most.get()
     shared = f" for each of {among} processes" if among > 1 else ""
-    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB{shared}", gpu)
+    if allowed is not None and allowed * 1e9 / among < there:
+        why = f"max_memory_gb in [criteria] allows {allowed / among:.3g} GB{shared}"
+        return Limit(allowed * 1e9 / among, why, gpu, host)
+    return Limit(float(there), f"this machine has {there / 1e9:.1f} GB{shared}", gpu, host)
 
 
 def watts() -> float:

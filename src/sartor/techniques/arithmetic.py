@@ -86,6 +86,18 @@ def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> fl
     return each * parameters / parts + (WHOLE + STATE) * trained
 
 
+def host_bytes(work: Workload, shape: Outline, parameters: float) -> float:
+    """What training on a GPU keeps in the machine's memory, of each process."""
+    inputs = work.tokens_at_once * shape.layers * shape.hidden * HALF
+    kept = inputs if work.inputs_on_host else 0.0
+    if not work.state_on_host:
+        return kept
+    if work.division.sharded:  # torch keeps all that is divided there
+        trained = STATE * work.trainable_parameters
+        return kept + (WHOLE * parameters + trained) / work.division.processes
+    return kept + (STATE - WHOLE) * work.trainable_parameters  # all but the gradient
+
+
 def _gathered(work: Workload, shape: Outline, parameters: float) -> float:
     """Of weights that are divided what is whole at once: two blocks, the embeddings and the head;
     where they are trained also the gradients of one, before and after they are summed."""

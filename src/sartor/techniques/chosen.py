@@ -54,10 +54,11 @@ def chosen(
     beside = peak - of(core, work)
     for told in _left_to_us(core, work, on_gpu=limit.of_gpu):
         other = replace(core, **told)
-        after = beside + of(other, settled_work(other, work))
-        if after <= limit.bytes:
+        after = settled_work(other, work)
+        if of.fits(other, after, limit, beside):
             again = "checkpointing" in told and not work.runs_blocks_again
-            return Chosen(other, after, _said(told), AGAIN if again else 1.0)
+            slower = AGAIN if again else 1.0
+            return Chosen(other, beside + of(other, after), _said(told), slower)
     return None
 
 

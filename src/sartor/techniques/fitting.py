@@ -21,7 +21,7 @@ from sartor.techniques.chosen import chosen
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.extra_work import reading_texts
 from sartor.techniques.nearest import nearest
-from sartor.techniques.peaks import is_quantized, limit_of
+from sartor.techniques.peaks import host_refusal, is_quantized, limit_of
 from sartor.techniques.workload import Workload, from_numbers, of_texts, workload
 from sartor.techniques.wrapping import innermost
 from sartor.training.settings import CHOSEN, TrainingSettings
@@ -117,6 +117,8 @@ def _refuse_data(technique: Any, card: ModelCard, data: TrainingData, course: An
     written, allowed = _written(work, course), limit_of(work)
     quantized = is_quantized(innermost(technique))
     peak = peak_bytes(work, shape, card.parameters, written, quantized=quantized)
+    if why := host_refusal(work, shape, card.parameters, allowed):
+        raise ModelError(f"{technique.name}: {why}")
     if CLEARLY * peak <= allowed.bytes:
         return
     if chosen(technique, work, card, shape, CLEARLY * peak, allowed, written) is None:

@@ -14,7 +14,7 @@ from sartor.models.outline import Outline
 from sartor.techniques.arithmetic import BESIDE, peak_bytes, seconds
 from sartor.techniques.chosen import chosen
 from sartor.techniques.nearest import nearest
-from sartor.techniques.peaks import is_quantized
+from sartor.techniques.peaks import host_refusal, is_quantized
 from sartor.techniques.workload import Workload
 from sartor.techniques.wrapping import innermost
 
@@ -77,6 +77,8 @@ def judged(
             f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
             f"{card.context:,}, the answer included. Shorten them, or choose another base."
         )
+        return replace(found, fits=False, why=why)
+    if why := host_refusal(work, shape, card.parameters, allowed):
         return replace(found, fits=False, why=why)
     if peak <= most:
         return found

@@ -44,7 +44,7 @@ def nearest(
     of = Peak(shape, card.parameters, new_tokens)
     beside = peak - of(core, work)
     for change in changes(core, work, shape, limit):
-        if beside + of(change.core, change.work) <= limit.bytes:
+        if of.fits(change.core, change.work, limit, beside):
             return change.said
     return f"Choose a smaller base{_smaller(core, card, work, beside, limit, new_tokens)}."
 
@@ -141,6 +141,6 @@ def _smaller(
         if hasattr(core, "trainable"):
             trained = core.trainable(shape)
         other = replace(work, trainable_parameters=trained)
-        if beside + Peak(shape, model.parameters, new_tokens)(core, other) <= limit.bytes:
+        if Peak(shape, model.parameters, new_tokens).fits(core, other, limit, beside):
             return f", such as {model.id}"
     return ""

@@ -10,7 +10,7 @@ from typing import Any
 from sartor.models.devices import Limit
 from sartor.models.devices import limit as machine_limit
 from sartor.models.outline import Outline
-from sartor.techniques.arithmetic import peak_bytes
+from sartor.techniques.arithmetic import host_bytes, peak_bytes
 from sartor.techniques.division import here
 from sartor.techniques.workload import Workload
 from sartor.training.settings import TrainingSettings
@@ -31,6 +31,25 @@ class Peak:
         return peak_bytes(
             work, self.shape, self.parameters, self.new_tokens, quantized=is_quantized(core)
         )
+
+    def fits(self, core: Any, work: Workload, limit: Limit, beside: float = 0.0) -> bool:
+        """Whether there is room on the device, with `beside` bytes more, and in the machine's
+        memory."""
+        if beside + self(core, work) > limit.bytes:
+            return False
+        return host_bytes(work, self.shape, self.parameters) <= limit.host
+
+
+def host_refusal(work: Workload, shape: Outline, parameters: float, limit: Limit) -> str:
+    """Why what is kept in the machine's memory beside a GPU's is too much for it; empty where it is
+    not."""
+    if (kept := host_bytes(work, shape, parameters)) <= limit.host:
+        return ""
+    return (
+        f"it keeps about {kept / 1e9:.3g} GB in the machine's memory beside the GPU's, which has "
+        f"{limit.host / 1e9:.3g} GB for each process. Leave `checkpointing` and "
+        '`optimizer_on_host` at "auto", or train fewer weights, as LoRA does.'
+    )
 
 
 def is_quantized(core: Any) -> bool:
@@ -67,4 +86,4 @@ def settled_work(core: TrainingSettings, work: Workload) -> Workload:
 def limit_of(work: Workload) -> Limit:
     """What one of the processes that do this work may take of this machine."""
     division = work.division
-    return machine_limit(here() if division.on_cpu and division.processes > 1 else 1)
+    return machine_limit(here() if division.processes > 1 else 1)
