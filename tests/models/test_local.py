@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,6 +252,26 @@ def test_thimble_is_there_and_whole() -> None:
     assert card.architecture == "LlamaForCausalLM"
     assert 1_000_000 < card.parameters < 20_000_000
     assert card.context >= 512
+
+
+def test_a_tokenizer_is_read_once_for_all_who_use_the_same_files(tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path / "base")
+    shutil.copytree(card.path, tmp_path / "copy")
+    copy = dataclasses.replace(card, path=str(tmp_path / "copy"))
+    first = local.load_tokenizer(card)
+    assert local.load_tokenizer(copy) is first
+    # other files are read anew, and so is what a changed folder holds now
+    path = tmp_path / "copy" / "tokenizer_config.json"
+    told = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**told, "chat_template": "{{ messages }}"}), "utf-8")
+    other = local.load_tokenizer(copy)
+    assert other is not first
+    del other
+    # nobody but those who use it keeps it
+    kept = weakref.ref(first)
+    del first
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_hub_id_may_name_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

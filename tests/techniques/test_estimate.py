@@ -124,7 +124,10 @@ def divided(work: Workload, count: int, *, sharded: bool = False, on_cpu: bool =
 def test_processes_hold_all_weights_each_or_with_sharding_a_part(card: ModelCard) -> None:
     shape = outline(card)
     alone, plain = (peak_bytes(w, shape, 50e6, 50) for w in (FULL, divided(FULL, 4)))
-    assert plain == alone + 4 * ROW  # in which gradients are summed
+    assert plain == alone + 4 * ROW["cuda"]  # in which gradients are summed
+    with_gloo = peak_bytes(divided(FULL, 4, on_cpu=True), shape, 50e6, 50)
+    embeddings = shape.vocabulary * shape.hidden  # sent alone, in place: gloo holds it once more
+    assert with_gloo == alone + 4 * max(2 * ROW["cpu"], embeddings)
     one, four = (peak_bytes(w, shape, 50e6, 50) for w in (ADAPTED, divided(ADAPTED, 4)))
     assert four == one + 4 * 500_000  # all of an adapter's at once
     assert held_bytes(divided(FULL, 4, sharded=True), 50e6) == 50e6 * 20 / 4

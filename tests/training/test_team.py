@@ -20,7 +20,7 @@ def test_neighbours_stay_together_and_nobody_has_much_more() -> None:
 def test_gradients_go_in_rows_that_are_short_and_hold_all_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processes, "ROW", 5)
+    monkeypatch.setitem(processes.ROW, "cpu", 5)
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (2, 3, 1, 9, 1, 1)]
     rows = [[p.numel() for p in row] for row in processes._rows(parameters)]
     assert rows == [[2, 3], [1], [9], [1, 1]]
@@ -29,7 +29,7 @@ def test_gradients_go_in_rows_that_are_short_and_hold_all_of_them(
 MEMBER = """
 import torch
 from sartor.training import processes
-processes.ROW = 5
+processes.ROW["cpu"] = 5
 team = processes.join()
 torch.manual_seed(team.rank)
 layers = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (3,), (1,), (3, 3), (2,))]

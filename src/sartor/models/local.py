@@ -6,7 +6,9 @@ import importlib.util
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
+from sartor.data.files import content_digest, digest, read_json
 from sartor.errors import MissingExtraError, ModelError, SartorError
 from sartor.models.base_card import configuration
 from sartor.models.language_model import ModelCard
@@ -16,6 +18,11 @@ from sartor.models.token_by_token import refuse_unable
 
 if TYPE_CHECKING:
     import torch
+
+TOKENIZER_SUFFIXES = {".json", ".jinja", ".model", ".txt", ".py"}
+OF_NETWORK = {"config.json", "generation_config.json", "model.safetensors.index.json"}
+"""Files beside it that say nothing of a tokenizer, but for the kind of model."""
+_tokenizers: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def _refuse_remote(card: ModelCard) -> None:
@@ -27,8 +34,28 @@ def _refuse_remote(card: ModelCard) -> None:
 
 
 def load_tokenizer(card: ModelCard) -> Any:
-    """The fast tokenizer of a base model."""
+    """The fast tokenizer of a base model; the same object while one of the same files is in use."""
     _refuse_remote(card)
+    key = _tokenizer_key(card)
+    made = _tokenizers.get(key)
+    if made is None:
+        made = _tokenizers[key] = _read_tokenizer(card)
+    _refuse_unknown_tokens(card, made)
+    return made
+
+
+def _tokenizer_key(card: ModelCard) -> str:
+    """Of all that it is read from; copies of a base that have few of its layers share it."""
+    folder = Path(card.path)
+    if not (folder / "config.json").is_file():
+        return digest(card.path)
+    kind = read_json(folder / "config.json", dict[str, Any]).get("model_type")
+    files = sorted(path for path in folder.iterdir() if path.suffix in TOKENIZER_SUFFIXES)
+    read = [(path.name, content_digest(path)) for path in files if path.name not in OF_NETWORK]
+    return digest(kind, card.trust_remote_code, read)
+
+
+def _read_tokenizer(card: ModelCard) -> Any:
     require_transformers()
     from transformers import AutoTokenizer
 
@@ -40,7 +67,6 @@ def load_tokenizer(card: ModelCard) -> Any:
             f"{reason(error).rstrip('.')}. Expected files that transformers reads, such as "
             "tokenizer.json: copy or download the base again, whole."
         ) from error
-    _refuse_unknown_tokens(card, made)
     return made
 
 

@@ -57,16 +57,21 @@ def training_bytes(
     division = work.division
     if division.sharded:
         peak = held + beside + _gathered(work, shape, parameters)
-        return max(peak, _on_cpu(work, parameters, held)) if division.on_cpu else peak
+        # a pack's memory is free while the state is gathered, but seldom given back
+        return max(peak, _on_cpu(work, parameters, held) + beside) if division.on_cpu else peak
     return held + beside + _summed(work, shape)
 
 
 def _summed(work: Workload, shape: Outline) -> float:
-    """The row in which some gradients are while processes sum them, the largest tensor alone."""
+    """The row in which some gradients are while processes sum them, and what gloo holds of it, or
+    of the largest tensor alone."""
     if work.division.processes == 1:
         return 0.0
+    trained = work.trainable_parameters
+    if not work.division.on_cpu:
+        return WHOLE * min(trained, ROW["cuda"])
     largest = shape.vocabulary * shape.hidden if work.trains == "everything" else 0
-    return WHOLE * min(work.trainable_parameters, max(ROW, largest))
+    return WHOLE * min(trained, max(2 * ROW["cpu"], largest))
 
 
 def held_bytes(work: Workload, parameters: float, quantized: bool = False) -> float:

@@ -26,7 +26,7 @@ WRITTEN = 8
 """Tokens of each answer that is timed, beside the one that reading a prompt gives."""
 COUNTED = 4
 """Tokens of each answer where memory is counted."""
-COUNTED_TOKENS, TIMED_TOKENS = 4096, 8192
+COUNTED_TOKENS, TIMED_TOKENS = 4096, 4096
 """Of prompts that are read where memory is counted, and where time is; what others would hold is
 added by their lengths."""
 

@@ -8,6 +8,7 @@ next time.
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -79,9 +80,13 @@ class Probe:
         self._folder = tempfile.TemporaryDirectory()
 
     def __enter__(self) -> Probe:
+        # memory is collected before each try: what is there already need not be gone through
+        gc.collect()
+        gc.freeze()
         return self
 
     def __exit__(self, *failure: object) -> None:
+        gc.unfreeze()
         self._folder.cleanup()
 
     def of(

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-ROW = 1 << 23
-"""Values of gradients that are sent together; a larger tensor goes alone."""
+ROW = {"cpu": 1 << 20, "cuda": 1 << 23}
+"""Values of gradients that are sent together; a larger tensor goes alone. Gloo holds what it sends
+once more; NCCL is slow with little."""
 WAIT = timedelta(minutes=30)
 """How long processes wait for one another; one that has died is noticed at once."""
 
@@ -99,16 +100,21 @@ class Team:
                 parameter.grad = torch.zeros_like(parameter)
             by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
         for group in (some for kind in by_kind.values() for some in _rows(kind)):
-            grads = [p.grad.reshape(-1) for p in group if p.grad is not None]
-            flat = torch.cat(grads)  # (values,)
-            with _heard(self.rank):
-                torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [len(grad) for grad in grads])
-            for parameter, part in zip(group, parts, strict=True):
-                if (
-                    parameter.grad is not None
-                ):  # in place: rows that gradients live in lie scattered
-                    parameter.grad.copy_(part.view_as(parameter))
+            grads = [p.grad for p in group if p.grad is not None]
+            self._sum(grads)
+
+    def _sum(self, grads: Sequence[torch.Tensor]) -> None:
+        """In place: rows that gradients live in lie scattered."""
+        import torch
+
+        alone = len(grads) == 1 and grads[0].is_contiguous()
+        row = grads[0] if alone else torch.cat([grad.reshape(-1) for grad in grads])  # (values,)
+        with _heard(self.rank):
+            torch.distributed.all_reduce(row)
+        if not alone:
+            parts = torch.split(row, [grad.numel() for grad in grads])
+            for grad, part in zip(grads, parts, strict=True):
+                grad.copy_(part.view_as(grad))
 
     def spread(self, tensor: torch.Tensor) -> torch.Tensor:
         """The leader's tensor, in every process."""
@@ -156,11 +162,11 @@ def dealt(sizes: Sequence[int], among: int) -> list[int]:
 
 
 def _rows(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
-    """Neighbours, as long as they have at most `ROW` values together."""
+    """Neighbours on one device, as long as they have at most `ROW` values together."""
     row: list[torch.nn.Parameter] = []
-    values = 0
+    values, most = 0, ROW[parameters[0].device.type]
     for parameter in parameters:
-        if row and values + parameter.numel() > ROW:
+        if row and values + parameter.numel() > most:
             yield row
             row, values = [], 0
         row.append(parameter)
