@@ -21,10 +21,11 @@ from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import virtual_tokens, weights
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import Course, TrainedTechnique, fit_weights
 
 
 @dataclass(frozen=True, config=STRICT)
-class PrefixTuning(weights.TrainedTechnique):
+class PrefixTuning(TrainedTechnique):
     """Keys and values for every layer, trained and served as they are."""
 
     name: ClassVar[str] = "prefix-tuning"
@@ -33,7 +34,7 @@ class PrefixTuning(weights.TrainedTechnique):
     learning_rates: tuple[float, ...] = (1e-2, 3e-2)
 
     def __post_init__(self) -> None:
-        weights.TrainedTechnique.__post_init__(self)
+        TrainedTechnique.__post_init__(self)
         if self.virtual_tokens < 1:
             raise SettingError(
                 f"prefix-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
@@ -52,7 +53,7 @@ class PrefixTuning(weights.TrainedTechnique):
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
+        course: Course | None = None,
     ) -> Customization:  # fmt: skip
         """Train keys and values; raises TrainingError where layers do not see far enough back."""
 
@@ -67,7 +68,7 @@ class PrefixTuning(weights.TrainedTechnique):
                 virtual=trained,
             )
 
-        return weights.fit(
+        return fit_weights(
             self,
             base,
             data,

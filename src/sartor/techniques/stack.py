@@ -24,6 +24,7 @@ from sartor.techniques.earlier import contents, earlier
 from sartor.techniques.full import keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import TrainedTechnique
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
 from sartor.tracking.tracker import stage
 
@@ -47,7 +48,7 @@ class Stack:
     def __post_init__(self) -> None:
         core = innermost(self.inner)
         inside = getattr(core, "name", type(core).__name__)
-        if not isinstance(core, weights.TrainedTechnique):
+        if not isinstance(core, TrainedTechnique):
             raise SettingError(
                 f"stack: {inside} inside it trains nothing. Put a technique that trains inside, "
                 "such as 'stack+lora'."

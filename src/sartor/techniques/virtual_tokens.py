@@ -25,6 +25,7 @@ from sartor.settings import STRICT
 from sartor.techniques import weights
 from sartor.techniques.few_shot import varied
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import Course, TrainedTechnique, fit_weights
 
 if TYPE_CHECKING:
     import torch
@@ -35,14 +36,14 @@ EMBEDDINGS = "prompt_embeddings"
 
 
 @dataclass(frozen=True, config=STRICT)
-class VirtualTokens(weights.TrainedTechnique, ABC):
+class VirtualTokens(TrainedTechnique, ABC):
     """A technique that trains embeddings to stand before every request."""
 
     virtual_tokens: int = 100
     """How many; each takes a place in the context of every request. 20 to 100 is usual."""
 
     def __post_init__(self) -> None:
-        weights.TrainedTechnique.__post_init__(self)
+        TrainedTechnique.__post_init__(self)
         if self.virtual_tokens < 1:
             raise SettingError(
                 f"{self.name}: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
@@ -66,7 +67,7 @@ class VirtualTokens(weights.TrainedTechnique, ABC):
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
+        course: Course | None = None,
     ) -> Customization:  # fmt: skip
         """Train what makes the virtual tokens; keep the tokens."""
 
@@ -81,7 +82,7 @@ class VirtualTokens(weights.TrainedTechnique, ABC):
                 virtual=module,
             )
 
-        return weights.fit(
+        return fit_weights(
             self,
             base,
             data,
