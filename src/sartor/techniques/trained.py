@@ -131,9 +131,4 @@ def with_instruction(data: TrainingData, system: str) -> TrainingData:
     def told(example: Example) -> Example:
         return replace(example, input=with_system(example.input, system))
 
-    return replace(
-        data,
-        train=tuple(told(example) for example in data.train),
-        validation=tuple(told(example) for example in data.validation),
-        disliked=tuple(told(example) for example in data.disliked),
-    )
+    return data.changed(lambda part: tuple(map(told, part)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,20 @@ def with_fewer(
         if len(conversations) > 1 or most == 0:
             raise
         return with_fewer(ask, conversations, most - 1)
+
+
+def stream_with_fewer(
+    stream: Callable[[int], Iterator[str | Completion]], most: int
+) -> Iterator[str | Completion]:
+    """As `with_fewer`, of one request: a model finds it too long before the first piece."""
+    for count in range(most, -1, -1):
+        try:
+            yield from stream(count)
+        except PromptTooLongError:
+            if not count:
+                raise
+        else:
+            return
 
 
 def asked(conversation: Conversation) -> str:
