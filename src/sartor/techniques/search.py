@@ -29,14 +29,12 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.search_space import defaults, distributions, values, varied
 from sartor.techniques.search_study import Pruning, study
 from sartor.techniques.search_trials import Trial, Tried
-from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.technique import RECORD, Customization, Technique
 from sartor.techniques.trained import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, innermost, load_inner
 from sartor.tracking.tracker import stage
 from sartor.training.loop import Trained
 from sartor.training.watching import Curve, watched_by
-
-RECORD = "customization.json"
 
 
 class _Pruned(Exception):  # noqa: N818 - no error: a trial that is not worth going on with
