@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sartor.cli import app
-from sartor.costed import Lengths, Machine
-from sartor.costing import from_numbers, lengths_of
+from sartor.costed import Machine
+from sartor.costing import from_numbers
 from sartor.errors import DataError, SettingError
+from sartor.lengths import Lengths, lengths_of
 
 ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")
 NUMBERS = ("--prompt-tokens", "900", "--answer-tokens", "80", "--examples-count", "2000")

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from shlex import quote
 
 from sartor.crossing import bases_of, crossed
-from sartor.customized import RECORD
 from sartor.data.prepare import Prepared
 from sartor.errors import ProjectError
 from sartor.models import remote
@@ -19,6 +18,7 @@ from sartor.progress import say
 from sartor.project import ProjectFile
 from sartor.run_record import NotTried
 from sartor.techniques.registry import TECHNIQUES, spelled_out
+from sartor.techniques.technique import RECORD
 from sartor.trial import Training, Trial
 from sartor.workspace import Workspace
 

@@ -52,19 +52,6 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Examples that are all alike, in tokens."""
-
-    prompt_tokens: int
-    answer_tokens: int
-    examples: int
-
-    def __post_init__(self) -> None:
-        if min(self.prompt_tokens, self.answer_tokens, self.examples) < 1:
-            raise SettingError("prompt tokens, answer tokens and the count are each 1 or more.")
-
-
-@dataclass(frozen=True)
 class Costed:
     """One technique."""
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sartor.costed import Costed, Costs, Lengths, Machine
-from sartor.errors import DataError
+from sartor.costed import Costed, Costs, Machine
+from sartor.lengths import Lengths
 
 if TYPE_CHECKING:
     from sartor.checkup import Expected
@@ -31,16 +29,12 @@ QLORA: dict[str, Any] = {"quantize": "4bit"}
 ANSWERS = 1000
 """Answers that are costed where there is no test part."""
 HOUR, KILOWATT_HOUR = 3600.0, 3.6e6
-
-
 USUAL = Lengths(prompt_tokens=500, answer_tokens=100, examples=1000)
 """What `sartor models` takes requests to be like."""
 USES = {
     "inference": "zero-shot", "p-tuning": "p-tuning", "lora": "lora", "qlora": "qlora",
     "full": "full",
 }  # fmt: skip
-CHARACTERS, AROUND = 4.0, 20
-"""Of a token in English text; tokens of a chat template."""
 
 
 def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine: Machine) -> Costs:
@@ -129,34 +123,6 @@ def _answers(prepared: Prepared) -> int:
 
 def _listed(cards: Mapping[str, ModelCard]) -> str:
     return ", ".join(card.name for card in cards.values())
-
-
-def lengths_of(base: str, file: Path) -> Lengths:
-    """The mean lengths of a file of examples, in the base's tokens; where its tokenizer is not at
-    hand, at `CHARACTERS` a token. DataError where no row has an answer that is right."""
-    from sartor.data.collect import collect
-    from sartor.models.outline import known
-
-    found = [e for e in collect(file.parent, [], [file.name]).examples if e.targets]
-    if not found:
-        raise DataError(
-            f"{file}: no row has an answer that is right, only rejected ones; how long answers are "
-            "is not known. Name a file with answers, or give --prompt-tokens and --answer-tokens."
-        )
-    card, _, _ = known(base)
-    prompts = [" ".join(m.content for m in e.input) for e in found]
-    answers = [e.targets[0] for e in found]
-    if card.path:
-        from sartor.models import chat
-        from sartor.models.local import load_tokenizer
-
-        tokenizer = load_tokenizer(card)
-        asked = fmean(len(chat.encode(tokenizer, e.input)) for e in found)
-        answered = fmean(len(chat.encode_answer(tokenizer, answer)) for answer in answers)
-    else:
-        asked = fmean(map(len, prompts)) / CHARACTERS + AROUND
-        answered = fmean(map(len, answers)) / CHARACTERS + 1
-    return Lengths(max(1, round(asked)), max(1, round(answered)), len(found))
 
 
 def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> float:

@@ -17,9 +17,8 @@ from sartor.models.named import Names, paid_so_far
 from sartor.models.remote import folder_of
 from sartor.project import Model
 from sartor.techniques.registry import build
-from sartor.techniques.technique import Customization
+from sartor.techniques.technique import RECORD, Customization
 
-RECORD = "customization.json"
 FILES = "files.json"
 """Sizes of all that `fit` wrote."""
 PAID = "paid"

@@ -22,13 +22,13 @@ from sartor.data.files import digest
 from sartor.data.records import Example, Split
 from sartor.evaluation.cost import cost_per_answer, remote_cost_per_answer, training_cost
 from sartor.evaluation.forgetting import Gate, Results, told
+from sartor.evaluation.joined import joined
 from sartor.evaluation.lacking import Lacking
 from sartor.evaluation.likeliest import with_likeliest
 from sartor.evaluation.predict import predict
 from sartor.evaluation.records import Comparison, Measured, Prediction, Report
 from sartor.evaluation.report import report, save
 from sartor.evaluation.scorer import Scorer
-from sartor.evaluation.seeds import joined
 from sartor.evaluation.timing import serving_reach
 from sartor.models.language_model import Sampling
 from sartor.project import Cost

@@ -100,10 +100,10 @@ def leave(
     told["not_tried"] = [asdict(one) for one in made.not_tried]
     write_json(workspace.decision, told)
     _leave_to_label(workspace.root / TO_LABEL, summary)
-    earlier = history.read(workspace.root / "history.jsonl")
+    earlier = history.read(workspace.history)
     run = run_record(workspace, tried, decision, made, earlier, file, (at, test, looks))
     run = with_tested(run, kept_at, given)
-    history.add(workspace.root / "history.jsonl", run)
+    history.add(workspace.history, run)
     _release(workspace, tried, decision.winner, digest(told), at)
     html = page_of(workspace, file, prepared, reports, run, summary)
     page = workspace.project / PAGE
@@ -113,7 +113,7 @@ def leave(
 
 def kept(workspace: Workspace, file: ProjectFile) -> Outcome:
     """The last run's outcome, from its files; the page is drawn anew, and not written."""
-    runs = history.read(workspace.root / "history.jsonl")
+    runs = history.read(workspace.history)
     if not runs or not workspace.decision.is_file():
         raise ProjectError(
             f"{workspace.project} has no decision yet. Make one: "

@@ -37,7 +37,7 @@ def page_of(
     bases = dict(base.rsplit(" ", 1) for base in run.bases or (run.base,))
     several = len(bases) > 1
     page = ReportPage(
-        project=file.project.name or folder.name,
+        project=file.name_in(folder),
         base=", ".join(bases),
         created=run.at,
         seed=file.project.seed,

@@ -64,7 +64,7 @@ def find(workspace: Workspace, named: str) -> Report:
 
 def read_history(workspace: Workspace) -> list[history.Run]:
     """Every run, oldest first; ProjectError before the first."""
-    path = workspace.root / "history.jsonl"
+    path = workspace.history
     runs = read_rows(path, history.Run) if path.is_file() else []
     if not runs:
         raise ProjectError(

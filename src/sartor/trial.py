@@ -17,7 +17,7 @@ from typing import Any
 
 from sartor import __version__
 from sartor.crossing import Crossed
-from sartor.customized import RECORD, keep, paid_before, refuse_broken, source_digest
+from sartor.customized import keep, paid_before, refuse_broken, source_digest
 from sartor.data.files import digest, read_json
 from sartor.data.records import TrainingData
 from sartor.errors import DataError, ModelError, SettingError
@@ -29,7 +29,7 @@ from sartor.settings import settings_of
 from sartor.techniques.drawn import layers
 from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.registry import build, spelled_out
-from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.technique import RECORD, Customization, Technique
 from sartor.workspace import Workspace
 
 

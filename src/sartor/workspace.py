@@ -37,6 +37,10 @@ class Workspace:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def history(self) -> Path:
+        return self.root / "history.jsonl"
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the project: one run at a time. BusyError names the process that holds it."""

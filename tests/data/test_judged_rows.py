@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sartor.data.collect import Collected
-from sartor.data.example_rows import BadRow, example
+from sartor.data.example_rows import example
+from sartor.data.fields import BadRow
 from sartor.data.prepare import Preparation, prepare
 from sartor.data.prepared_files import load, save
 from sartor.data.records import Example, Message

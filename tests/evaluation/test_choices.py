@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pytest
 from tests import tiny_models
 
-from sartor.data.example_rows import BadRow, example
+from sartor.data.example_rows import example
+from sartor.data.fields import BadRow
 from sartor.data.records import Conversation, Example, Message
 from sartor.errors import ModelError, SettingError
 from sartor.evaluation.likeliest import with_likeliest

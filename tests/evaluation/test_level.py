@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from sartor.evaluation.decide import decide
+from sartor.evaluation.joined import joined
 from sartor.evaluation.level import Level, student, welch, with_any, with_best
 from sartor.evaluation.ranking import ranked
 from sartor.evaluation.records import Criteria, Report
-from sartor.evaluation.seeds import joined
 
 SIX = {"full": True, "lora": True, "prefix": True, "p": True, "few-shot": False, "zero-shot": False}
 

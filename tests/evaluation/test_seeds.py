@@ -16,12 +16,13 @@ from sartor.data.records import Example, Message
 from sartor.evaluation.compare import compare
 from sartor.evaluation.corpus import corpus_estimate
 from sartor.evaluation.decide import decide
+from sartor.evaluation.joined import joined
 from sartor.evaluation.paired import Paired
 from sartor.evaluation.records import Criteria, Prediction, Report
 from sartor.evaluation.report import load, save
 from sartor.evaluation.scorer import Corpus
 from sartor.evaluation.scorers.bleu import Bleu
-from sartor.evaluation.seeds import Seeded, joined
+from sartor.evaluation.seeds import Seeded
 from sartor.models.language_model import Completion
 
 Planted = Callable[..., Report]

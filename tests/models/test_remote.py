@@ -25,7 +25,14 @@ from tests.models.endpoints import (
     model,
 )
 
-from sartor.errors import BudgetError, DataError, ModelError, PromptTooLongError, RemoteError
+from sartor.errors import (
+    BudgetError,
+    DataError,
+    MissingExtraError,
+    ModelError,
+    PromptTooLongError,
+    RemoteError,
+)
 from sartor.models import remote, remote_exchange
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.remote import is_open_to_others, paid
@@ -507,6 +514,16 @@ def test_after_a_failure_nothing_more_is_sent_however_late_it_is_noticed(
         with pytest.raises(RemoteError, match="400"):
             far.generate([ask(f"q{i}") for i in range(6)], Sampling())
         assert len(one.got) == 1
+
+
+def test_without_its_library_the_extra_is_named_and_nothing_is_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = model("http://localhost:1", tmp_path, **PRICES)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "sartor\[remote\]"'):
+        far.generate([ask()], Sampling())
+    assert paid(far.card) == 0
 
 
 def test_a_broken_file_of_answers_is_named_with_what_to_do(tmp_path: Path) -> None:

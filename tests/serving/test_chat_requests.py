@@ -11,7 +11,8 @@ from openai.types.chat import completion_create_params
 from sartor.data.records import Message
 from sartor.models.language_model import Sampling
 from sartor.serving.refusals import Refusal
-from sartor.serving.requests import HINTS, NEUTRAL, ChatRequest, _Body, read_chat_request
+from sartor.serving.request_body import HINTS, NEUTRAL, Body
+from sartor.serving.requests import ChatRequest, read_chat_request
 
 USER = {"role": "user", "content": "How long?"}
 
@@ -75,7 +76,7 @@ def test_an_answer_of_ours_may_be_sent_back() -> None:
 def test_every_parameter_of_the_official_client_is_used_dropped_or_refused() -> None:
     client = set(completion_create_params.CompletionCreateParamsBase.__annotations__)
     assert len(client) > 30
-    assert client <= _Body.model_fields.keys() | HINTS | NEUTRAL.keys()
+    assert client <= Body.model_fields.keys() | HINTS | NEUTRAL.keys()
 
 
 @pytest.mark.parametrize(

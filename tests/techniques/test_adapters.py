@@ -24,7 +24,7 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.merge import Merge
 from sartor.techniques.prefix_tuning import PrefixTuning
 from sartor.techniques.prompt_tuning import PromptTuning
-from sartor.techniques.weights import with_instruction
+from sartor.techniques.trained import with_instruction
 from sartor.techniques.zero_shot import with_system
 from sartor.training.packing import answer_loss, encode
 

@@ -14,7 +14,7 @@ from tests.training.test_loop import ALIKE
 from sartor.errors import ModelError, TrainingError
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques.registry import build
-from sartor.techniques.weights import with_instruction
+from sartor.techniques.trained import with_instruction
 from sartor.training import loop
 from sartor.training.loop import Trainable, Trained
 from sartor.training.packing import answer_loss, encode
@@ -76,7 +76,7 @@ def test_a_step_changes_what_it_should_and_that_is_what_is_served(
         return result
 
     train = loop.train
-    monkeypatch.setattr("sartor.techniques.weights.train", watched)
+    monkeypatch.setattr("sartor.techniques.trained.train", watched)
     record = technique.fit(base, ALIKE, tmp_path / "made")
     assert changed
     assert bool(kept) is (name != "full")

@@ -16,7 +16,7 @@ from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques.registry import build, spelled_out
-from sartor.techniques.weights import with_instruction
+from sartor.techniques.trained import with_instruction
 from sartor.training.log_chances import answer_log_chances
 from sartor.training.packing import encode
 

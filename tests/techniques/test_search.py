@@ -16,8 +16,8 @@ from sartor.data.files import read_json
 from sartor.errors import MissingExtraError, SettingError, TrainingError
 from sartor.models.language_model import ModelCard
 from sartor.techniques.registry import build
-from sartor.techniques.search import Trial, Tried
 from sartor.techniques.search_space import defaults
+from sartor.techniques.search_trials import Trial, Tried
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 4, "looks": 3, "rank": 2}
 

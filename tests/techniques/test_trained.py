@@ -74,7 +74,7 @@ def test_adapters_folded_in_give_what_peft_gives_with_them_beside(
 
 def test_what_was_measured_in_training_holds_in_service(base: ModelCard, tmp_path: Path) -> None:
     """The loss on validation, as the trained model was left, is that of the served one."""
-    from sartor.techniques.weights import with_instruction
+    from sartor.techniques.trained import with_instruction
     from sartor.training.packing import answer_loss, encode
 
     for technique in (LoRA(rank=4, **QUICK), FullFineTuning(**QUICK)):

@@ -19,7 +19,7 @@ from sartor import progress
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import DataError, SettingError, TrainingError
 from sartor.techniques.lora import LoRA
-from sartor.techniques.weights import Clock
+from sartor.training.clock import Clock
 from sartor.training.loop import (
     STATE,
     Trainable,

@@ -73,9 +73,10 @@ def estimate(
     """
     from sartor import costing
     from sartor.console.beforehand import print_costs
-    from sartor.costed import Lengths, Machine
+    from sartor.costed import Machine
     from sartor.errors import SettingError
     from sartor.journey import Project
+    from sartor.lengths import Lengths, lengths_of
     from sartor.techniques import following
 
     if following.follows():  # the first process says it
@@ -98,7 +99,7 @@ def estimate(
                 gpu, gpus, watts, price_per_hour or 0.0, processes=processes, sharded=sharded
             )
             if examples is not None:
-                lengths = costing.lengths_of(base, examples)
+                lengths = lengths_of(base, examples)
             else:
                 lengths = Lengths(prompt_tokens or 0, answer_tokens, examples_count)
             found = costing.from_numbers(base, technique or (), lengths, machine)

@@ -17,29 +17,20 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any, get_args
 
-from sartor.data.cleaning import clean
-from sartor.data.json_values import Unwieldy, parsed
-from sartor.data.judged_rows import ANSWERS, BadJudgement, Judged, judged
+from sartor.data import fields
+from sartor.data.fields import BadRow
+from sartor.data.judged_rows import ANSWERS, Judged, judged
 from sartor.data.records import Conversation, Example, Message, Role
 
 QUESTIONS = ("input", "question", "prompt", "instruction")
 FURTHER_ANSWERS = ("answers", "references")
 MOST_CHOICES = 26
 """They are called A to Z."""
-_YES = frozenset({"true", "yes", "1"})
-_NO = frozenset({"false", "no", "0"})
-
-
-class BadRow(Exception):  # noqa: N818 - gathered, and raised as one DataError
-    """A row that is no example; the message names the field."""
 
 
 def example(row: Mapping[str, Any], id: str, source: str) -> Example:
     """The example that a row holds; `id` is used where it has none. Case of names is ignored."""
-    try:
-        found = judged({name.strip().lower(): value for name, value in row.items()})
-    except BadJudgement as error:
-        raise BadRow(str(error)) from error
+    found = judged({name.strip().lower(): value for name, value in row.items()})
     row = found.row
     if "messages" in row:
         conversation, answer = _chat(row)
@@ -48,7 +39,8 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         answer = () if found.disliked else _answer(row)
     else:
         conversation, answer = _question_and_answer(row, answered=not found.disliked)
-    targets, choices, answerable = _targets(row, answer), _choices(row), _truth(row, "answerable")
+    targets, choices = _targets(row, answer), _choices(row)
+    answerable = fields.truth(row, "answerable")
     if choices and targets and answerable and not any(_names_one(t, choices) for t in targets):
         raise BadRow(
             f"choices: the answer, {json.dumps(targets[0])[:60]}, is none of them; give it in a "
@@ -58,18 +50,18 @@ def example(row: Mapping[str, Any], id: str, source: str) -> Example:
         id=_id(row, id),
         input=conversation,
         targets=targets,
-        group=_plain(row, "group"),
+        group=fields.plain(row, "group"),
         source=source,
-        evidence=_names(row, "document_ids") or _names(row, "document_id"),
+        evidence=fields.names(row, "document_ids") or fields.names(row, "document_id"),
         answerable=answerable,
-        tags=tuple(dict.fromkeys(_names(row, "label") + _names(row, "tags"))),
+        tags=tuple(dict.fromkeys(fields.names(row, "label") + fields.names(row, "tags"))),
         rejected=_rejected(found, targets),
         choices=choices,
     )
 
 
 def _rejected(found: Judged, targets: tuple[str, ...]) -> tuple[str, ...]:
-    texts = tuple(dict.fromkeys(_checked(one, "rejected") for one in found.rejected))
+    texts = tuple(dict.fromkeys(fields.checked(one, "rejected") for one in found.rejected))
     for text in texts:
         if text in targets:
             raise BadRow(f"rejected: {json.dumps(text)[:60]} is one of the right answers too")
@@ -85,11 +77,11 @@ def _question_and_answer(
             f"has no question: expected one of {_listed(QUESTIONS)}, or messages{_found(row)}"
         )
     if {"instruction", "input"} <= set(names):
-        parts = [_text(row, "instruction"), _text(row, "input")]
+        parts = [fields.text(row, "instruction"), fields.text(row, "input")]
     else:
-        parts = [_text(row, names[0])]
+        parts = [fields.text(row, names[0])]
     if row.get("context"):
-        parts.insert(0, _text(row, "context"))
+        parts.insert(0, fields.text(row, "context"))
     question = Message("user", "\n\n".join(parts))
     return (*_system(row), question), _answer(row) if answered else ()
 
@@ -98,7 +90,7 @@ def _answer(row: Mapping[str, Any]) -> tuple[str, ...]:
     names = [name for name in (*ANSWERS, *FURTHER_ANSWERS) if row.get(name) is not None]
     if not names:
         raise BadRow(f"has no answer: expected one of {_listed(ANSWERS)}{_found(row)}")
-    return _texts(row, names[0])
+    return _several(row, names[0])
 
 
 def _chat(row: Mapping[str, Any]) -> tuple[Conversation, tuple[str, ...]]:
@@ -114,7 +106,7 @@ def turns(row: Mapping[str, Any], name: str) -> Conversation:
     """The conversation in that field; BadRow for anything else."""
     said = row[name]
     if isinstance(said, str):
-        said = _from_cell(said, name)
+        said = fields.from_cell(said, name)
     if not isinstance(said, list) or not said:
         raise BadRow(f"{name}: expected a list of {{role, content}}")
     messages = tuple(_message(turn, number) for number, turn in enumerate(said, 1))
@@ -127,11 +119,12 @@ def turns(row: Mapping[str, Any], name: str) -> Conversation:
 def _message(turn: Any, number: int) -> Message:
     if not isinstance(turn, dict) or turn.get("role") not in get_args(Role):
         raise BadRow(f"messages: turn {number} has no role of {_listed(get_args(Role))}")
-    return Message(turn["role"], _checked(turn.get("content"), f"messages: turn {number}: content"))
+    content = fields.checked(turn.get("content"), f"messages: turn {number}: content")
+    return Message(turn["role"], content)
 
 
 def _system(row: Mapping[str, Any]) -> Conversation:
-    return (Message("system", _text(row, "system")),) if row.get("system") else ()
+    return (Message("system", fields.text(row, "system")),) if row.get("system") else ()
 
 
 def _targets(row: Mapping[str, Any], answer: tuple[str, ...]) -> tuple[str, ...]:
@@ -139,36 +132,13 @@ def _targets(row: Mapping[str, Any], answer: tuple[str, ...]) -> tuple[str, ...]
         text
         for name in FURTHER_ANSWERS
         if row.get(name) not in (None, "", [])
-        for text in _texts(row, name)
+        for text in _several(row, name)
     ]
     return tuple(dict.fromkeys([*answer, *further]))
 
 
-def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """One text or several, none of them empty."""
-    value = row[name]
-    if isinstance(value, dict) and "text" in value:  # SQuAD: {"text": [...], "answer_start": [...]}
-        value = value["text"]
-    if isinstance(value, str) and name in FURTHER_ANSWERS and value.lstrip().startswith("["):
-        value = _from_cell(value, name)
-    if isinstance(value, list):
-        if not value:
-            raise BadRow(f"{name}: is an empty list; expected at least one answer")
-        return tuple(_checked(one, f"{name}[{n}]") for n, one in enumerate(value))
-    return (_checked(value, name),)
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    return _checked(row[name], name)
-
-
-def _checked(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise BadRow(f"{name}: is {json.dumps(value)[:60]}; expected text in quotes")
-    text = clean(value)
-    if not text:
-        raise BadRow(f"{name}: is empty; write it, or delete the line")
-    return text
+def _several(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return fields.texts(row, name, in_a_cell=name in FURTHER_ANSWERS)
 
 
 def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -177,10 +147,10 @@ def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
     if value in (None, "", []):
         return ()
     if isinstance(value, str):
-        value = _from_cell(value, "choices")
+        value = fields.from_cell(value, "choices")
     if not isinstance(value, list) or not 2 <= len(value) <= MOST_CHOICES:
         raise BadRow(f"choices: expected a list of 2 to {MOST_CHOICES} texts")
-    texts = tuple(_checked(one, f"choices[{n}]") for n, one in enumerate(value))
+    texts = tuple(fields.checked(one, f"choices[{n}]") for n, one in enumerate(value))
     if len(set(texts)) < len(texts):
         raise BadRow("choices: two are the same; leave one out")
     return texts
@@ -200,48 +170,7 @@ def _bare(text: str) -> str:
 
 
 def _id(row: Mapping[str, Any], default: str) -> str:
-    return _plain(row, "id") or default
-
-
-def _plain(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadRow(f"{name}: is {json.dumps(value)[:60]}; expected text or a whole number")
-    return clean(str(value))
-
-
-def _names(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Ids or tags: a list, one alone, or a CSV cell ("a; b" or a JSON list)."""
-    value = row.get(name)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _from_cell(value, name)
-    elif isinstance(value, str) and name in ("document_ids", "tags"):
-        value = re.split(r"\s*[;|]\s*", value.strip())
-    several = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(filter(None, (_plain({name: one}, name) for one in several))))
-
-
-def _truth(row: Mapping[str, Any], name: str) -> bool:
-    value = row.get(name)
-    if value is None or value == "":
-        return True
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in _YES | _NO:
-        return str(value).lower() in _YES
-    raise BadRow(f"{name}: is {json.dumps(value)[:60]}; expected true or false")
-
-
-def _from_cell(cell: str, name: str) -> Any:
-    """The JSON in a cell, or the cell as it is."""
-    try:
-        return parsed(cell)
-    except json.JSONDecodeError:
-        return cell
-    except Unwieldy as reason:
-        raise BadRow(f"{name}: {reason}") from reason
+    return fields.plain(row, "id") or default
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from sartor.data.decoding import Unreadable, decode
-from sartor.data.example_rows import BadRow, example
+from sartor.data.example_rows import example
+from sartor.data.fields import BadRow
 from sartor.data.records import Example
 from sartor.data.sources import SourceFile
 from sartor.data.tables import BrokenRow, Row, csv_rows, jsonl_rows

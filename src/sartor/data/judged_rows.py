@@ -5,6 +5,8 @@
 {..., "output", "verdict": "up" | "down"}    a thumb
 {"prompt", "completion", "label": true}      a thumb, as TRL has it
 {"prompt"?, "chosen", "rejected"}            each a text, or turns of a chat, as TRL has them
+
+A judgement that cannot be understood is a BadRow.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sartor.data.fields import BadRow
+
 ANSWERS = ("output", "answer", "response", "completion", "chosen")
 LIKED, DISLIKED = frozenset({"up", "true"}), frozenset({"down", "false"})
-
-
-class BadJudgement(Exception):  # noqa: N818 - told of with the row's other faults
-    """A judgement that cannot be understood; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def judged(row: Mapping[str, Any]) -> Judged:
     name = next((name for name in ANSWERS if rest.get(name) not in (None, "")), "")
     if correction not in (None, ""):
         if not name:
-            raise BadJudgement(
+            raise BadRow(
                 f"correction: corrects nothing; expected {', '.join(ANSWERS)} too, what was said"
             )
         rejected = (*_several(rest.pop(name)), *rejected)
@@ -50,7 +50,7 @@ def judged(row: Mapping[str, Any]) -> Judged:
         name = "output"
     elif liked is False:
         if not name:
-            raise BadJudgement(f"verdict: judges nothing; expected one of {', '.join(ANSWERS)} too")
+            raise BadRow(f"verdict: judges nothing; expected one of {', '.join(ANSWERS)} too")
         rejected = (*_several(rest.pop(name)), *rejected)
         name = ""
     further = any(rest.get(other) for other in ("answers", "references", "messages"))
@@ -69,7 +69,7 @@ def _verdict(rest: dict[str, Any]) -> bool | None:
         return None
     said = str(value).strip().lower()
     if said not in LIKED | DISLIKED:
-        raise BadJudgement(f'verdict: is {json.dumps(value)[:60]}; expected "up" or "down"')
+        raise BadRow(f'verdict: is {json.dumps(value)[:60]}; expected "up" or "down"')
     return said in LIKED
 
 

@@ -142,13 +142,7 @@ def _with_known_evidence(whole: Split, known: set[str]) -> Split:
             for one in examples
         )
 
-    training = replace(
-        whole.training,
-        train=only_known(whole.training.train),
-        validation=only_known(whole.training.validation),
-        disliked=only_known(whole.training.disliked),
-    )
-    return Split(training, only_known(whole.test))
+    return Split(whole.training.changed(only_known), only_known(whole.test))
 
 
 def _near(alike: Sequence[Sequence[str]]) -> list[str]:

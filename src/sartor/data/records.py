@@ -5,7 +5,8 @@ All are frozen. `id`s are unique within a project; digests are hexadecimal SHA-2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -81,6 +82,15 @@ class TrainingData:
     disliked: tuple[Example, ...] = ()
     """Requests with rejected answers and no right one (`targets` is empty): nothing can be tested
     on them, and only preferences are trained on them."""
+
+    def changed(self, change: Callable[[tuple[Example, ...]], tuple[Example, ...]]) -> TrainingData:
+        """With the examples of every part so changed."""
+        return replace(
+            self,
+            train=change(self.train),
+            validation=change(self.validation),
+            disliked=change(self.disliked),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ over the whole context, and keeps its own forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -90,12 +90,12 @@ def _through(
     """One layer, at all places or at those kept: (1, places, hidden)."""
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
-    key = turned(_split(attention, "k", normed, products), *turn)
-    value = products(attention.v_proj, normed)[0].view(normed.shape[1], -1, attention.head_dim)
+    key = turned(by_head(attention, "k", normed, products), *turn)
+    value = by_head(attention, "v", normed, products)
     if kept is not None:
         hidden, normed = hidden[:, kept], normed[:, kept]
         turn = turn[0][kept], turn[1][kept]
-    query = turned(_split(attention, "q", normed, products), *turn)
+    query = turned(by_head(attention, "q", normed, products), *turn)
     rows = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     if kept is not None and isinstance(row, Reading):
         seen = row.attend_last(number, *rows, heads)
@@ -114,11 +114,13 @@ def _mlp(mlp: Any, normed: torch.Tensor, products: Products) -> torch.Tensor:
     return products(mlp.down_proj, opened.mul_(products(mlp.up_proj, normed)))
 
 
-def _split(attention: Any, kind: str, normed: torch.Tensor, products: Products) -> torch.Tensor:
-    """Queries or keys by head: (places, heads, width)."""
+def by_head(
+    attention: Any, kind: str, normed: torch.Tensor,
+    products: Callable[[Any, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:  # fmt: skip
+    """Queries, keys or values ("q", "k", "v") of a row: (places, heads, width); `products` gives
+    what a linear layer makes of it."""
     flat = products(getattr(attention, f"{kind}_proj"), normed)[0]
-    by_head = flat.view(len(flat), -1, attention.head_dim)
-    norm = getattr(attention, f"{kind}_norm", None)
-    if norm is not None:
-        by_head = norm(by_head)
-    return by_head
+    parted = flat.view(len(flat), -1, attention.head_dim)
+    norm: Any = getattr(attention, f"{kind}_norm", None)
+    return parted if norm is None else norm(parted)

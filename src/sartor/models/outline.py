@@ -145,18 +145,9 @@ def of_shape(shape: Shape) -> Outline:
 
 
 def configuration(card: ModelCard) -> Any:
-    """The configuration of the part that reads text; ModelError where there is none."""
-    libraries.require_transformers()
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(card.path, trust_remote_code=card.trust_remote_code)
-    except Exception as error:  # transformers raises many kinds
-        raise ModelError(
-            f"base {card.name!r}: nothing can be estimated: transformers reads no configuration in "
-            f"{card.path} ({type(error).__name__}). Give a folder with config.json, or a hub id."
-        ) from error
-    return config.get_text_config(decoder=True)
+    """Of the part of a base that reads text; ModelError where transformers cannot read it."""
+    found = base_card.configuration(card.path, card.trust_remote_code)
+    return found.get_text_config(decoder=True)
 
 
 def empty_network(card: ModelCard, config: Any, layers: int | None = None, **options: Any) -> Any:

@@ -1,43 +1,34 @@
-"""Requests to a remote model over HTTP: in turn, paid for, timed, and tried again.
+"""Answers of a remote model: asked for in turn, paid for, and tried again.
 
-Redirects are not followed: the key is for the endpoint alone. What a reply means is
-remote_reply.py's business, what is kept of it remote_ledger.py's.
+How a request goes over the network is remote_connection.py's business, what a reply means
+remote_reply.py's, what is kept of it remote_ledger.py's.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sartor.errors import BudgetError, MissingExtraError, PromptTooLongError, RemoteError
+from sartor.errors import BudgetError, PromptTooLongError, RemoteError
 from sartor.models import remote_reply
-from sartor.models.language_model import Finish
+from sartor.models.remote_connection import Connection, Incoming
+from sartor.models.remote_failure import Failure
 from sartor.models.remote_key import Key
 from sartor.models.remote_ledger import Kept, Ledger
-from sartor.models.remote_reply import Failure, Reply
+from sartor.models.remote_reply import Reply
 from sartor.models.remote_tokens import estimated
 from sartor.project import Remote
-
-if TYPE_CHECKING:
-    import httpx2
 
 FIRST_WAIT, LONGEST_BACKOFF = 0.5, 60.0
 """Seconds before the second try; each further one waits up to twice as long."""
 LONGEST_WAIT = 300.0
 """Seconds; a provider that asks to wait longer is not waited for."""
-CONNECTING = 10.0
-LARGEST = 16 << 20
-"""Bytes of a reply; what is longer is no answer."""
-STREAM_END = "[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +66,12 @@ class Exchange:
         return Key.of(self.name, self.remote)
 
     @cached_property
-    def _client(self) -> httpx2.Client:
-        try:
-            import httpx2
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("a remote model", "httpx2", "remote") from error
-        patience = min(CONNECTING, self.remote.timeout_seconds)
-        client = httpx2.Client(
-            timeout=httpx2.Timeout(self.remote.timeout_seconds, connect=patience),
-            limits=httpx2.Limits(max_connections=self.remote.concurrency),
-            follow_redirects=False,
-        )
-        weakref.finalize(self, client.close)
-        return client
+    def _connection(self) -> Connection:
+        return Connection(self.name, self.remote, self.key)
 
     def close(self) -> None:
         """Break off what is under way."""
-        self._client.close()
+        self._connection.close()
 
     def send(self, asked: Asked) -> Kept:
         """The answer, kept and paid; RemoteError or PromptTooLongError where there is none."""
@@ -143,9 +123,9 @@ class Exchange:
             raise RemoteError(f"{self._who}: the request was given up.")
 
     def _attempt(self, asked: Asked) -> Kept:
-        with self._sent(asked, asked.body) as (response, reserved, began):
-            data = b"".join(self._bytes(response, began))
-            seconds = time.monotonic() - began
+        with self._sent(asked, asked.body) as (incoming, reserved):
+            data = incoming.whole()
+            seconds = incoming.seconds
             reply = remote_reply.whole(remote_reply.parsed(data, self._who), self._who)
             return self._settled(asked, reserved, reply, seconds)
 
@@ -153,10 +133,10 @@ class Exchange:
         body = {**asked.body, "stream": True}
         if "stream_options" not in self.remote.omit:
             body["stream_options"] = {"include_usage": True}
-        with self._sent(asked, body) as (response, reserved, began):
+        with self._sent(asked, body) as (incoming, reserved):
             text, held, finish = "", "", None
             prompt, new, model = None, None, ""
-            for event in self._events(response, began):
+            for event in incoming.events():
                 found, ended = remote_reply.piece(event, self._who)
                 finish = ended or finish
                 told = remote_reply.usage(event)
@@ -176,52 +156,22 @@ class Exchange:
                     RemoteError(f"{self._who} broke off its answer. Try again later."), again=True
                 )
             reply = Reply(text, finish, prompt, new, model)
-            yield self._settled(asked, reserved, reply, time.monotonic() - began)
+            yield self._settled(asked, reserved, reply, incoming.seconds)
 
     @contextmanager
-    def _sent(
-        self, asked: Asked, body: dict[str, Any]
-    ) -> Iterator[tuple[httpx2.Response, int, float]]:
-        """The response to a request with its head read, what was put aside for it, and when it
-        was sent; failures that cost nothing give the money back."""
-        import httpx2
-
-        headers = {**self.key.headers(), "Content-Type": "application/json"}
+    def _sent(self, asked: Asked, body: dict[str, Any]) -> Iterator[tuple[Incoming, int]]:
+        """The reply to a request, when it is its turn, and what was put aside for it; failures
+        that cost nothing give the money back."""
+        connection = self._connection  # without a key nothing is put aside
         self._sleep(self.ledger.turn(self._pause(asked)))
         reserved = self._reserved(self.remote.price(asked.most_prompt, asked.new_tokens))
-        url, began = f"{self.remote.endpoint}/chat/completions", time.monotonic()
         try:
-            with self._client.stream(
-                "POST", url, content=json.dumps(body).encode(), headers=headers
-            ) as response:
-                if response.status_code != 200:
-                    data = b"".join(self._bytes(response, began))
-                    self.ledger.release(reserved)
-                    raise remote_reply.refused(
-                        response.status_code, response.headers, data, self._who, self._settings
-                    )
-                yield response, reserved, began
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-            self.ledger.release(reserved)
-            found = str(error) or type(error).__name__
-            raise Failure(
-                RemoteError(
-                    f"{self._who} cannot be reached at {self.remote.endpoint}: {found}. Check "
-                    f"endpoint in [{self._settings[0]}], the network, and whether it is running."
-                ),
-                again=True,
-            ) from None
-        except httpx2.TimeoutException:
-            raise self._too_slow() from None
-        except httpx2.HTTPError as error:
-            found = type(error).__name__
-            raise Failure(
-                RemoteError(
-                    f"{self._who}: the connection broke before the answer was there ({found}). "
-                    "Run again: answers that were paid are kept."
-                ),
-                again=True,
-            ) from None
+            with connection.post(body) as incoming:
+                yield incoming, reserved
+        except Failure as failure:
+            if failure.free:
+                self.ledger.release(reserved)
+            raise
         finally:
             with self._changed:
                 self._under_way -= 1
@@ -242,19 +192,6 @@ class Exchange:
                 self._changed.wait(1.0)
             self._sleep(0)  # unless nothing more is to be sent
 
-    @property
-    def _settings(self) -> tuple[str, str, str]:
-        return f"remote.{self.name}", self.remote.model, self.remote.api_key_env
-
-    def _too_slow(self) -> Failure:
-        return Failure(
-            RemoteError(
-                f"{self._who} gave no answer in {self.remote.timeout_seconds:g} seconds. Raise "
-                f"timeout_seconds in [{self._settings[0]}], or ask for shorter answers."
-            ),
-            again=True,
-        )
-
     def _pause(self, asked: Asked) -> float:
         """Seconds that this request takes of what the limits allow."""
         requests, tokens = self.remote.requests_per_minute, self.remote.tokens_per_minute
@@ -262,35 +199,6 @@ class Exchange:
             60 / requests if requests else 0.0,
             60 * asked.estimated_tokens / tokens if tokens else 0.0,
         )
-
-    def _bytes(self, response: httpx2.Response, began: float) -> Iterator[bytes]:
-        """The body, while it is neither too late nor too large."""
-        size = 0
-        for data in response.iter_bytes():
-            size += len(data)
-            if size > LARGEST:
-                raise Failure(
-                    RemoteError(
-                        f"{self._who} sent more than {LARGEST >> 20} MiB for one answer. Check "
-                        "endpoint: it does not behave as a chat model's."
-                    )
-                )
-            if time.monotonic() - began > self.remote.timeout_seconds:
-                raise self._too_slow()
-            yield data
-
-    def _events(self, response: httpx2.Response, began: float) -> Iterator[dict[str, Any]]:
-        """The chunks of a stream of server-sent events."""
-        rest = b""
-        for data in self._bytes(response, began):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                field, _, value = line.strip().partition(b":")
-                if field != b"data":
-                    continue
-                if value.strip() == STREAM_END.encode():
-                    return
-                yield remote_reply.parsed(value.strip(), self._who)
 
     def _settled(self, asked: Asked, reserved: int, reply: Reply, seconds: float) -> Kept:
         """What is kept of the answer; priced by the provider's count, or at its most."""
@@ -300,7 +208,6 @@ class Exchange:
         if reply.prompt_tokens is None:
             price = self.remote.price(asked.most_prompt, asked.new_tokens)
         text, model = self.key.hide(reply.text), self.key.hide_parts(reply.model)
-        finish: Finish = reply.finish
-        kept = Kept(text, finish, prompt, new, seconds, model)
+        kept = Kept(text, reply.finish, prompt, new, seconds, model)
         self.ledger.settle(reserved, price, asked.request, kept)
         return kept

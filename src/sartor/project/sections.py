@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
@@ -190,3 +191,7 @@ class ProjectFile(Section):
     criteria: Wanted = Wanted()
     cost: Cost = Cost()
     tracking: Tracking = Tracking()
+
+    def name_in(self, folder: Path) -> str:
+        """What reports, trackers and the server call the project in that folder."""
+        return self.project.name or folder.name

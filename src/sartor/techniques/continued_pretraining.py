@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest, read_json, write_json, write_text
+from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import DataError, SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.full import FullFineTuning, keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
+from sartor.techniques.stages import done_once
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import around, load_inner, save_inner
 from sartor.techniques.zero_shot import ZeroShot
@@ -27,8 +28,8 @@ from sartor.tracking.tracker import stage
 from sartor.training.corpus import Corpus
 from sartor.training.loop import Trainable, Trained, TrainingSettings, train
 
-STAGE, BASE, RECORD = "pretrained", "base", "customization.json"
-"""Folders of the first stage and of the base it makes, and the record of it."""
+STAGE, BASE = "pretrained", "base"
+"""Folders of the first stage and of the base it makes."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -110,16 +111,13 @@ class ContinuedPretraining(TrainingSettings):
 
     def _read(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Train on the documents, unless that was done."""
-        key = digest(base, self._own, data.documents)
-        record, made_of = directory / STAGE / RECORD, directory / STAGE / "made_of"
-        if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
-            return read_json(record, Customization)
-        record.unlink(missing_ok=True)
         stage = self.stage()
-        made: Customization = stage.fit(base, data, directory / STAGE, course=self)
-        keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
-        for trained in Path(made.directory).glob("*.safetensors"):
-            trained.unlink()
-        write_text(made_of, key)
-        write_json(record, made)
-        return made
+
+        def make() -> Customization:
+            made: Customization = stage.fit(base, data, directory / STAGE, course=self)
+            keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
+            for trained in Path(made.directory).glob("*.safetensors"):
+                trained.unlink()
+            return made
+
+        return done_once(directory / STAGE, digest(base, self._own, data.documents), make)

@@ -26,7 +26,7 @@ from sartor.techniques.asked import Answer, Kept, Later
 from sartor.techniques.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization, Technique
-from sartor.techniques.weights import TrainedTechnique
+from sartor.techniques.trained import TrainedTechnique
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
 from sartor.tracking.tracker import stage
 

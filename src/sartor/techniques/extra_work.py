@@ -9,59 +9,28 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sartor.data.records import Document, Example, TrainingData
-from sartor.models import chat, local
+from sartor.data.records import Document, TrainingData
+from sartor.models import chat
 from sartor.models.language_model import ModelCard
-from sartor.models.named import card_named, tokenizer_of
 from sartor.techniques.continued_pretraining import ContinuedPretraining
-from sartor.techniques.drawn import Drawn, layers
+from sartor.techniques.counted import SAMPLE, Counted
+from sartor.techniques.drawn import layers
 from sartor.techniques.optimized_prompt import BOOTSTRAPPED, FIRST
-from sartor.techniques.priced import Priced, priced
-from sartor.techniques.wrapping import innermost
+from sartor.techniques.preference_work import preferences
+from sartor.techniques.teacher_work import distill
 from sartor.training.corpus import HELD as HELD_DOCUMENTS
 from sartor.training.corpus import WATCHED
-from sartor.training.judged import HELD, pairs_of
-from sartor.training.settings import TrainingSettings
-
-SAMPLE = 100
-"""Examples and documents whose tokens are counted; the rest are taken to be like them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What is known of a candidate's data while its work is counted."""
-
-    card: ModelCard
-    data: TrainingData
-    drawn: Drawn
-    tokenizer: Any
-    options: TrainingSettings | None
-    """Of the innermost technique; None where nothing is trained."""
-    one_rate: bool
-    """Whether one learning rate is tried at a time."""
-    plan: Callable[[TrainingSettings, list[int], list[int], int], Any]
-    """The work of a training: its settings, tokens of some examples and of those that are watched,
-    and how many examples there are."""
-    whole: Callable[[Any], Any]
-    """The work of another technique on the same data."""
-
-    def answer(self, text: str) -> int:
-        return len(chat.encode_answer(self.tokenizer, text))
-
-    def prompt(self, example: Example) -> int:
-        return len(self.drawn.prompt(example))
-
-
-def extended(work: Any, technique: Any, around: Around) -> Any:
+def extended(work: Any, technique: Any, counted: Counted) -> Any:
     """The work with what every technique adds around that inside it."""
     for layer in reversed(list(layers(technique))):
         if add := ADDED.get(layer.name):
-            work = add(work, layer, around)
+            work = add(work, layer, counted)
     return work
 
 
@@ -70,61 +39,8 @@ def one_rate(technique: Any) -> bool:
     return any(layer.name == "search" for layer in layers(technique))
 
 
-def _preferences(work: Any, layer: Any, around: Around) -> Any:
-    options = around.options
-    assert options is not None
-    rates = layer.learning_rates[:1] if around.one_rate else layer.learning_rates
-    options = replace(options, learning_rates=rates, epochs=layer.epochs)
-    thumbs = layer.name == "kto"
-    items = _thumbs if thumbs else _pairs
-    data = around.data
-    train = list(items(around, (*data.train, *(data.disliked if thumbs else ()))))
-    held = list(items(around, data.validation))
-    if not train:
-        return work
-    if not held:
-        train, held = train[: -(len(train) // HELD) or None], train[-max(1, len(train) // HELD) :]
-    all_tokens = sum(train) + sum(held)
-    second = around.plan(options, train, held, len(train))
-    read = work.read_tokens + second.looks * second.watched_tokens
-    if layer.name != "orpo":  # the reference: what the network gives as training finds it
-        read += all_tokens * (2 if thumbs else 1)
-    if thumbs:  # how far the model has moved, at each step
-        read += second.training_tokens
-    first = work.training_tokens if layer.supervised else 0
-    return replace(
-        work,
-        training_tokens=first + second.training_tokens,
-        looks=work.looks if layer.supervised else 0,
-        read_tokens=read,
-        tokens_at_once=max(work.tokens_at_once, second.tokens_at_once),
-    )
-
-
-def _pairs(around: Around, examples: Sequence[Example]) -> Iterator[int]:
-    """Tokens of a request with a right and a rejected answer."""
-    for example in _some(pairs_of(examples)):
-        before = around.prompt(example) + around.answer(example.targets[0])
-        yield from (before + around.answer(rejected) for rejected in example.rejected)
-
-
-def _thumbs(around: Around, examples: Sequence[Example]) -> Iterator[int]:
-    """Tokens of a request with one answer, right or rejected."""
-    for example in _some(examples):
-        prompt = around.prompt(example)
-        yield from (prompt + around.answer(t) for t in (*example.targets[:1], *example.rejected))
-
-
-def _some(examples: Sequence[Example]) -> list[Example]:
-    return list(examples) if len(examples) <= MOST else random.Random(0).sample(examples, MOST)
-
-
-MOST = 2000
-"""Judged examples whose tokens are counted."""
-
-
-def _search(work: Any, layer: Any, around: Around) -> Any:
-    del around
+def _search(work: Any, layer: Any, counted: Counted) -> Any:
+    del counted
     trials = float(layer.trials)
     if layer.budget_tokens is not None and work.training_tokens:
         trials = min(trials, math.ceil(layer.budget_tokens / work.training_tokens))
@@ -143,14 +59,14 @@ def _times(work: Any, count: float) -> Any:
     )
 
 
-def _merge(work: Any, layer: Any, around: Around) -> Any:
+def _merge(work: Any, layer: Any, counted: Counted) -> Any:
     if layer.adapters:
         parts, work = len(layer.adapters), replace(work, training_tokens=0, looks=0)
     elif layer.by == "seed":
         parts, work = layer.most, _times(work, layer.most)
     else:
-        parts = _tagged(around.data, layer.most)
-        options = around.options
+        parts = _tagged(counted.data, layer.most)
+        options = counted.options
         assert options is not None
         tries = work.training_tokens / max(1, work.planned_tokens)
         at_most = options.epochs * work.epoch_tokens * tries
@@ -167,57 +83,15 @@ def _tagged(data: TrainingData, most: int) -> int:
     return len(tags) + any(not tags & set(example.tags) for example in data.train)
 
 
-def _stack(work: Any, layer: Any, around: Around) -> Any:
-    del around
+def _stack(work: Any, layer: Any, counted: Counted) -> Any:
+    del counted
     return work if layer.on else _times(work, 2)
 
 
-def _distill(work: Any, layer: Any, around: Around) -> Any:
-    """The teacher's answers; those of a provider's machine cost money in place of work here."""
-    from sartor.techniques.registry import build
-
-    card = card_named(layer.teacher) if layer.teacher else around.card
-    teacher = build(layer.teacher_technique, layer.teacher_settings)
-    asked = (*around.data.train, *around.data.disliked)
-    if card.remote is not None:
-        bought = _bought(teacher, card, around.data, asked, layer.max_new_tokens)
-        return replace(work, bought=(*work.bought, bought))
-    drawn = Drawn(teacher, around.card, around.data, around.tokenizer)
-    few = random.Random(0).sample(asked, min(SAMPLE, len(asked)))
-    prompt = fmean(len(drawn.prompt(example)) for example in few) + drawn.virtual
-    ratio = card.parameters / around.card.parameters
-    work = replace(
-        work,
-        asked_prompt_tokens=work.asked_prompt_tokens + ratio * len(asked) * prompt,
-        asked_new_tokens=work.asked_new_tokens
-        + ratio * len(asked) * min(work.answer_tokens, layer.max_new_tokens),
-    )
-    if layer.teacher:
-        each = local.inference_dtype(card).itemsize
-        work = replace(work, other_bytes=max(work.other_bytes, each * card.parameters))
-    if isinstance(innermost(teacher), TrainingSettings):
-        taught = around.whole(teacher).training_tokens
-        work = replace(work, training_tokens=work.training_tokens + round(ratio * taught))
-    return work
-
-
-def _bought(
-    teacher: Any, card: ModelCard, data: TrainingData, asked: Sequence[Example], most: int
-) -> Priced:
-    """The answers of a teacher on a provider's machine, as long as right ones, in its tokens."""
-    tokenizer = tokenizer_of(card)
-    drawn = Drawn(teacher, card, data, tokenizer)
-    few = random.Random(0).sample(asked, min(SAMPLE, len(asked)))
-    right = [target for e in few for target in e.targets[:1]]
-    prompt = fmean(len(drawn.prompt(example)) for example in few)
-    answer = fmean(len(chat.encode_answer(tokenizer, one)) for one in right) if right else most
-    return priced(card, len(asked), len(asked) * prompt, len(asked) * min(answer, most))
-
-
-def _optimized_prompt(work: Any, layer: Any, around: Around) -> Any:
+def _optimized_prompt(work: Any, layer: Any, counted: Counted) -> Any:
     """Answers of all rounds, each example once for a prompt."""
-    examples = min(len(around.data.validation), layer.validation_examples)
-    asked, left, count, before = min(BOOTSTRAPPED, len(around.data.train)), layer.prompts, FIRST, 0
+    examples = min(len(counted.data.validation), layer.validation_examples)
+    asked, left, count, before = min(BOOTSTRAPPED, len(counted.data.train)), layer.prompts, FIRST, 0
     while before < examples:
         count = min(count, examples) if left > 1 else examples
         asked += left * (count - before)
@@ -230,9 +104,9 @@ def _optimized_prompt(work: Any, layer: Any, around: Around) -> Any:
     )
 
 
-ADDED: dict[str, Callable[[Any, Any, Around], Any]] = {
-    "dpo": _preferences, "orpo": _preferences, "kto": _preferences, "search": _search,
-    "merge": _merge, "stack": _stack, "distill": _distill, "optimized-prompt": _optimized_prompt,
+ADDED: dict[str, Callable[[Any, Any, Counted], Any]] = {
+    "dpo": preferences, "orpo": preferences, "kto": preferences, "search": _search,
+    "merge": _merge, "stack": _stack, "distill": distill, "optimized-prompt": _optimized_prompt,
 }  # fmt: skip
 
 

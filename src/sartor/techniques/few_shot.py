@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.files import read_rows, write_rows
 from sartor.data.records import Conversation, Example, Message, TrainingData
-from sartor.errors import PromptTooLongError, SettingError, TrainingError
+from sartor.errors import SettingError, TrainingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.settings import STRICT
 from sartor.techniques.technique import Customization, Technique
@@ -29,6 +29,7 @@ from sartor.techniques.wrapping import (
     innermost,
     load_inner,
     save_inner,
+    stream_with_fewer,
     with_fewer,
     with_request,
 )
@@ -101,12 +102,7 @@ class FewShot:
         def shown(example: Example) -> Example:
             return replace(example, input=model.shown(example.input, ANSWER_ROOM, without=example))
 
-        return replace(
-            data,
-            train=tuple(shown(example) for example in data.train),
-            validation=tuple(shown(example) for example in data.validation),
-            disliked=tuple(shown(example) for example in data.disliked),
-        )
+        return data.changed(lambda part: tuple(map(shown, part)))
 
 
 def _characters(example: Example) -> int:
@@ -195,15 +191,11 @@ class Shown:
         return with_fewer(answers, conversations, self.shots.count)
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        for most in range(self.shots.count, -1, -1):
+        def pieces(most: int) -> Iterator[str | Completion]:
             shown = self.shown(conversation, sampling.max_new_tokens, most=most)
-            try:
-                yield from self.inner.stream(shown, sampling)
-            except PromptTooLongError:  # before the first piece
-                if not most:
-                    raise
-            else:
-                return
+            yield from self.inner.stream(shown, sampling)
+
+        return stream_with_fewer(pieces, self.shots.count)
 
     def shown(
         self,

@@ -20,14 +20,14 @@ from sartor.models.outline import empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import Course, TrainedTechnique, fit_weights
 
 BEFORE = ("embed", "wte", "wpe", "word_embeddings")
 """How architectures begin the names of what stands before the blocks."""
-"""Files of a model beside its weights."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class FullFineTuning(weights.TrainedTechnique):
+class FullFineTuning(TrainedTechnique):
     """All weights, in float32 with bfloat16 matrix products where the machine has them."""
 
     name: ClassVar[str] = "full"
@@ -38,7 +38,7 @@ class FullFineTuning(weights.TrainedTechnique):
     embeddings, stay as they are and take no memory for gradients. All when not given."""
 
     def __post_init__(self) -> None:
-        weights.TrainedTechnique.__post_init__(self)
+        TrainedTechnique.__post_init__(self)
         layers.refuse_none(self.name, self.upper_layers)
 
     def refuse(self, base: ModelCard) -> None:
@@ -48,7 +48,7 @@ class FullFineTuning(weights.TrainedTechnique):
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
+        course: Course | None = None,
     ) -> Customization:  # fmt: skip
         """Train all weights and write the whole model, in the precision of the base."""
 
@@ -58,7 +58,7 @@ class FullFineTuning(weights.TrainedTechnique):
             trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
             return weights.Prepared(trained, lambda folder: save_whole(network, base, folder))
 
-        return weights.fit(self, base, data, directory, prepare, frozen=False, course=course)
+        return fit_weights(self, base, data, directory, prepare, frozen=False, course=course)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The trained model."""

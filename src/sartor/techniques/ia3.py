@@ -17,10 +17,11 @@ from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import Course, TrainedTechnique, fit_weights
 
 
 @dataclass(frozen=True, config=STRICT)
-class IA3(weights.TrainedTechnique):
+class IA3(TrainedTechnique):
     """Vectors on keys, values and feed-forward blocks; the base stays as it is."""
 
     name: ClassVar[str] = "ia3"
@@ -38,7 +39,7 @@ class IA3(weights.TrainedTechnique):
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
+        course: Course | None = None,
     ) -> Customization:  # fmt: skip
         """Train the vectors; raises TrainingError where keys and values cannot be found."""
 
@@ -54,7 +55,7 @@ class IA3(weights.TrainedTechnique):
                 )
             return weights.adapted(self.name, network, config)
 
-        return weights.fit(self, base, data, directory, prepare, frozen=True, course=course)
+        return fit_weights(self, base, data, directory, prepare, frozen=True, course=course)
 
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the vectors folded in."""

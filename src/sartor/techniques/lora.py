@@ -8,7 +8,6 @@ came after it is a setting each.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import field, replace
 from pathlib import Path
@@ -22,17 +21,15 @@ from sartor.models import local
 from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
-from sartor.techniques import layers, weights
+from sartor.techniques import layers, pissa, weights
 from sartor.techniques.eva import begin_with_activations, refuse_narrow
 from sartor.techniques.experts import LAYERS_ONLY, beside_experts, refuse_adapted
 from sartor.techniques.technique import Customization
-
-INITIAL = "initial"
-"""Folder of adapters as they began, where they began in the base's own weights."""
+from sartor.techniques.trained import Course, TrainedTechnique, fit_weights, with_instruction
 
 
 @dataclass(frozen=True, config=STRICT)
-class LoRA(weights.TrainedTechnique):
+class LoRA(TrainedTechnique):
     """Adapters on every linear layer of the blocks; the base stays as it is."""
 
     name: ClassVar[str] = "lora"
@@ -63,7 +60,7 @@ class LoRA(weights.TrainedTechnique):
     learning_rates: tuple[float, ...] = (5e-4, 2e-3, 6e-3)
 
     def __post_init__(self) -> None:
-        weights.TrainedTechnique.__post_init__(self)
+        TrainedTechnique.__post_init__(self)
         layers.refuse_none(self.name, self.upper_layers)
         for where, rank in {"rank": self.rank, **self.ranks}.items():
             if rank < 1:
@@ -146,25 +143,14 @@ class LoRA(weights.TrainedTechnique):
         if self.initialization == "eva":
             refuse_narrow(made.model, self._widest())
         if self.initialization == "pissa":
-            self._refuse_wide(made.model)
-
-    def _refuse_wide(self, model: Any) -> None:
-        """A matrix has no more singular vectors than its smaller side."""
-        for name, module in model.named_modules():
-            side = min(module.in_features, module.out_features) if hasattr(module, "lora_A") else 0
-            if 0 < side < self.rank:
-                layer = name.removeprefix("base_model.model.")
-                raise TrainingError(
-                    f"{self.name}: initialization 'pissa': rank is {self.rank}, and {layer} has "
-                    f"only {side} singular vectors. Lower the rank, or leave initialization out."
-                )
+            pissa.refuse_wide(made.model, self.rank)
 
     def _widest(self) -> int:
         return max(self.rank, *self.ranks.values(), 1)
 
     def fit(
         self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
+        course: Course | None = None,
     ) -> Customization:  # fmt: skip
         """Train the adapters; raises TrainingError where the base has no layer to adapt."""
         self.refuse(base)
@@ -173,15 +159,15 @@ class LoRA(weights.TrainedTechnique):
             prepared = weights.adapted(self.name, network, self.configured(network))
             self._refuse_unfit(prepared)
             if self.initialization == "pissa":
-                prepared = _kept_as_plain(prepared, directory)
+                prepared = pissa.kept_as_plain(prepared, directory)
             elif self.initialization == "eva":
-                told = weights.with_instruction(data, self.system)
+                told = with_instruction(data, self.system)
                 begin_with_activations(prepared.model, base, told.train, self._widest())
                 prepared = weights.prepared(network, prepared.model)
             second = {n: self.plus_ratio for n in prepared.parameters if ".lora_B." in n}
             return replace(prepared, rates=second if self.plus_ratio != 1 else {})
 
-        return weights.fit(
+        return fit_weights(
             self,
             base,
             data,
@@ -235,19 +221,3 @@ class LoRA(weights.TrainedTechnique):
     def load(self, customization: Customization) -> LanguageModel:
         """The base with the adapters folded in."""
         return weights.folded(self.name, customization, self.system)
-
-
-def _kept_as_plain(prepared: weights.Prepared, directory: Path) -> weights.Prepared:
-    """PiSSA takes what its adapters begin as out of the base; kept is what they came to less that,
-    an adapter of twice the rank on the base as it was."""
-    model = prepared.model
-    model.peft_config["default"].init_lora_weights = True
-    model.save_pretrained(directory / INITIAL)
-
-    def save(folder: Path) -> None:
-        model.save_pretrained(
-            folder, path_initial_model_for_weight_conversion=str(directory / INITIAL)
-        )
-        shutil.rmtree(directory / INITIAL)
-
-    return replace(prepared, save=save)

@@ -29,6 +29,7 @@ from sartor.techniques.lora import LoRA
 from sartor.techniques.merging import How, Merging, Part
 from sartor.techniques.preference_tuning import PreferenceTuning
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import with_instruction
 from sartor.techniques.wrapping import innermost, save_inner
 from sartor.tracking.tracker import stage
 
@@ -155,7 +156,7 @@ class Merge:
         choices = [self.weights] if self.weights else merging.choices()
         best, loss = choices[0], ""
         if len(choices) > 1:
-            told = weights.with_instruction(data, innermost(self.inner).system)
+            told = with_instruction(data, innermost(self.inner).system)
             watched = merging.read(told.validation)
             at_once = innermost(self.inner).pack_size
             losses = [merging.loss(choice, watched, at_once) for choice in choices]

@@ -24,7 +24,7 @@ from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization
-from sartor.techniques.weights import TrainedTechnique
+from sartor.techniques.trained import TrainedTechnique
 from sartor.techniques.wrapping import INNER, around, load_inner, save_inner
 from sartor.tracking.tracker import stage
 from sartor.training.judged import pairs_of

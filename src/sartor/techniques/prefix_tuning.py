@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.records import TrainingData
-from sartor.errors import SettingError, TrainingError
+from sartor.errors import TrainingError
 from sartor.models import generation, local, prefix
 from sartor.models.language_model import LanguageModel, ModelCard
-from sartor.models.outline import Outline, empty_alike
+from sartor.models.outline import Outline
 from sartor.settings import STRICT
-from sartor.techniques import virtual_tokens, weights
+from sartor.techniques import soft_prompt, weights
+from sartor.techniques.soft_prompt import SoftPrompt
 from sartor.techniques.technique import Customization
 
 
 @dataclass(frozen=True, config=STRICT)
-class PrefixTuning(weights.TrainedTechnique):
+class PrefixTuning(SoftPrompt):
     """Keys and values for every layer, trained and served as they are."""
 
     name: ClassVar[str] = "prefix-tuning"
@@ -32,71 +32,43 @@ class PrefixTuning(weights.TrainedTechnique):
     """How many tokens they stand for; each takes a place in the context of every request."""
     learning_rates: tuple[float, ...] = (1e-2, 3e-2)
 
-    def __post_init__(self) -> None:
-        weights.TrainedTechnique.__post_init__(self)
-        if self.virtual_tokens < 1:
-            raise SettingError(
-                f"prefix-tuning: virtual_tokens is {self.virtual_tokens}; it must be 1 or more "
-                "(10 to 100 is usual)"
-            )
-
     def trainable(self, shape: Outline) -> int:
         """How many values will be trained on a base of that shape."""
         return self.virtual_tokens * shape.cached
 
-    def refuse(self, base: ModelCard) -> None:
-        """TrainingError where layers do not see far enough back."""
-        virtual_tokens.refuse_no_room(self.name, self.virtual_tokens, base)
-        if (network := empty_alike(base)) is not None:
-            _refuse_short_sight(network, base.context)
-
-    def fit(
-        self, base: ModelCard, data: TrainingData, directory: Path,
-        course: weights.Course | None = None,
-    ) -> Customization:  # fmt: skip
-        """Train keys and values; raises TrainingError where layers do not see far enough back."""
-
-        def prepare(network: Any) -> weights.Prepared:
-            _refuse_short_sight(network, base.context)
-            network.requires_grad_(False)
-            tokens = virtual_tokens.first(base, data, self.virtual_tokens, self.seed)
-            trained = _trained(_begun(network, tokens)).to(network.device)
-            return weights.Prepared(
-                dict(trained.named_parameters()),
-                lambda folder: _save(trained(), base, folder),
-                virtual=trained,
-            )
-
-        return weights.fit(
-            self,
-            base,
-            data,
-            directory,
-            prepare,
-            frozen=True,
-            taken=self.virtual_tokens,
-            course=course,
-        )
-
     def load(self, customization: Customization) -> LanguageModel:
         """The base, which begins every request from the trained keys and values."""
         network = local.load_network(customization.base, local.inference_dtype(customization.base))
-        kept = virtual_tokens.read(customization)
+        kept = soft_prompt.read(customization)
         with weights.reading(customization):
             made = prefix.from_flat(network, kept)
         return weights.answering(customization, network, system=self.system, virtual=made)
 
+    def _refuse_network(self, network: Any, context: int) -> None:
+        """Where layers do not see far enough back."""
+        if not generation.sees_all(network, context):
+            raise TrainingError(
+                f"prefix-tuning: layers of a {type(network).__name__} see only the last tokens, or "
+                "keep a running state: what stands before a long request would be out of sight. "
+                "Use p-tuning or lora, or another base."
+            )
 
-def _refuse_short_sight(network: Any, context: int) -> None:
-    if not generation.sees_all(network, context):
-        raise TrainingError(
-            f"prefix-tuning: layers of a {type(network).__name__} see only the last tokens, or keep"
-            " a running state: what stands before a long request would be out of sight. "
-            "Use p-tuning or lora, or another base."
-        )
+    def _begun(self, network: Any, tokens: list[int]) -> Any:
+        return _trained(_of_tokens(network, tokens))
+
+    def _save(self, made: prefix.Prefix, base: ModelCard, folder: Path) -> None:
+        _, heads, _, width = made.layers[0][0].shape
+        kind = {
+            "peft_type": "PREFIX_TUNING",
+            "num_layers": len(made.layers),
+            "num_attention_heads": heads,
+            "token_dim": heads * width,
+            "prefix_projection": False,
+        }
+        soft_prompt.save(folder, base, made.flat(), kind if made.is_uniform else None)
 
 
-def _begun(network: Any, tokens: list[int]) -> prefix.Prefix:
+def _of_tokens(network: Any, tokens: list[int]) -> prefix.Prefix:
     try:
         return prefix.of_tokens(network, tokens)
     except AttributeError as error:
@@ -124,19 +96,3 @@ def _trained(first: prefix.Prefix) -> Any:
             return prefix.Prefix(tuple(zip(parts, parts, strict=True)))
 
     return Trained()
-
-
-def _save(made: prefix.Prefix, base: ModelCard, folder: Path) -> None:
-    import torch
-
-    with torch.no_grad():
-        flat = made.flat().float().cpu().contiguous()
-    _, heads, _, width = made.layers[0][0].shape
-    kind = {
-        "peft_type": "PREFIX_TUNING",
-        "num_layers": len(made.layers),
-        "num_attention_heads": heads,
-        "token_dim": heads * width,
-        "prefix_projection": False,
-    }
-    virtual_tokens.save(folder, base, flat, kind if made.is_uniform else None)

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from sartor.data.passages import cut
 from sartor.data.records import Conversation, Example, Passage, TrainingData
-from sartor.errors import PromptTooLongError, SettingError
+from sartor.errors import SettingError
 from sartor.models.language_model import Completion, LanguageModel, ModelCard, Sampling
 from sartor.progress import task
 from sartor.retrieval.hybrid import HybridRetriever
@@ -33,6 +33,7 @@ from sartor.techniques.wrapping import (
     innermost,
     load_inner,
     save_inner,
+    stream_with_fewer,
     with_fewer,
     with_passages,
 )
@@ -119,12 +120,7 @@ class Rag:
                     bar.advance(len(part))
             return tuple(made)
 
-        return replace(
-            data,
-            train=read(data.train),
-            validation=read(data.validation),
-            disliked=read(data.disliked) if data.disliked else (),
-        )
+        return data.changed(lambda part: read(part) if part else ())
 
 
 def put_before(
@@ -173,17 +169,13 @@ class Retrieving:
         ]
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
-        for most in range(self.top_k, -1, -1):
+        def pieces(most: int) -> Iterator[str | Completion]:
             [(wrapped, passages)] = self._read([conversation], sampling.max_new_tokens, most)
-            try:
-                for piece in self.inner.stream(wrapped, sampling):
-                    whole = isinstance(piece, Completion)
-                    yield replace(piece, passages=passages) if whole else piece
-            except PromptTooLongError:  # before the first piece
-                if not most:
-                    raise
-            else:
-                return
+            for piece in self.inner.stream(wrapped, sampling):
+                whole = isinstance(piece, Completion)
+                yield replace(piece, passages=passages) if whole else piece
+
+        return stream_with_fewer(pieces, self.top_k)
 
     def _read(
         self, conversations: Sequence[Conversation], answer: int, most: int

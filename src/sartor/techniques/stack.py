@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.files import digest, read_json, write_json, write_text
+from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import SettingError
 from sartor.models.language_model import LanguageModel, ModelCard
@@ -23,12 +23,14 @@ from sartor.techniques import weights
 from sartor.techniques.earlier import contents, earlier
 from sartor.techniques.full import keep_as_base, kept_base
 from sartor.techniques.lora import LoRA
+from sartor.techniques.stages import done_once
 from sartor.techniques.technique import Customization
+from sartor.techniques.trained import TrainedTechnique
 from sartor.techniques.wrapping import around, innermost, load_inner, save_inner
 from sartor.tracking.tracker import stage
 
-FIRST, BASE, RECORD = "first", "base", "customization.json"
-"""Folders of the earlier stage and of the base that it makes, and the record of it."""
+FIRST, BASE = "first", "base"
+"""Folders of the earlier stage and of the base that it makes."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,7 +49,7 @@ class Stack:
     def __post_init__(self) -> None:
         core = innermost(self.inner)
         inside = getattr(core, "name", type(core).__name__)
-        if not isinstance(core, weights.TrainedTechnique):
+        if not isinstance(core, TrainedTechnique):
             raise SettingError(
                 f"stack: {inside} inside it trains nothing. Put a technique that trains inside, "
                 "such as 'stack+lora'."
@@ -91,18 +93,14 @@ class Stack:
     def _first(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """The earlier stage, whose base is kept, unless that was done."""
         made = self._adapter(base, data, directory)
-        record, made_of = directory / FIRST / RECORD, directory / FIRST / "made_of"
-        key = digest(base.revision, made.digest)
-        if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
-            return read_json(record, Customization)
-        record.unlink(missing_ok=True)
-        began = time.perf_counter()
-        model: Any = weights.folded("stack", made, "") if self.on else self.inner.load(made)
-        keep_as_base(innermost(model).network, base, directory / BASE)
-        done = replace(made, seconds=made.seconds + time.perf_counter() - began)
-        write_text(made_of, key)
-        write_json(record, done)
-        return done
+
+        def fold() -> Customization:
+            began = time.perf_counter()
+            model: Any = weights.folded("stack", made, "") if self.on else self.inner.load(made)
+            keep_as_base(innermost(model).network, base, directory / BASE)
+            return replace(made, seconds=made.seconds + time.perf_counter() - began)
+
+        return done_once(directory / FIRST, digest(base.revision, made.digest), fold)
 
     def _adapter(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """The record of the earlier adapter, found or trained."""

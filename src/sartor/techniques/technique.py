@@ -9,6 +9,9 @@ from typing import ClassVar, Protocol
 from sartor.data.records import TrainingData
 from sartor.models.language_model import LanguageModel, ModelCard
 
+RECORD = "customization.json"
+"""Where a folder keeps the record of what was made in it; written last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Customization:

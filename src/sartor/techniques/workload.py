@@ -20,9 +20,10 @@ from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
+from sartor.techniques.counted import SAMPLE, Counted
 from sartor.techniques.division import ALONE, Division, division_of, on_gpu, share
 from sartor.techniques.drawn import Drawn, layers
-from sartor.techniques.extra_work import SAMPLE, Around, extended, one_rate, pieces
+from sartor.techniques.extra_work import extended, one_rate, pieces
 from sartor.techniques.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
@@ -123,7 +124,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
             validated=len(data.validation), width=outline(card).hidden,
         )  # fmt: skip
 
-    around = Around(
+    counted = Counted(
         card, data, drawn, tokenizer, options, one_rate(technique), plan,
         lambda other: workload(other, card, data, tokenizer),
     )  # fmt: skip
@@ -131,7 +132,7 @@ def workload(technique: Any, card: ModelCard, data: TrainingData, tokenizer: Any
         held = sorted(data.validation, key=lambda e: e.id)[:VALIDATION_EXAMPLES]
         train, watched = ([drawn.size(example) for example in some] for some in (few, held))
         work = plan(options, train, watched, len(data.train))
-    whole: Workload = extended(work, technique, around)
+    whole: Workload = extended(work, technique, counted)
     return whole
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sartor.data.files import digest, read_json, write_json, write_text
+from sartor.data.files import digest, read_json
 from sartor.data.records import Conversation, Message, Passage, TrainingData
 from sartor.errors import PromptTooLongError
 from sartor.models import chat, named
 from sartor.models.language_model import Completion, LanguageModel, ModelCard
 from sartor.retrieval.hybrid import searchable
 from sartor.settings import settings_of
-from sartor.techniques.technique import Customization, Technique
+from sartor.techniques.stages import done_once
+from sartor.techniques.technique import RECORD, Customization, Technique
 
 Fit = Callable[[ModelCard, TrainingData, Path], Customization]
 INNER = "inner"
@@ -35,16 +36,10 @@ def save_inner(
 
     `fit` does it in another way than the technique's own; `by` is what that follows from.
     """
-    record, made_of = directory / INNER / "customization.json", directory / INNER / "made_of"
     own = [by] if by is not None else []
     key = digest(base.revision, settings_of(technique), data, *own)
-    if record.is_file() and made_of.is_file() and made_of.read_text("utf-8") == key:
-        return read_json(record, Customization)
-    record.unlink(missing_ok=True)
-    customization = (fit or technique.fit)(base, data, directory / INNER)
-    write_text(made_of, key)
-    write_json(record, customization)
-    return customization
+    folder = directory / INNER
+    return done_once(folder, key, lambda: (fit or technique.fit)(base, data, folder))
 
 
 def around(
@@ -67,7 +62,7 @@ def around(
 def load_inner(technique: Technique, outer: Customization) -> LanguageModel:
     """The model inside, wherever its folder and its base have been moved to since."""
     folder = Path(outer.directory) / INNER
-    inner = read_json(folder / "customization.json", Customization)
+    inner = read_json(folder / RECORD, Customization)
     return technique.load(replace(inner, base=outer.base, directory=str(folder)))
 
 
@@ -130,6 +125,20 @@ def with_fewer(
         if len(conversations) > 1 or most == 0:
             raise
         return with_fewer(ask, conversations, most - 1)
+
+
+def stream_with_fewer(
+    stream: Callable[[int], Iterator[str | Completion]], most: int
+) -> Iterator[str | Completion]:
+    """As `with_fewer`, of one request: a model finds it too long before the first piece."""
+    for count in range(most, -1, -1):
+        try:
+            yield from stream(count)
+        except PromptTooLongError:
+            if not count:
+                raise
+        else:
+            return
 
 
 def asked(conversation: Conversation) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sartor.models.base_card import context
-from sartor.models.lean_forward import is_built_like_llama
+from sartor.models.lean_forward import by_head, is_built_like_llama
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention
@@ -89,14 +89,14 @@ def _lean(layer: Any, asked: Asked, *, last: bool) -> Any:
         places = answers_only.scored_places() if last else None
         spans = spans or (Span(0, hidden.shape[1]),)
         normed = layer.input_layernorm(hidden)
-        key = _by_head(attention, "k", normed)
-        value = _by_head(attention, "v", normed)
+        key = by_head(attention, "k", normed, _put_through)
+        value = by_head(attention, "v", normed, _put_through)
         if places is None:
             runs = every(spans)
         else:
             runs = asking(spans, places.tolist())
             hidden, normed = (t.index_select(1, places) for t in (hidden, normed))
-        query = _by_head(attention, "q", normed)
+        query = by_head(attention, "q", normed, _put_through)
         cosines, sines = (t[0].to(query.dtype) for t in position_embeddings)
         seen = turned_attention(
             query, key, value, (cosines, sines), runs, asked.scaling, asked.window
@@ -108,9 +108,6 @@ def _lean(layer: Any, asked: Asked, *, last: bool) -> Any:
     return forward
 
 
-def _by_head(attention: Any, kind: str, normed: torch.Tensor) -> torch.Tensor:
-    """Queries, keys or values: (tokens, heads, dimension)."""
-    flat = getattr(attention, f"{kind}_proj")(normed)[0]
-    by_head: torch.Tensor = flat.unflatten(-1, (-1, attention.head_dim))
-    norm = getattr(attention, f"{kind}_norm", None)
-    return by_head if norm is None else norm(by_head)
+def _put_through(layer: Any, rows: torch.Tensor) -> torch.Tensor:
+    made: torch.Tensor = layer(rows)
+    return made

@@ -9,7 +9,6 @@ that batch is left out too; in a try of a rate, that rate has lost.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from sartor.data.records import TrainingData
 from sartor.errors import TrainingError
 from sartor.models.prefix import Prefix
 from sartor.progress import Task, say, task
-from sartor.training import state as kept
 from sartor.training import watching
 from sartor.training.bad_batch import BadBatch, BrokenStep
 from sartor.training.batches import Batches
@@ -29,9 +27,10 @@ from sartor.training.objective import Item
 from sartor.training.optimizer import adamw, schedule
 from sartor.training.passes import Passes
 from sartor.training.processes import team
+from sartor.training.saving import Saving
 from sartor.training.settings import CHOSEN, TrainingSettings
 from sartor.training.sharding import is_sharded, shard
-from sartor.training.state import RECENT, STATE, State, Values
+from sartor.training.state import State, Values
 from sartor.training.trainable import Trainable
 from sartor.training.tricks import keep_lower, use_tricks
 
@@ -76,8 +75,8 @@ class Run:
         self.state = State(made_of=digest(*made_of))
         self.values.spread(self.team)
         self.initial = dict(self.values.best)
-        self._saved = time.monotonic()
-        self._restore(kept.latest(directory))
+        self.saving = Saving(directory, self.values, self.team, 60 * options.save_minutes)
+        self._restore(self.saving.latest)
 
     def _ready(self) -> Lower | None:
         """Make the network fast, or small; what frozen lower blocks give, where that is kept."""
@@ -140,11 +139,12 @@ class Run:
             meter.look(state)
             if state.phase == "train":
                 self.team.led(lambda: watching.tell(state.curve, state.tokens))
-            self._save()
+            self.saving.at_look(state)
             if state.phase == "train":
                 self.initial.clear()  # the way back leads to what was written now: memory for later
         else:
-            self._save_now_and_then()
+            doubtful = self.limits.doubtful(state.losses, state.usual)
+            self.saving.now_and_then(state, doubtful=doubtful, in_step=self.passes.in_step)
 
     def _batch(self) -> list[Item]:
         if self.state.step in self.state.skipped:
@@ -188,8 +188,7 @@ class Run:
         """To the last look, so that what broke the step does not break it again."""
         step, phase = self.state.step, self.state.phase
         halvings, skipped, fits = self.state.halvings, self.state.skipped, self.state.pack_tokens
-        (self.directory / RECENT).unlink(missing_ok=True)
-        if not self._restore(self.directory / STATE, phase):
+        if not self._restore(self.saving.last_look(), phase):
             self._begin(phase)
         self.state.skipped, self.state.pack_tokens = list(skipped), fits
         if broken.batch:
@@ -203,7 +202,7 @@ class Run:
         if phase != "train" or halvings == MOST_HALVINGS:
             raise broken.given_up(self.what, rate, halvings, self.directory)
         self.state.halvings = halvings + 1
-        self._save()
+        self.saving.at_look(self.state)
         where = f", on {broken.batch.named_in(self.directory)}" if broken.batch else ""
         say(
             f"{self.what}: {broken} at step {step}{where}. Back to step {self.state.step}, at half "
@@ -223,7 +222,7 @@ class Run:
             broken = BrokenStep(batch, batch.why)
             raise broken.given_up(self.what, batch.learning_rate, 0, self.directory)
         self.state.left_out = left_out
-        self._save()
+        self.saving.at_look(self.state)
         guilty = replace(batch, examples=[e for e in batch.examples if e.id in blamed])
         named = guilty.named_in(self.directory)
         say(
@@ -239,26 +238,6 @@ class Run:
 
     def _restore(self, path: Path, phase: str | None = None) -> bool:
         """Go on from a state on disk, if it is this training's (and of that phase)."""
-        found = kept.restore(path, self.state.made_of, phase, self.values, self.team)
+        found = self.saving.restore(path, self.state.made_of, phase)
         self.state = found or self.state
         return found is not None
-
-    def _save(self) -> None:
-        """At a look: all wait until it is written."""
-        tensors = self.values.gathered()
-        self.team.led(lambda: kept.save(self.directory / STATE, self.state, tensors))
-        (self.directory / RECENT).unlink(missing_ok=True)
-        self._saved = time.monotonic()
-
-    def _save_now_and_then(self) -> None:
-        """Between looks, so that a long way to the next one is not lost; never a doubtful state."""
-        due = time.monotonic() - self._saved >= 60 * self.options.save_minutes
-        if self.passes.in_step:  # all give their part when the leader's clock says so
-            due = bool(self.team.gather(float(due))[0][0])
-        elif not self.team.leads:
-            return
-        if due and not self.limits.doubtful(self.state.losses, self.state.usual):
-            tensors = self.values.gathered()
-            if self.team.leads:
-                kept.save(self.directory / RECENT, self.state, tensors)
-            self._saved = time.monotonic()

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from sartor.data.example_rows import BadRow, turns
+from sartor.data.example_rows import turns
+from sartor.data.fields import BadRow
 from sartor.data.records import Conversation, Message
 from sartor.errors import SettingError
 from sartor.evaluation.records import Prediction, Score
