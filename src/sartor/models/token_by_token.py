@@ -27,7 +27,8 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
     ids = torch.tensor([TRIED], device=network.device)
     usual = getattr(network, "_supports_attention_backend", False)
     if usual and not getattr(network, "_is_stateful", False):
-        return _refuse_broken(card, network, ids)
+        _refuse_broken(card, network, ids)
+        return
     try:
         with torch.inference_mode():
             whole = network(input_ids=ids, use_cache=False).logits[0, -1].float()
@@ -60,9 +61,9 @@ def _refuse_broken(card: ModelCard, network: Any, ids: Any) -> None:
         if ran_out(error):
             raise
         raise ModelError(
-            f"base {card.name!r}: a {type(network).__name__} of its configuration loads, and cannot "
-            f"be run: {reason(error).rstrip('.')}. Compare config.json with its publisher's, copy or "
-            "download it again, or give another base."
+            f"base {card.name!r}: a {type(network).__name__} of its configuration loads, and "
+            f"cannot be run: {reason(error).rstrip('.')}. Compare config.json with its publisher's, "
+            "copy or download it again, or give another base."
         ) from error
 
 
