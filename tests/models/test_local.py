@@ -151,6 +151,14 @@ def test_a_configuration_that_makes_no_model_is_told_before_and_no_traceback(
         assert outline.empty_alike(base_card.describe(str(base))) is None
 
 
+def test_weights_of_other_sizes_than_the_configuration_has_are_named(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 1}))
+    said = r"not belong together: .*k_proj.weight has the sizes \(16, 32\), and \(8, 32\) are"
+    with pytest.raises(ModelError, match=said):
+        local.load_network(base_card.describe(str(base)), torch.float32)
+
+
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./missing", "~/missing-model"])
 def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
     with pytest.raises(ModelError, match="give such a folder, a Hugging Face id, or 'thimble'"):

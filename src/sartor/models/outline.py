@@ -172,9 +172,9 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
             )
     except Exception as error:  # transformers raises many kinds, and lists all that it knows
         raise ModelError(
-            f"base {card.name!r}: transformers makes no causal language model of its configuration "
-            f"({libraries.reason(error).rstrip('.')}). Compare config.json with its publisher's, or "
-            "give another base."
+            f"base {card.name!r}: transformers makes no causal language model of its "
+            f"configuration ({libraries.reason(error).rstrip('.')}). Compare config.json with its "
+            "publisher's, or give another base."
         ) from error
 
 

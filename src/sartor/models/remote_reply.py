@@ -37,11 +37,13 @@ class Failure(Exception):  # noqa: N818 - of one attempt; what is raised in the 
 
     def __init__(
         self, error: RemoteError | PromptTooLongError, *, again: bool = False,
-        after: float | None = None,
+        after: float | None = None, held_back: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(str(error))
         self.error = error
         self.again = again
+        self.held_back = held_back
+        """Whether a content filter took the request: there is no answer to wait for."""
         self.after = after
         """Seconds that the provider asks to wait."""
 
@@ -221,10 +223,11 @@ def refused(
             after=_wait(headers),
         )
     return Failure(
-        RefusedError(
+        held_back=status == 400 and _code(body) == "content_filter",
+        error=RefusedError(
             f"{who} refuses a request (status {status}{told}). If it names a parameter, leave that "
             f"out with omit in [{table}], or set token_limit or parameters there."
-        )
+        ),
     )
 
 

@@ -62,8 +62,8 @@ def _refuse_broken(card: ModelCard, network: Any, ids: Any) -> None:
             raise
         raise ModelError(
             f"base {card.name!r}: a {type(network).__name__} of its configuration loads, and "
-            f"cannot be run: {reason(error).rstrip('.')}. Compare config.json with its publisher's, "
-            "copy or download it again, or give another base."
+            f"cannot be run: {reason(error).rstrip('.')}. Compare config.json with its "
+            "publisher's, copy or download it again, or give another base."
         ) from error
 
 
