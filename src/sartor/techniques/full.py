@@ -23,7 +23,6 @@ from sartor.techniques.technique import Customization
 
 BEFORE = ("embed", "wte", "wpe", "word_embeddings")
 """How architectures begin the names of what stands before the blocks."""
-"""Files of a model beside its weights."""
 
 
 @dataclass(frozen=True, config=STRICT)
