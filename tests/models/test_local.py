@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny_models
 
 from sartor.errors import ModelError
-from sartor.models import base_card, local
+from sartor.models import base_card, local, outline
 from sartor.models.language_model import ModelCard
 
 
@@ -132,6 +133,27 @@ def test_what_is_not_a_whole_model_is_refused_with_advice(
         base_card.describe(str(base))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"hidden_act": "gloo"}, r"makes no causal language model of .* \(there is no 'gloo'\)"),
+        ({"rope_parameters": {"rope_type": "spiral", "rope_theta": 1.0}}, "there is no 'spiral'"),
+        ({"pad_token_id": 9999}, "Padding_idx must be within num_embeddings"),
+        ({"num_hidden_layers": 0}, "it has 0 layers"),
+        ({"hidden_size": "32"}, "'hidden_size': TypeError: .* got str .*If the model"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_told_before_and_no_traceback(
+    wrong: dict[str, object], said: str, base: Path
+) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, **wrong}))
+    with pytest.raises(ModelError, match=said):
+        outline.known(str(base))
+    with suppress(ModelError):  # what cannot be described is told there
+        assert outline.empty_alike(base_card.describe(str(base))) is None
+
+
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./missing", "~/missing-model"])
 def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
     with pytest.raises(ModelError, match="give such a folder, a Hugging Face id, or 'thimble'"):
@@ -188,7 +210,7 @@ def encoder_and_decoder(base: Path) -> None:
         ),
         (few_tokens, r"tokenizer has \d+ tokens, and the model knows 100: they do not belong"),
         (without_a_weight, "1 are missing, such as model.layers.1.mlp.up_proj.weight"),
-        (another_shape, "could not load a causal language model"),
+        (another_shape, r"_proj.weight has the sizes \(.*\), and \(.*\) are expected \(6 such\)"),
         (encoder_and_decoder, "could not load a causal language model"),
         (lambda b: (b / "tokenizer.json").write_text("{}"), "no tokenizer could be loaded"),
     ],
@@ -206,7 +228,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from sartor.errors import ModelError
-from sartor.models import base_card, local
+from sartor.models import base_card, local, outline
 
 small, large = map(base_card.describe, sys.argv[1:])
 local.load_network(small, torch.float32)

@@ -218,6 +218,22 @@ def test_an_answer_that_was_held_back_is_an_unanswered_question(tmp_path: Path) 
     assert (answer.text, answer.finish) == ("", "content_filter")
 
 
+def test_a_request_that_was_held_back_is_an_unanswered_question_and_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    held = bad({"message": "filtered by Azure OpenAI's policy", "code": "content_filter"})
+    with endpoint(in_turn(held)) as one:
+        far = model(one.url, tmp_path, budget=0.4, **PRICES)
+        for _ in range(2):
+            [answer] = far.generate([ask()], ROOM)
+            assert (answer.text, answer.finish, answer.new_tokens) == ("", "content_filter", 0)
+        [streamed] = far.stream(ask("Again?"), ROOM)
+        assert isinstance(streamed, Completion)
+        assert streamed.finish == "content_filter"
+        assert paid(far.card) == 0
+    assert len(one.got) == 2  # asked once each
+
+
 @pytest.mark.parametrize(
     ("message", "text"),
     [

@@ -66,6 +66,26 @@ def test_an_encoder_is_refused_and_its_decoding_kin_is_not() -> None:
     refuse_unable(CARD, tiny_models.network("llama"))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "differing", "said"),
+    [
+        ("starcoder2", {"hidden_size": 36}, "Starcoder2ForCausalLM .* cannot be run: The size of"),
+        ("mixtral", {"num_experts_per_tok": 9}, "MixtralForCausalLM .* cannot be run: selected"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_told_when_it_is_loaded(
+    architecture: str, differing: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(architecture, **{**tiny_models.SHAPE, **differing})
+    config.vocab_size = 90
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    card = replace(CARD, path=str(tmp_path))
+    with pytest.raises(ModelError, match=rf"base 'odd': a {said}.*give another base"):
+        local.load_network(card, torch.float32)
+
+
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_memory_that_runs_out_says_nothing_of_the_network(kind: type[Exception]) -> None:
     network = Odd("")

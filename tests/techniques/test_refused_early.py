@@ -45,6 +45,11 @@ def test_lora_refuses_by_the_configuration_alone(
         LoRA(**settings).refuse(base)
 
 
+def test_what_is_no_regular_expression_is_refused_when_built() -> None:
+    with pytest.raises(SettingError, match=r"lora: target_modules is .* no regular .*missing \)"):
+        LoRA(target_modules=".*(q_proj")
+
+
 @pytest.mark.parametrize(
     ("technique", "settings", "architecture", "said"),
     [

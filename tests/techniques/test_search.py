@@ -36,6 +36,15 @@ def tried(directory: Path) -> tuple[Trial, ...]:
     return tuple(replace(trial, seconds=0.0) for trial in found)
 
 
+def test_choices_may_be_lists_and_optuna_says_nothing_of_it(
+    base: ModelCard, tmp_path: Path
+) -> None:
+    layers = [["q_proj"], ["q_proj", "v_proj"]]
+    technique = search(trials=2, space={"target_modules": layers, "epochs": [1, 2, 3]})
+    technique.fit(base, ALIKE, tmp_path / "made")
+    assert all(trial.settings["target_modules"] in layers for trial in tried(tmp_path / "made"))
+
+
 def test_the_best_trial_is_kept_as_it_was_trained(base: ModelCard, tmp_path: Path) -> None:
     technique = search(space={"learning_rates": [1e-5, 3e-2], "rank": [2, 4, 8]})
     made = technique.fit(base, ALIKE, tmp_path / "search")

@@ -33,7 +33,7 @@ def models(
     from sartor.costing import usual_memory
     from sartor.models.catalogue import Wanted, shortlist, size
 
-    room = size(max_memory) if max_memory else None
+    room = None if max_memory is None else size(max_memory)
     memory = partial(usual_memory, room=room) if room else usual_memory
     found = shortlist(Wanted(room, license, context, use, chat), memory=memory)
     print_models(found, use, memory)

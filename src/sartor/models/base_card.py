@@ -120,8 +120,8 @@ def configuration(path: str, trust_remote_code: bool) -> Any:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # transformers raises many kinds
         raise ModelError(
-            f"{path}: transformers cannot read its configuration: {reason(error)} "
-            "If the model brings its own code and you trust it, set model.trust_remote_code = true."
+            f"{path}: transformers cannot read its configuration: {reason(error).rstrip('.')}. If "
+            "the model brings its own code and you trust it, set model.trust_remote_code = true."
         ) from error
 
 

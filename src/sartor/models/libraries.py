@@ -39,5 +39,10 @@ def _settle_libraries() -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first line of a library's error."""
-    return next(iter(str(error).split("\n")), "") or type(error).__name__
+    """The first line of a library's error, and the next where that only announces it."""
+    first, *rest = (line.strip() for line in str(error).strip().split("\n"))
+    if isinstance(error, KeyError) and " " not in first:
+        return f"there is no {first}"
+    if first.endswith(":") and rest:
+        return f"{first} {rest[0]}"
+    return first or type(error).__name__

@@ -107,8 +107,10 @@ def load_network(
             use_safetensors=True,
             trust_remote_code=card.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below: transformers only logs which
             **(_in_four_bits(dtype) if quantized else {}),
         )
+        _refuse_other_sizes(card, sorted(found["mismatched_keys"]))
         _refuse_unfit(card, network, sorted(found["missing_keys"]))
         network = (network if quantized else network.to(place or device())).eval()
         refuse_unable(card, network)
@@ -149,6 +151,16 @@ def _in_four_bits(dtype: torch.dtype) -> dict[str, Any]:
         bnb_4bit_compute_dtype=dtype,
     )  # fmt: skip
     return {"quantization_config": config, "device_map": {"": device()}}
+
+
+def _refuse_other_sizes(card: ModelCard, found: list[tuple[str, Any, Any]]) -> None:
+    if found:  # transformers would draw them at random
+        name, kept, expected = found[0]
+        raise ModelError(
+            f"base {card.name!r}: config.json and the weights of {card.path} do not belong "
+            f"together: {name} has the sizes {tuple(kept)}, and {tuple(expected)} are expected "
+            f"({len(found)} such). Copy or download it again, whole."
+        )
 
 
 def _refuse_unfit(card: ModelCard, network: Any, missing: list[str]) -> None:

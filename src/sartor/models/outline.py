@@ -54,14 +54,7 @@ def _is_fixed(card: ModelCard) -> bool:
 @lru_cache(KEPT)
 def _outlined(card: ModelCard) -> Outline:
     config = configuration(card)
-    try:
-        network = empty_network(card, config)
-    except Exception as error:  # transformers raises many kinds, and lists all that it knows
-        found = libraries.reason(error).rstrip(".")
-        raise ModelError(
-            f"base {card.name!r}: nothing can be estimated: transformers makes no causal language "
-            f"model of its configuration ({found}). Give another base."
-        ) from error
+    network = empty_network(card, config)
     by_layer = _by_layer(config)
     return Outline(
         layers=config.num_hidden_layers,
@@ -151,7 +144,8 @@ def configuration(card: ModelCard) -> Any:
 
 
 def empty_network(card: ModelCard, config: Any, layers: int | None = None, **options: Any) -> Any:
-    """The network, of its first `layers` or of all, on torch's `meta` device."""
+    """The network, of its first `layers` or of all, on torch's `meta` device; ModelError where
+    transformers makes none of such a configuration."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -160,10 +154,19 @@ def empty_network(card: ModelCard, config: Any, layers: int | None = None, **opt
         config.num_hidden_layers = layers
         if len(getattr(config, "layer_types", None) or ()) > layers:
             config.layer_types = config.layer_types[:layers]
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(
-            config, trust_remote_code=card.trust_remote_code, **options
-        )
+    try:
+        if getattr(config, "num_hidden_layers", 1) < 1:
+            raise ValueError(f"it has {config.num_hidden_layers} layers")
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=card.trust_remote_code, **options
+            )
+    except Exception as error:  # transformers raises many kinds, and lists all that it knows
+        raise ModelError(
+            f"base {card.name!r}: transformers makes no causal language model of its "
+            f"configuration ({libraries.reason(error).rstrip('.')}). Compare config.json with its "
+            "publisher's, or give another base."
+        ) from error
 
 
 def empty_alike(base: ModelCard, *, to_change: bool = False) -> Any:
@@ -183,7 +186,7 @@ def _empty_alike(base: ModelCard) -> Any:
     whole = json.loads(path.read_text("utf-8")).get("model_type") == config.model_type
     try:
         return empty_network(base, config) if whole else None
-    except (ValueError, TypeError, AttributeError, RuntimeError, ImportError, OSError):
+    except ModelError:
         return None
 
 

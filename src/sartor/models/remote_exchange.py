@@ -80,6 +80,8 @@ class Exchange:
                 return self._attempt(asked)
             except Failure as found:
                 failure = found  # raised outside: a context would keep the provider's own words
+            if failure.held_back:
+                return self._held_back(asked)
             self._wait_or_raise(failure, attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -95,9 +97,18 @@ class Exchange:
                 failure = found
             else:
                 return
+            if failure.held_back:
+                yield self._held_back(asked)
+                return
             if begun:
                 raise self._told(failure.error)
             self._wait_or_raise(failure, attempt)
+
+    def _held_back(self, asked: Asked) -> Kept:
+        """No answer, at no price: the provider's filter took the request itself."""
+        kept = Kept("", "content_filter", asked.prompt_tokens, 0, 0.0)
+        self.ledger.keep(asked.request, kept)
+        return kept
 
     def _wait_or_raise(self, failure: Failure, attempt: int) -> None:
         """Wait for the next attempt, where there is one that may help."""

@@ -32,7 +32,7 @@ class Failure(Exception):  # noqa: N818 - of one attempt; what is raised in the 
 
     def __init__(
         self, error: RemoteError | PromptTooLongError, *, again: bool = False,
-        after: float | None = None, free: bool = False,
+        after: float | None = None, free: bool = False, held_back: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(str(error))
         self.error = error
@@ -41,6 +41,8 @@ class Failure(Exception):  # noqa: N818 - of one attempt; what is raised in the 
         """Seconds that the provider asks to wait."""
         self.free = free
         """Whether it cost nothing: the request was refused, or never arrived."""
+        self.held_back = held_back
+        """Whether a content filter took the request: there is no answer to wait for."""
 
 
 def refused(
@@ -66,7 +68,8 @@ def refused(
         f"{who} refuses a request (status {status}{told}). If it names a parameter, leave that "
         f"out with omit in [{table}], or set token_limit or parameters there."
     )
-    return Failure(unknown, free=True)
+    filtered = status == 400 and _code(body) == "content_filter"
+    return Failure(unknown, free=True, held_back=filtered)
 
 
 def said(body: Any) -> str:

@@ -118,6 +118,11 @@ class Ledger:
         with self._open() as file:
             file.execute("delete from spending where id = ?", (reserved,))
 
+    def keep(self, request: str, answer: Kept) -> None:
+        """One that nothing was put aside for."""
+        with self._open() as file:
+            file.execute("insert or replace into answers values (?, ?)", (request, to_json(answer)))
+
     def settle(self, reserved: int, price: float, request: str, answer: Kept) -> None:
         """The answer is there: keep it, with its price."""
         with self._open() as file:

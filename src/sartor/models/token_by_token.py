@@ -20,14 +20,15 @@ FAR = 0.5
 
 def refuse_unable(card: ModelCard, network: Any) -> None:
     """ModelError unless it does; networks on transformers' own attention are believed, but for
-    encoders."""
+    encoders, and for whether they can be run at all."""
     import torch
 
     refuse_looking_ahead(card, network)
+    ids = torch.tensor([TRIED], device=network.device)
     usual = getattr(network, "_supports_attention_backend", False)
     if usual and not getattr(network, "_is_stateful", False):
+        _refuse_broken(card, network, ids)
         return
-    ids = torch.tensor([TRIED], device=network.device)
     try:
         with torch.inference_mode():
             whole = network(input_ids=ids, use_cache=False).logits[0, -1].float()
@@ -46,6 +47,24 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
             f"({found.rstrip('.')}), which sartor needs to generate. Give a transformer such as "
             "Llama, Qwen, Mistral, Gemma or GPT-2."
         )
+
+
+def _refuse_broken(card: ModelCard, network: Any, ids: Any) -> None:
+    """ModelError where some tokens cannot be put through at all: the sizes in its configuration do
+    not go together, and transformers only notices now."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            network(input_ids=ids, use_cache=False)
+    except Exception as error:  # whatever its code raises
+        if ran_out(error):
+            raise
+        raise ModelError(
+            f"base {card.name!r}: a {type(network).__name__} of its configuration loads, and "
+            f"cannot be run: {reason(error).rstrip('.')}. Compare config.json with its "
+            "publisher's, copy or download it again, or give another base."
+        ) from error
 
 
 def refuse_looking_ahead(card: ModelCard, network: Any) -> None:

@@ -86,7 +86,17 @@ class LoRA(TrainedTechnique):
                 f"{self.name}: upper_layers and target_modules are both given. Give one: "
                 "upper_layers adapts every linear layer of those layers."
             )
+        self._refuse_broken_pattern()
         self._refuse_unknown_mixture()
+
+    def _refuse_broken_pattern(self) -> None:
+        try:
+            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
+        except re.error as error:
+            raise SettingError(
+                f"{self.name}: target_modules is {self.target_modules!r}, which is no regular "
+                f"expression ({error}). Mend it, or list how the layers' names end."
+            ) from error
 
     def _refuse_unknown_mixture(self) -> None:
         if self.initialization == "pissa" and (self.dora or self.ranks or self.rank_stabilized):

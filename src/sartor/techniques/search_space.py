@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -91,7 +92,9 @@ def distributions(space: Mapping[str, Any]) -> dict[str, Any]:
     for name, written in space.items():
         listed = values(name, written)
         if not _is_range(listed):
-            made[name] = kinds.CategoricalDistribution(listed)
+            with warnings.catch_warnings():  # lists as choices: nothing is kept in Optuna's storage
+                warnings.filterwarnings("ignore", "Choices for a categorical distribution")
+                made[name] = kinds.CategoricalDistribution(listed)
             continue
         low, high = listed
         wide = low > 0 and high / low >= SEVERAL_TIMES
