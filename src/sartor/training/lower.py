@@ -60,7 +60,8 @@ class Lower:
     def end(self, row: Row) -> None:
         """After it: keep what was computed."""
         hidden, self._seen, self._given = self._seen, None, None
-        if hidden is None:
+        # One example without numbers reaches others of its row: zero times no number is none.
+        if hidden is None or not bool(hidden.isfinite().all()):
             return
         for span, example, _ in row.origins:
             whole = [*span.before, (span.start, span.end)]
