@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
+from tests.training.test_loop import full_disk
 from tests.training.test_packing import distance, examples, kin
 
+from sartor.errors import DiskError
 from sartor.training import lower
 from sartor.training.blocks import blocks
 from sartor.training.lower import use_lower_cache
@@ -81,6 +83,15 @@ def test_what_ran_beside_an_example_without_numbers_is_not_kept(tmp_path: Path) 
         assert math.isnan(answer_loss(network, pack)[0].item())
         assert taught(network, trained, [well])[0] == pytest.approx(expected, rel=1e-5)
         kept.forget()
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower, "IN_MEMORY", 0)
+    network, trained = upper_only("llama")
+    kept = use_lower_cache(network, trained, tmp_path)
+    assert kept is not None
+    with full_disk(1000), pytest.raises(DiskError, match=r"cannot write .*lower\.bin: File too large"):
+        taught(network, trained, examples())
 
 
 @pytest.mark.parametrize("why", ["all train", "embeddings train", "dropout", "padded", "plain"])
