@@ -90,7 +90,10 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.M
     network, trained = upper_only("llama")
     kept = use_lower_cache(network, trained, tmp_path)
     assert kept is not None
-    with full_disk(1000), pytest.raises(DiskError, match=r"cannot write .*lower\.bin: File too large"):
+    with (
+        full_disk(1000),
+        pytest.raises(DiskError, match=r"cannot write .*lower\.bin: File too large"),
+    ):
         taught(network, trained, examples())
 
 
