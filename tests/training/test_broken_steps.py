@@ -118,6 +118,29 @@ def test_an_example_whose_loss_is_never_a_number_is_left_out_for_good(
     assert {row["id"]: row["loss_before"] for row in rows(tmp_path)}[POISONED] == "nan"
 
 
+@pytest.mark.parametrize("rates", [(1e-2,), (1e-3, 1e-2)])
+@pytest.mark.parametrize("gone", [{"held3"}, {"held3", "train3"}])
+def test_validation_examples_whose_loss_is_never_a_number_are_named_and_not_watched(
+    tmp_path: Path, gone: set[str], rates: tuple[float, ...]
+) -> None:
+    def change(loss: torch.Tensor, _: int, ids: set[str]) -> torch.Tensor:
+        return loss * (math.nan if gone & ids else 1)
+
+    told: dict[str, Any] = {"learning_rates": rates, "search_fraction": 0.5}
+    heard, what = Heard(), breaking(change, always=True)
+    with progress.shown_by(heard):
+        found = trained(tmp_path / "whole", what=what, **told)
+    assert len(heard.said) == len(gone)
+    assert "that of held3 is no number at step 0 either. The loss is watched" in heard.said[-1]
+    assert found.halvings == 0
+    assert math.isfinite(found.validation_loss)
+    with pytest.raises(KeyboardInterrupt), progress.shown_by(Stopping(9)):
+        trained(tmp_path / "stopped", what=breaking(change, always=True), **told)
+    again = breaking(change, always=True)
+    assert trained(tmp_path / "stopped", what=again, **told) == found
+    assert same(values(again), values(what))
+
+
 def test_after_some_halvings_it_gives_up_and_names_the_file(tmp_path: Path) -> None:
     heard = Heard()
     with progress.shown_by(heard), pytest.raises(TrainingError) as caught:

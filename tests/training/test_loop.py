@@ -133,14 +133,13 @@ def broken() -> Any:
 
 
 @pytest.mark.parametrize("rates", [(0.25,), (0.25, 0.5)])
-def test_a_loss_that_is_no_number_names_the_examples_and_the_rate(
+def test_a_base_whose_loss_is_no_number_is_told_as_that_with_the_examples(
     tmp_path: Path, rates: tuple[float, ...]
 ) -> None:
     with pytest.raises(TrainingError, match=r"tiny: the loss became nan at step 0") as caught:
         trained(tmp_path, what=trainable(broken()), learning_rates=rates)
-    assert f"learning rate {rates[-1]}" in str(caught.value)
     assert "on examples train" in str(caught.value)
-    assert "Try smaller learning_rates" in str(caught.value)
+    assert "it is the base that gives none. Fetch or convert its weights again" in str(caught.value)
 
 
 def test_a_rate_that_diverges_loses_and_that_is_said(tmp_path: Path) -> None:

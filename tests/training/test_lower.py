@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests import tiny_models
+from tests.training.test_loop import full_disk
 from tests.training.test_packing import distance, examples, kin
 
+from sartor.errors import DiskError
 from sartor.training import lower
 from sartor.training.blocks import blocks
 from sartor.training.lower import use_lower_cache
-from sartor.training.packing import answer_loss
+from sartor.training.packing import Encoded, answer_loss
 from sartor.training.settings import TrainingSettings
 from sartor.training.tricks import keep_lower, use_tricks
 
@@ -65,6 +68,33 @@ def test_losses_and_gradients_are_those_of_all_blocks(
     assert kept.path.is_file() is (in_memory == 30_000)
     kept.forget()
     assert not kept.path.exists()
+
+
+def test_what_ran_beside_an_example_without_numbers_is_not_kept(tmp_path: Path) -> None:
+    """Zero times no number is none: such an example reaches its neighbours in a row."""
+    network, trained = upper_only("llama")
+    sick, well = Encoded("sick", (7, 9, 8, 6), 2), Encoded("well", (10, 11, 12, 13, 14), 3)
+    expected, _ = taught(network, trained, [well])
+    with torch.no_grad():
+        network.get_input_embeddings().weight[9] = torch.nan
+    kept = use_lower_cache(network, trained, tmp_path)
+    assert kept is not None
+    for pack in ([sick, well], [well, sick]):
+        assert math.isnan(answer_loss(network, pack)[0].item())
+        assert taught(network, trained, [well])[0] == pytest.approx(expected, rel=1e-5)
+        kept.forget()
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower, "IN_MEMORY", 0)
+    network, trained = upper_only("llama")
+    kept = use_lower_cache(network, trained, tmp_path)
+    assert kept is not None
+    with (
+        full_disk(1000),
+        pytest.raises(DiskError, match=r"cannot write .*lower\.bin: File too large"),
+    ):
+        taught(network, trained, examples())
 
 
 @pytest.mark.parametrize("why", ["all train", "embeddings train", "dropout", "padded", "plain"])

@@ -31,8 +31,7 @@ class BadBatch:
     @property
     def named(self) -> str:
         """The first few examples, by their ids."""
-        more = len(self.examples) - 5
-        return ", ".join(e.id for e in self.examples[:5]) + (f" and {more} more" * (more > 0))
+        return listed([e.id for e in self.examples])
 
     def named_in(self, folder: Path) -> str:
         """The same, with the file that has them all."""
@@ -83,6 +82,22 @@ class BrokenStep(Exception):  # noqa: N818 - caught in run.py, and never a user'
             + ". Try smaller learning_rates"
             + (", or look at these examples." if batch else ".")
         )
+
+    def by_the_base(self, what: str, folder: Path) -> TrainingError:
+        """What is said where no example has a number for a loss before that step either."""
+        batch = self.batch
+        where = f" at step {batch.step}, on {batch.named_in(folder)}" if batch else ""
+        return TrainingError(
+            f"{what}: {self}{where}, and no validation example has a number for a loss before that "
+            "either: it is the base that gives none. Fetch or convert its weights again, or choose "
+            "another base."
+        )
+
+
+def listed(ids: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(ids) - 5
+    return ", ".join(ids[:5]) + (f" and {more} more" * (more > 0))
 
 
 def _plain(value: float) -> float | str:

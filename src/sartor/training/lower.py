@@ -17,6 +17,7 @@ import torch
 from sartor.training.blocks import blocks
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import Row
+from sartor.training.state import writing
 
 KEPT = "_sartor_lower"
 FILE = "lower.bin"
@@ -60,7 +61,8 @@ class Lower:
     def end(self, row: Row) -> None:
         """After it: keep what was computed."""
         hidden, self._seen, self._given = self._seen, None, None
-        if hidden is None:
+        # One example without numbers reaches others of its row: zero times no number is none.
+        if hidden is None or not bool(hidden.isfinite().all()):
             return
         for span, example, _ in row.origins:
             whole = [*span.before, (span.start, span.end)]
@@ -76,7 +78,7 @@ class Lower:
             self._bytes += hidden.nbytes
             return
         raw = hidden.detach().cpu().contiguous().view(torch.uint8).flatten()
-        with self.path.open("ab" if self._written else "wb") as file:
+        with writing(self.path), self.path.open("ab" if self._written else "wb") as file:
             file.write(raw.numpy().data)
         self._found[tokens] = self._written
         self._written += raw.numel()

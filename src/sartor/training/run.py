@@ -19,7 +19,7 @@ from sartor.errors import TrainingError
 from sartor.models.prefix import Prefix
 from sartor.progress import Task, say, task
 from sartor.training import watching
-from sartor.training.bad_batch import BadBatch, BrokenStep
+from sartor.training.bad_batch import BadBatch, BrokenStep, listed
 from sartor.training.batches import Batches
 from sartor.training.divergence import Limits
 from sartor.training.meter import Meter
@@ -77,6 +77,7 @@ class Run:
         self.initial = dict(self.values.best)
         self.saving = Saving(directory, self.values, self.team, 60 * options.save_minutes)
         self._restore(self.saving.latest)
+        self._watch()
 
     def _ready(self) -> Lower | None:
         """Make the network fast, or small; what frozen lower blocks give, where that is kept."""
@@ -174,7 +175,8 @@ class Run:
     def _look(self) -> None:
         state = self.state
         loss = self.passes.held_loss(self.validation, state)
-        if not math.isfinite(loss) and state.phase == "train" and state.halvings < MOST_HALVINGS:
+        last = state.phase == "train" and state.halvings == MOST_HALVINGS
+        if not math.isfinite(loss) and not last:
             raise BrokenStep(None, f"the loss on validation became {loss}")
         state.curve.append((state.step, state.summed / max(1, state.scored), loss))
         state.summed, state.scored = 0.0, 0
@@ -199,6 +201,8 @@ class Run:
             if blamed:
                 return self._leave_out(broken.batch, blamed)
             self.state.skipped.append(step)
+        elif silent := self._silent():
+            return self._watch_without(silent, str(broken))
         if phase != "train" or halvings == MOST_HALVINGS:
             raise broken.given_up(self.what, rate, halvings, self.directory)
         self.state.halvings = halvings + 1
@@ -216,9 +220,11 @@ class Run:
 
     def _leave_out(self, batch: BadBatch, blamed: list[str]) -> None:
         """Examples that break any step; TrainingError where it is the model that does."""
+        silent = self._silent()
+        if len(silent) == len(self.validation):
+            raise BrokenStep(batch, batch.why).by_the_base(self.what, self.directory)
         left_out = [*self.state.left_out, *blamed]
-        held_loss = self.passes.held_loss(self.validation, self.state)
-        if not math.isfinite(held_loss) or set(left_out) >= {e.id for e in self.batches.examples}:
+        if set(left_out) >= {e.id for e in self.batches.examples}:
             broken = BrokenStep(batch, batch.why)
             raise broken.given_up(self.what, batch.learning_rate, 0, self.directory)
         self.state.left_out = left_out
@@ -229,6 +235,31 @@ class Run:
             f"{self.what}: {batch.why} at step {batch.step}, on {named}: the loss of these is no "
             f"number at step {self.state.step} either. They are left out; back to that step"
         )
+        if silent:
+            self._watch_without(silent, "nor has validation a loss there")
+
+    def _silent(self) -> list[str]:
+        """Validation examples whose loss is no number now."""
+        alone = self.passes.alone(self.validation)
+        found = zip(self.validation, alone, strict=True)
+        return [e.id for e, loss in found if not math.isfinite(loss)]
+
+    def _watch_without(self, silent: list[str], why: str) -> None:
+        """Validation examples that are never a number; TrainingError where all are."""
+        if len(silent) == len(self.validation):
+            raise BrokenStep(None, why).by_the_base(self.what, self.directory)
+        self.state.left_out = [*self.state.left_out, *silent]
+        self._watch()
+        self.saving.at_look(self.state)
+        say(
+            f"{self.what}: {why}: that of {listed(silent)} is no number at step {self.state.step} "
+            "either. The loss is watched without them; back to that step"
+        )
+
+    def _watch(self) -> None:
+        """On validation, but for what was left out."""
+        gone = set(self.state.left_out)
+        self.validation = [e for e in self.validation if e.id not in gone]
 
     def _begin(self, phase: str) -> None:
         self.state = self.state.begun(phase)
