@@ -45,6 +45,7 @@ SEEN = Probed(
     seconds_a_new_token=1 / 100,
     customizing_bytes=3e9,
     answering_bytes=1e9,
+    laid_out_bytes=1e8,
     set_aside_bytes=2e8,
 )
 PROMPTED = Workload(
@@ -103,6 +104,16 @@ def test_memory_is_what_was_there_before_and_the_most_that_lay_beside(card: Mode
     searching = dataclasses.replace(PROMPTED, passages=1000)
     assert said(searching, card).peak_memory_bytes > said(PROMPTED, card).peak_memory_bytes
     assert said(PROMPTED, card, 1800).peak_memory_bytes >= said(PROMPTED, card).peak_memory_bytes
+
+
+def test_many_answers_have_few_weights_twice(card: ModelCard) -> None:
+    def peak(new_tokens: int, weights: float) -> float:
+        seen = dataclasses.replace(SEEN, laid_out_bytes=weights, customizing_bytes=0)
+        return estimate(PROMPTED, card, seen, 0, 100, new_tokens).peak_memory_bytes
+
+    assert peak(50, 1e8) - peak(50, 0) == 1e8
+    assert peak(4, 1e8) == peak(4, 0)  # 32 answers of 4 tokens are not worth it
+    assert peak(50, 1e9) == peak(50, 0)  # too many to stand twice
 
 
 def test_arithmetic_counts_weights_gradients_and_moments(card: ModelCard) -> None:

@@ -28,12 +28,17 @@ class Products:
             layers = [part for part in network.modules() if _is_plain(part, numbers)]
             self._weights = {layer: layer.weight for layer in layers}
 
+    @property
+    def nbytes(self) -> int:
+        """Of the weights, which laying them out anew takes once more."""
+        return sum(weight.nbytes for weight in self._weights.values())
+
     def pack(self) -> None:
         """Lay the weights out anew, if they are few enough."""
         if self._packed:
             return
         self._packed = True
-        if sum(weight.nbytes for weight in self._weights.values()) <= PACKED_BYTES:
+        if self.nbytes <= PACKED_BYTES:
             lay_out = torch.ops.mkldnn._reorder_linear_weight
             self._weights = {layer: lay_out(w.detach(), ROWS) for layer, w in self._weights.items()}
 

@@ -41,6 +41,8 @@ class Answered:
     """Seconds of an answer's token, of `ASKED` answers that are written together."""
     tensors: float
     set_aside: float
+    laid_out: float
+    """Bytes of weights that many answers have laid out anew, which so few do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,26 @@ def answered(card: ModelCard, loaded: Loaded, prompts: Sequence[Conversation]) -
     few, rest = _longest(card, model, prompts)
     counted = counting(lambda: _asked(model, few, COUNTED), loaded.before)
     read, written = _timed(model, prompts)
-    return Answered(read, written, counted.tensors + rest, counted.set_aside)
+    return Answered(
+        read, written, counted.tensors + rest, counted.set_aside, _laid_out_bytes(model)
+    )
+
+
+def _laid_out_bytes(model: Any) -> int:
+    from sartor.models.products import Products
+
+    return Products(innermost(model).network).nbytes if runs_rows(model) else 0
+
+
+def laid_out(whole: float, together: int, new_tokens: int) -> float:
+    """Bytes of a network's weights that so many answers have once more, of `whole` that could be:
+    none for few answers, and none where they are many (models/products.py)."""
+    from sartor.models.packed_generation import WORTH_PACKING
+    from sartor.models.products import PACKED_BYTES
+
+    rows, tokens = WORTH_PACKING
+    worth = together >= rows and together * new_tokens >= tokens
+    return whole if worth and whole <= PACKED_BYTES else 0.0
 
 
 def _longest(

@@ -21,7 +21,7 @@ from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import at_once, held_bytes, passing, training_bytes
-from sartor.techniques.copies_asked import ASKED, COUNTED
+from sartor.techniques.copies_asked import ASKED, COUNTED, laid_out
 from sartor.techniques.division import ALONE
 from sartor.techniques.drawn import Drawn
 from sartor.techniques.extra_work import reading_texts
@@ -177,7 +177,8 @@ def estimate(
     each = _answer_seconds(work, seen, new_tokens)
     # while prompts are read their keys are there twice: room for the first tokens that are written
     longer = max(0.0, new_tokens - COUNTED - work.longest_prompt / 2)
-    more = longer * _rows(work, new_tokens) * _cached(card)
+    together = _rows(work, new_tokens)
+    more = longer * together * _cached(card) + laid_out(seen.laid_out_bytes, together, new_tokens)
     beside = resident + seen.set_aside_bytes + _shapes(work, card)
     beside += RETRIEVAL if work.passages else 0
     # what training held is given back before a network is loaded to answer (local.py)

@@ -26,7 +26,7 @@ from sartor.techniques.zero_shot import INSTRUCTION, with_system
 from sartor.training import processes, sharding
 from sartor.training.clock import Clock
 from sartor.training.loop import Trainable, Trained, TrainingSettings, forget, train
-from sartor.training.state import writing
+from sartor.training.state import RECENT, STATE, writing
 from sartor.training.trainable import CURVE
 
 
@@ -110,9 +110,11 @@ def fit_weights(
             with writing(directory):
                 ready.save(directory)
             write_json(directory / CURVE, trained)
-            forget(directory)
-    made = sorted(directory.glob("*.safetensors"))
+    states = {STATE, RECENT}
+    made = sorted(path for path in directory.glob("*.safetensors") if path.name not in states)
     weights = digest(*(content_digest(path) for path in made))
+    if processes.team().leads:  # late: who is killed before this goes on from the last step
+        forget(directory)
     return Customization(
         technique=technique.name,
         base=base,
