@@ -278,14 +278,16 @@ def test_thimble_is_there_and_whole() -> None:
 
 def test_a_tokenizer_is_read_once_for_all_who_use_the_same_files(tmp_path: Path) -> None:
     card = tiny_models.save(tmp_path / "base")
+    config = Path(card.path) / "tokenizer_config.json"
+    told = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps({**told, "told_apart": "here"}), "utf-8")  # in use nowhere else
     shutil.copytree(card.path, tmp_path / "copy")
     copy = dataclasses.replace(card, path=str(tmp_path / "copy"))
     first = local.load_tokenizer(card)
     assert local.load_tokenizer(copy) is first
     # other files are read anew, and so is what a changed folder holds now
     path = tmp_path / "copy" / "tokenizer_config.json"
-    told = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps({**told, "chat_template": "{{ messages }}"}), "utf-8")
+    path.write_text(json.dumps({**told, "told_apart": "there"}), "utf-8")
     other = local.load_tokenizer(copy)
     assert other is not first
     del other

@@ -46,8 +46,10 @@ class Customized:
 class Copy:
     """A copy of a base on disk, and a technique told to train for a moment only."""
 
-    def __init__(self, core: Any, card: ModelCard, folder: Path) -> None:
+    def __init__(self, core: Any, card: ModelCard, folder: Path, before: int) -> None:
         self.core = core
+        self.before = before
+        """Bytes that the process held before anything was tried."""
         self.card = card
         self.folder = folder
 
@@ -58,7 +60,7 @@ class Copy:
             return Customized(made, 0.0, 0.0, 0.0, 0.0, 0.0)
         steps = 1.0 if adapts(self.core) else 2.0  # the optimizer's moments come with the first
         everything = {"batch_size": len(parts.largest.train), "looks": 1, "epochs": steps}
-        counted = counting(lambda: self._fit(parts.largest, "made", **everything))
+        counted = counting(lambda: self._fit(parts.largest, "made", **everything), self.before)
         tensors = counted.tensors
         if adapts(self.core):  # a second step would take as long as the first
             tensors += MOMENTS * counted.made.trainable_parameters

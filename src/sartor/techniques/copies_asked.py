@@ -12,7 +12,7 @@ from sartor.data.records import Conversation
 from sartor.models import chat, generation
 from sartor.models.language_model import Completion, ModelCard, Sampling
 from sartor.models.local_model import LocalModel
-from sartor.models.memory import give_back, held
+from sartor.models.memory import give_back
 from sartor.models.outline import outline
 from sartor.models.packed_blocks import ROOM, WASTE
 from sartor.models.prefix_tree import leaves
@@ -52,13 +52,13 @@ class Loaded:
     model: Any
     seconds: float
     before: int
-    """Bytes that the process held before it was loaded."""
+    """Bytes that the process held before anything was tried."""
 
 
-def loaded(core: Any, made: Customization) -> Loaded:
+def loaded(core: Any, made: Customization, before: int) -> Loaded:
     """The model of the technique `core` that answers."""
     give_back()
-    before, began = held(), clock()
+    began = clock()
     return Loaded(core.load(made), clock() - began, before)
 
 

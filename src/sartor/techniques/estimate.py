@@ -18,7 +18,6 @@ from sartor.models import libraries, local
 from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
-from sartor.models.memory import give_back
 from sartor.models.outline import Outline, outline
 from sartor.techniques.arithmetic import at_once, held_bytes, passing, training_bytes
 from sartor.techniques.copies_asked import ASKED, COUNTED, laid_out
@@ -42,9 +41,6 @@ SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
 which so many steps are tried, at most so many sizes, each so many bytes and the model's width for
 each token. In bfloat16 on a CPU; environment variables set how many are kept (libraries.CACHES)."""
-SCATTERED = 0.07
-"""Of what is held where all weights are trained: memory that is free but in pieces, beside what
-trying met. So much was missing in benchmarks/estimates.py for 5.6 and 47 M parameters."""
 FORWARD = {"everything": 1 / 3, "adapter": 1 / 2}
 """Part of a step that is its forward pass; frozen weights get no gradient of their own."""
 
@@ -61,15 +57,12 @@ def estimated(
     if probe is None:
         with Probe(card) as own:
             return estimated(technique, card, data, answers, new_tokens, written, own)
-    import psutil
-
     tokenizer = local.load_tokenizer(card)
     try:
         import peft  # noqa: F401  (a run imports it too, and its memory counts)
     except ModuleNotFoundError as error:
         raise MissingExtraError("an estimate", "peft", "local") from error
-    give_back()  # what other candidates were tried with
-    resident = psutil.Process().memory_info().rss
+    resident = probe.resident
     drawn = Drawn(technique, card, data, tokenizer)
     work = workload(technique, card, data, tokenizer)
     if written is not None:
@@ -182,8 +175,7 @@ def estimate(
     beside = resident + seen.set_aside_bytes + _shapes(work, card)
     beside += RETRIEVAL if work.passages else 0
     # what training held is given back before a network is loaded to answer (local.py)
-    training = seen.customizing_bytes * (1 + SCATTERED * (work.trains == "everything"))
-    peak = max(training, seen.answering_bytes + more, work.other_bytes)
+    peak = max(seen.customizing_bytes, seen.answering_bytes + more, work.other_bytes)
     return Estimated(
         seconds_to_customize=_customize_seconds(work, seen, card),
         seconds_an_epoch=work.epoch_tokens * _token(work, seen, card),

@@ -12,6 +12,7 @@ import gc
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sartor.data.records import Conversation, TrainingData
 from sartor.errors import DataError
 from sartor.models.devices import signature
 from sartor.models.language_model import ModelCard
+from sartor.models.memory import give_back, held
 from sartor.models.outline import configuration
 from sartor.progress import Silent, shown_by
 from sartor.settings import settings_of
@@ -54,8 +56,8 @@ class Probed:
     laid_out_bytes: float
     """Weights that are laid out anew for many answers, if they are few (models/products.py)."""
     set_aside_bytes: float
-    """What the process took beside tensors while these were tried: libraries' own buffers, and
-    memory that is free but scattered."""
+    """What the process took beside tensors while these were tried: libraries that were loaded for
+    it, their own buffers, and memory that is free but scattered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class Probe:
         self._customized: dict[str, Customized] = {}
         self._answered: dict[str, Answered] = {}
         self._folder = tempfile.TemporaryDirectory()
+
+    @cached_property
+    def resident(self) -> int:
+        """Bytes that the process held before anything was tried, at the first call."""
+        give_back()
+        return held()
 
     def __enter__(self) -> Probe:
         # memory is collected before each try: what is there already need not be gone through
@@ -169,11 +177,11 @@ class Probe:
         limited = {"upper_layers": changed} if layers_changed(core) else {}
         core = replace(core, **limited) if limited else core
         done = digest(layers, settings_of(core), parts.key if parts else "")
-        copy = Copy(core, self._copies[layers], folder / done)
+        copy = Copy(core, self._copies[layers], folder / done, self.resident)
         if done not in self._customized:
             self._customized[done] = copy.customized(parts, data)
         customized = self._customized[done]
-        model = loaded(core, customized.made)
+        model = loaded(core, customized.made, self.resident)
         like = digest(layers, described(model.model) or done, list(prompts))
         if like not in self._answered:
             self._answered[like] = answered(copy.card, model, prompts)

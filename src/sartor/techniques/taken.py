@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sartor.models import local
-from sartor.models.memory import PeakMemory, held
+from sartor.models.memory import PeakMemory
 from sartor.progress import Task
 
 SAMPLED = 0.01
@@ -24,10 +24,9 @@ class Counted:
     set_aside: float
 
 
-def counting(work: Callable[[], Any], before: int | None = None) -> Counted:
-    """`before`: what the process held before what the work uses was there; else now."""
+def counting(work: Callable[[], Any], before: int) -> Counted:
+    """`before`: what the process held before what the work uses was there."""
     with PeakMemory(SAMPLED) as memory:
-        before = held() if before is None else before
         if local.device().type == "cuda":
             made, tensors = work(), 0
         else:
