@@ -197,6 +197,12 @@ def few_tokens(base: Path) -> None:
     network.save_pretrained(base)
 
 
+def quantized_by_gptq(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text())
+    by = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": by}))
+
+
 def encoder_and_decoder(base: Path) -> None:
     (base / "config.json").write_text('{"model_type": "t5", "architectures": ["T5Model"]}')
 
@@ -211,6 +217,7 @@ def encoder_and_decoder(base: Path) -> None:
         (few_tokens, r"tokenizer has \d+ tokens, and the model knows 100: they do not belong"),
         (without_a_weight, "1 are missing, such as model.layers.1.mlp.up_proj.weight"),
         (another_shape, r"_proj.weight has the sizes \(.*\), and \(.*\) are expected \(6 such\)"),
+        (quantized_by_gptq, "a package which is not here: .* Install that package, or give"),
         (encoder_and_decoder, "could not load a causal language model"),
         (lambda b: (b / "tokenizer.json").write_text("{}"), "no tokenizer could be loaded"),
     ],
