@@ -1,6 +1,6 @@
 """Time and memory by arithmetic: for machines that one does not have, and bases too large to try.
 
-Weights, optimizer and activations are counted as weights.py and training/loop.py hold them, work as
+Weights, optimizer and activations are counted as trained.py and training/loop.py hold them, work as
 2 operations for a parameter forward, 4 back, 2 where weights are frozen; a device reaches a part of
 what its maker states. Several processes divide the examples; with sharding also the base's weights,
 and where these are trained their gradients and optimizer's state (Rajbhandari et al. 2020,
