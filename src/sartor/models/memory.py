@@ -67,6 +67,11 @@ def ran_out(error: BaseException) -> bool:
 def give_back() -> None:
     """Let go of what earlier work no longer needs, so that the peak is not that work's."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Hand free memory back to the system, also where it lies between what is in use."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a C library that has no such call
             ctypes.CDLL(None).malloc_trim(0)

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 
 import torch
 
+from sartor.models.memory import trim
 from sartor.models.packed_reading import Part, Reading
 
 ROOM = 32
 """Tokens that a block grows by; it is copied then."""
 WASTE = 0.25
 """Part of a block that may be padding; prompts whose lengths differ more get another block."""
+TRIMMED = 16 << 20
+"""Bytes moved into blocks, after which the memory they came from is handed back. The C library's
+heap keeps it in pieces too small for a block: without this the process grows by all that is moved.
+"""
 
 
 class Block:
@@ -157,11 +162,16 @@ def laid_out(held: Sequence[Reading | Block]) -> list[Block]:
         else:
             groups.append([part])
     blocks = [Block(group) for group in groups]
+    moved = 0
     for layer in range(len(held[0].keys) if parts else 0):
         for block in blocks:
             block.place(layer)
+            moved += block.keys[layer].nbytes + block.values[layer].nbytes
         for rows in held:
             rows.forget(layer)
+        if moved >= TRIMMED:
+            trim()
+            moved = 0
     for block in blocks:
         block.placed()
     return blocks
