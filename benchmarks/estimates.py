@@ -222,8 +222,8 @@ def _data() -> tuple[TrainingData, list[Any]]:
 
 
 def _estimated(one: Configuration, bases: Path) -> dict[str, Any]:
-    from sartor.techniques.division import meant
-    from sartor.techniques.estimate import estimated
+    from sartor.techniques.estimating.division import meant
+    from sartor.techniques.estimating.estimate import estimated
 
     data, examples = _data()
     card = _card(one.base, bases)

@@ -24,7 +24,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
-from sartor.techniques.judging import Estimated
+from sartor.techniques.estimating.judging import Estimated
 from sartor.trial import Trial
 
 FEW = 100
@@ -131,7 +131,7 @@ def _plain(card: ModelCard) -> dict[str, Any]:
 def check(one: Project, processes: int | None = None) -> Checkup:
     """Look at the project file, the data, the bases and every candidate; so many processes train
     together, or as many as were launched."""
-    from sartor.techniques.division import meant
+    from sartor.techniques.estimating.division import meant
 
     allowed = at_most(one.file.criteria.max_memory_gb)
     with one.names.in_use(), allowed, meant(processes):
@@ -193,8 +193,8 @@ def expected(
 def _on_this_machine(
     trials: Sequence[Trial], card: ModelCard, prepared: Prepared, room: int, kept: Path
 ) -> list[Expected]:
-    from sartor.techniques.estimate import estimated
-    from sartor.techniques.probe import Probe
+    from sartor.techniques.estimating.estimate import estimated
+    from sartor.techniques.estimating.probe import Probe
 
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
@@ -214,8 +214,8 @@ def on_remote(
     """What candidates on a remote model would cost, and about how long their answers take."""
     import psutil
 
-    from sartor.techniques.priced import priced
-    from sartor.techniques.workload import workload
+    from sartor.techniques.estimating.priced import priced
+    from sartor.techniques.estimating.workload import workload
 
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)

@@ -44,7 +44,7 @@ class Machine:
     @contextmanager
     def in_mind(self) -> Iterator[None]:
         """Estimates inside the block are of this machine's processes: on GPUs one for each."""
-        from sartor.techniques.division import meant
+        from sartor.techniques.estimating.division import meant
 
         elsewhere = self.gpu is not None
         with meant(self.gpus if elsewhere else self.processes, on_gpus=elsewhere):

@@ -1,7 +1,8 @@
 """What customizing a base would take, anywhere: `sartor estimate`.
 
-On this machine a candidate is tried for some seconds (techniques/probe.py) where the project's data
-and the base's configuration are at hand; elsewhere, and from numbers alone, it is arithmetic.
+On this machine a candidate is tried for some seconds (techniques/estimating/probe.py) where the
+project's data and the base's configuration are at hand; elsewhere, and from numbers alone, it is
+arithmetic.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sartor.journey import Project
     from sartor.models.catalogue import FoundationModel
     from sartor.models.language_model import ModelCard
-    from sartor.techniques.judging import Estimated
+    from sartor.techniques.estimating.judging import Estimated
     from sartor.trial import Trial
 
 TECHNIQUES = ("zero-shot", "p-tuning", "lora", "qlora", "full")
@@ -40,7 +41,7 @@ USES = {
 def from_numbers(base: str, techniques: Sequence[str], lengths: Lengths, machine: Machine) -> Costs:
     """By arithmetic, from the lengths of examples alone; the base need not be at hand."""
     from sartor.models.outline import known
-    from sartor.techniques import workload
+    from sartor.techniques.estimating import workload
 
     card, shape, active = known(base)
     device = _device(machine)
@@ -97,7 +98,7 @@ def _counted_there(
     from sartor.models.local import load_tokenizer
     from sartor.models.named import tokenizer_of
     from sartor.models.outline import outline
-    from sartor.techniques.workload import workload
+    from sartor.techniques.estimating.workload import workload
 
     device, answers = _device(machine), _answers(prepared)
     costed = []
@@ -132,9 +133,9 @@ def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> fl
         return model.memory(use)
     from sartor.models.devices import Limit
     from sartor.models.outline import known
-    from sartor.techniques import workload
-    from sartor.techniques.arithmetic import BESIDE, peak_bytes
-    from sartor.techniques.chosen import chosen
+    from sartor.techniques.estimating import workload
+    from sartor.techniques.estimating.arithmetic import BESIDE, peak_bytes
+    from sartor.techniques.estimating.chosen import chosen
 
     card, shape, _ = known(model.id)
     technique, written = _built(USES[use]), USUAL.answer_tokens
@@ -176,8 +177,8 @@ def _counted(
     answers: int = ANSWERS,
 ) -> Costed:  # fmt: skip
     from sartor.models.devices import Limit
-    from sartor.techniques.judging import counted, judged, with_bought
-    from sartor.techniques.peaks import limit_of
+    from sartor.techniques.estimating.judging import counted, judged, with_bought
+    from sartor.techniques.estimating.peaks import limit_of
 
     card, shape, active = described
     room = round(work.answer_tokens)

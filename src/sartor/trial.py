@@ -26,8 +26,8 @@ from sartor.models.named import card_named, paid_so_far
 from sartor.progress import say
 from sartor.project import Candidate
 from sartor.settings import settings_of
-from sartor.techniques.drawn import layers
-from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
+from sartor.techniques.estimating.drawn import layers
+from sartor.techniques.estimating.fitting import refuse_data_too_large, refuse_too_large
 from sartor.techniques.registry import build, spelled_out
 from sartor.techniques.technique import RECORD, Customization, Technique
 from sartor.workspace import Workspace

@@ -1,7 +1,8 @@
 """Foundation models to choose from, and which of them a team could use: `catalogue.toml`.
 
-Nothing is loaded or fetched. Memory is told by whoever asks (techniques/arithmetic.py, as `sartor
-estimate` has it), or is so many bytes a parameter where a model's shape is not in the file.
+Nothing is loaded or fetched. Memory is told by whoever asks (techniques/estimating/arithmetic.py,
+as `sartor estimate` has it), or is so many bytes a parameter where a model's shape is not in the
+file.
 """
 
 from __future__ import annotations

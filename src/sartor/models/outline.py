@@ -1,6 +1,6 @@
 """A base model's shape, from its configuration alone: no weights are read, no memory is taken.
 
-For estimates (techniques/estimate.py); what is run is loaded by local.py.
+For estimates (techniques/estimating/estimate.py); what is run is loaded by local.py.
 """
 
 from __future__ import annotations

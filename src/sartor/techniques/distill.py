@@ -23,7 +23,7 @@ from sartor.models.named import card_named
 from sartor.settings import STRICT
 from sartor.techniques.agreement import agreement
 from sartor.techniques.asked import Answer, Kept, Later
-from sartor.techniques.drawn import layers
+from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.technique import Customization, Technique
 from sartor.techniques.trained import TrainedTechnique

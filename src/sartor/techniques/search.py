@@ -24,7 +24,7 @@ from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.progress import say
 from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques import search_trials
-from sartor.techniques.drawn import layers
+from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.lora import LoRA
 from sartor.techniques.search_space import defaults, distributions, values, varied
 from sartor.techniques.search_study import Pruning, study

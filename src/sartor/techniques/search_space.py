@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from sartor.errors import SettingError
-from sartor.techniques.drawn import layers
+from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.technique import Technique
 
 WIDER = 4.0

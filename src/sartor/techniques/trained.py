@@ -78,7 +78,7 @@ def fit_weights(
     libraries.require_transformers()
     import torch
 
-    from sartor.techniques.fitting import settled
+    from sartor.techniques.estimating.fitting import settled
 
     told = with_instruction(data, technique.system)
     technique, made_by = settled(technique, base, told, course), technique

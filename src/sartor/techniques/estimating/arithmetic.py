@@ -12,7 +12,7 @@ from __future__ import annotations
 from sartor.models.devices import Device
 from sartor.models.generation import BATCH_TOKENS, ROW_TOKENS
 from sartor.models.outline import Outline
-from sartor.techniques.workload import Workload
+from sartor.techniques.estimating.workload import Workload
 from sartor.training.processes import ROW
 
 TRAINING, READING, MOVING = 0.4, 0.45, 0.6

@@ -17,21 +17,27 @@ from sartor.models.devices import Device, Limit, at_most
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import known, outline
 from sartor.progress import Silent, shown_by
-from sartor.techniques import fitting
-from sartor.techniques import workload as counting
-from sartor.techniques.arithmetic import held_bytes, host_bytes, passing, peak_bytes, seconds
 from sartor.techniques.continued_pretraining import ContinuedPretraining
-from sartor.techniques.division import Division, meant, share
-from sartor.techniques.drawn import Drawn
-from sartor.techniques.estimate import estimate, estimated
-from sartor.techniques.fitting import refuse_data_too_large, refuse_too_large
+from sartor.techniques.estimating import fitting
+from sartor.techniques.estimating import workload as counting
+from sartor.techniques.estimating.arithmetic import (
+    held_bytes,
+    host_bytes,
+    passing,
+    peak_bytes,
+    seconds,
+)
+from sartor.techniques.estimating.division import Division, meant, share
+from sartor.techniques.estimating.drawn import Drawn
+from sartor.techniques.estimating.estimate import estimate, estimated
+from sartor.techniques.estimating.fitting import refuse_data_too_large, refuse_too_large
+from sartor.techniques.estimating.judging import Estimated, counted, judged
+from sartor.techniques.estimating.peaks import limit_of
+from sartor.techniques.estimating.probe import Probe, Probed
+from sartor.techniques.estimating.workload import Workload
 from sartor.techniques.full import FullFineTuning
-from sartor.techniques.judging import Estimated, counted, judged
 from sartor.techniques.lora import LoRA
-from sartor.techniques.peaks import limit_of
-from sartor.techniques.probe import Probe, Probed
 from sartor.techniques.registry import build
-from sartor.techniques.workload import Workload
 from sartor.techniques.zero_shot import ZeroShot
 from sartor.training.processes import ROW
 

@@ -9,7 +9,7 @@ import pytest
 from tests import tiny_models
 
 from sartor.models import local
-from sartor.techniques.thin import ByLayers, counts, refuse_unlike, thin
+from sartor.techniques.estimating.thin import ByLayers, counts, refuse_unlike, thin
 
 
 def test_what_a_layer_adds_is_added_for_every_layer() -> None:

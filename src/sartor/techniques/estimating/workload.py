@@ -20,11 +20,11 @@ from sartor.models.generation import common_prefix
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
-from sartor.techniques.counted import SAMPLE, Counted
-from sartor.techniques.division import ALONE, Division, division_of, on_gpu, share
-from sartor.techniques.drawn import Drawn, layers
-from sartor.techniques.extra_work import extended, one_rate, pieces
-from sartor.techniques.priced import Priced
+from sartor.techniques.estimating.counted import SAMPLE, Counted
+from sartor.techniques.estimating.division import ALONE, Division, division_of, on_gpu, share
+from sartor.techniques.estimating.drawn import Drawn, layers
+from sartor.techniques.estimating.extra_work import extended, one_rate, pieces
+from sartor.techniques.estimating.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.pack_size import together

@@ -14,8 +14,9 @@ from sartor.models.language_model import ModelCard
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.distill import Distill
 from sartor.techniques.dpo import DPO
-from sartor.techniques.estimate import estimated
-from sartor.techniques.extra_work import reading_texts
+from sartor.techniques.estimating.estimate import estimated
+from sartor.techniques.estimating.extra_work import reading_texts
+from sartor.techniques.estimating.workload import Workload, of_texts, workload
 from sartor.techniques.kto import KTO
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merge import Merge
@@ -23,7 +24,6 @@ from sartor.techniques.optimized_prompt import OptimizedPrompt
 from sartor.techniques.orpo import ORPO
 from sartor.techniques.search import Search
 from sartor.techniques.stack import Stack
-from sartor.techniques.workload import Workload, of_texts, workload
 from sartor.training.passes import Passes
 
 TEXT = "The lamp in hall {} has a green shade, a brass foot and a long cord of red silk. "

@@ -16,13 +16,13 @@ from sartor.models.language_model import ModelCard
 from sartor.models.memory import held
 from sartor.models.outline import outline
 from sartor.progress import say
-from sartor.techniques.arithmetic import held_bytes, peak_bytes
-from sartor.techniques.chosen import chosen
 from sartor.techniques.continued_pretraining import ContinuedPretraining
-from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.nearest import nearest
-from sartor.techniques.peaks import host_refusal, is_quantized, limit_of
-from sartor.techniques.workload import Workload, from_numbers, of_texts, workload
+from sartor.techniques.estimating.arithmetic import held_bytes, peak_bytes
+from sartor.techniques.estimating.chosen import chosen
+from sartor.techniques.estimating.extra_work import reading_texts
+from sartor.techniques.estimating.nearest import nearest
+from sartor.techniques.estimating.peaks import host_refusal, is_quantized, limit_of
+from sartor.techniques.estimating.workload import Workload, from_numbers, of_texts, workload
 from sartor.techniques.wrapping import innermost
 from sartor.training.settings import CHOSEN, TrainingSettings
 

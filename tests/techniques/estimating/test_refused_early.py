@@ -14,7 +14,7 @@ from tests import tiny_models
 from sartor.errors import SettingError, TrainingError
 from sartor.models import outline
 from sartor.models.language_model import ModelCard
-from sartor.techniques.fitting import refuse_too_large
+from sartor.techniques.estimating.fitting import refuse_too_large
 from sartor.techniques.lora import LoRA
 from sartor.techniques.registry import build
 

@@ -12,7 +12,7 @@ from typing import Any
 from sartor.data.records import Example, TrainingData
 from sartor.models import chat
 from sartor.models.language_model import ModelCard
-from sartor.techniques.drawn import Drawn
+from sartor.techniques.estimating.drawn import Drawn
 from sartor.training.settings import TrainingSettings
 
 SAMPLE = 100

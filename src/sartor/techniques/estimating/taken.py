@@ -30,7 +30,7 @@ def counting(work: Callable[[], Any], before: int) -> Counted:
         if local.device().type == "cuda":
             made, tensors = work(), 0
         else:
-            from sartor.techniques.allocated import Allocated
+            from sartor.techniques.estimating.allocated import Allocated
 
             with Allocated() as counted:
                 made = work()

@@ -14,9 +14,9 @@ from sartor.data.records import Example
 from sartor.models import chat, local
 from sartor.models.language_model import ModelCard
 from sartor.models.named import card_named, tokenizer_of
-from sartor.techniques.counted import SAMPLE, Counted
-from sartor.techniques.drawn import Drawn
-from sartor.techniques.priced import Priced, priced
+from sartor.techniques.estimating.counted import SAMPLE, Counted
+from sartor.techniques.estimating.drawn import Drawn
+from sartor.techniques.estimating.priced import Priced, priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.settings import TrainingSettings
 

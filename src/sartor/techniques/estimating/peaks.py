@@ -10,9 +10,9 @@ from typing import Any
 from sartor.models.devices import Limit
 from sartor.models.devices import limit as machine_limit
 from sartor.models.outline import Outline
-from sartor.techniques.arithmetic import host_bytes, peak_bytes
-from sartor.techniques.division import here
-from sartor.techniques.workload import Workload
+from sartor.techniques.estimating.arithmetic import host_bytes, peak_bytes
+from sartor.techniques.estimating.division import here
+from sartor.techniques.estimating.workload import Workload
 from sartor.training.settings import TrainingSettings
 
 LEAST = 256

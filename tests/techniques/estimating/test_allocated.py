@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sartor.techniques.allocated import Allocated
+from sartor.techniques.estimating.allocated import Allocated
 
 MEGABYTE = 1_000_000
 

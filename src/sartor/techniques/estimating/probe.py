@@ -26,11 +26,11 @@ from sartor.models.memory import give_back, held
 from sartor.models.outline import configuration
 from sartor.progress import Silent, shown_by
 from sartor.settings import settings_of
-from sartor.techniques.copies import Copy, Customized
-from sartor.techniques.copies_asked import Answered, answered, described, loaded
-from sartor.techniques.drawn import Drawn
-from sartor.techniques.rehearsal import Rehearsal, rehearsal
-from sartor.techniques.thin import ByLayers, counts, layers_changed, refuse_unlike, thin
+from sartor.techniques.estimating.copies import Copy, Customized
+from sartor.techniques.estimating.copies_asked import Answered, answered, described, loaded
+from sartor.techniques.estimating.drawn import Drawn
+from sartor.techniques.estimating.rehearsal import Rehearsal, rehearsal
+from sartor.techniques.estimating.thin import ByLayers, counts, layers_changed, refuse_unlike, thin
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import TrainingSettings
 

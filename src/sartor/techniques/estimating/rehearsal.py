@@ -16,7 +16,7 @@ from sartor.models import local
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
 from sartor.progress import Silent, shown_by
-from sartor.techniques.drawn import Drawn
+from sartor.techniques.estimating.drawn import Drawn
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.order import alike, shuffled
 from sartor.training.pack_size import together

@@ -16,7 +16,7 @@ from sartor.models.memory import give_back
 from sartor.models.outline import outline
 from sartor.models.packed_blocks import ROOM, WASTE
 from sartor.models.prefix_tree import leaves
-from sartor.techniques.taken import clock, counting
+from sartor.techniques.estimating.taken import clock, counting
 from sartor.techniques.technique import Customization
 from sartor.techniques.wrapping import innermost
 

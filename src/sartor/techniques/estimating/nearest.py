@@ -14,10 +14,10 @@ from sartor.models.catalogue import FoundationModel, catalogue, catalogued
 from sartor.models.devices import Limit
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, of_shape
-from sartor.techniques.division import Division
+from sartor.techniques.estimating.division import Division
+from sartor.techniques.estimating.peaks import Peak, is_quantized, settled_work, smaller_packs
+from sartor.techniques.estimating.workload import Workload
 from sartor.techniques.lora import LoRA
-from sartor.techniques.peaks import Peak, is_quantized, settled_work, smaller_packs
-from sartor.techniques.workload import Workload
 from sartor.techniques.wrapping import innermost
 from sartor.training.settings import TrainingSettings
 

@@ -19,16 +19,23 @@ from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
-from sartor.techniques.arithmetic import at_once, held_bytes, passing, training_bytes
-from sartor.techniques.copies_asked import ASKED, COUNTED, laid_out
-from sartor.techniques.division import ALONE
-from sartor.techniques.drawn import Drawn
-from sartor.techniques.extra_work import reading_texts
-from sartor.techniques.fitting import by_its_name
-from sartor.techniques.judging import COUNTED_HOW, Estimated, counted, joined, judged, with_bought
-from sartor.techniques.peaks import is_quantized, limit_of
-from sartor.techniques.probe import Probe, Probed
-from sartor.techniques.workload import Workload, of_texts, workload
+from sartor.techniques.estimating.arithmetic import at_once, held_bytes, passing, training_bytes
+from sartor.techniques.estimating.copies_asked import ASKED, COUNTED, laid_out
+from sartor.techniques.estimating.division import ALONE
+from sartor.techniques.estimating.drawn import Drawn
+from sartor.techniques.estimating.extra_work import reading_texts
+from sartor.techniques.estimating.fitting import by_its_name
+from sartor.techniques.estimating.judging import (
+    COUNTED_HOW,
+    Estimated,
+    counted,
+    joined,
+    judged,
+    with_bought,
+)
+from sartor.techniques.estimating.peaks import is_quantized, limit_of
+from sartor.techniques.estimating.probe import Probe, Probed
+from sartor.techniques.estimating.workload import Workload, of_texts, workload
 from sartor.techniques.wrapping import innermost
 
 OPENING, INDEXING, SEARCHING, SCANNING = 1.2, 2.5e-4, 8e-3, 1e-6

@@ -11,11 +11,11 @@ from typing import Any
 from sartor.models.devices import Device, Limit
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline
-from sartor.techniques.arithmetic import BESIDE, peak_bytes, seconds
-from sartor.techniques.chosen import chosen
-from sartor.techniques.nearest import nearest
-from sartor.techniques.peaks import host_refusal, is_quantized
-from sartor.techniques.workload import Workload
+from sartor.techniques.estimating.arithmetic import BESIDE, peak_bytes, seconds
+from sartor.techniques.estimating.chosen import chosen
+from sartor.techniques.estimating.nearest import nearest
+from sartor.techniques.estimating.peaks import host_refusal, is_quantized
+from sartor.techniques.estimating.workload import Workload
 from sartor.techniques.wrapping import innermost
 
 COUNTED_HOW = "by arithmetic"

@@ -17,11 +17,11 @@ from sartor.data.records import Document, TrainingData
 from sartor.models import chat
 from sartor.models.language_model import ModelCard
 from sartor.techniques.continued_pretraining import ContinuedPretraining
-from sartor.techniques.counted import SAMPLE, Counted
-from sartor.techniques.drawn import layers
+from sartor.techniques.estimating.counted import SAMPLE, Counted
+from sartor.techniques.estimating.drawn import layers
+from sartor.techniques.estimating.preference_work import preferences
+from sartor.techniques.estimating.teacher_work import distill
 from sartor.techniques.optimized_prompt import BOOTSTRAPPED, FIRST
-from sartor.techniques.preference_work import preferences
-from sartor.techniques.teacher_work import distill
 from sartor.training.corpus import HELD as HELD_DOCUMENTS
 from sartor.training.corpus import WATCHED
 

@@ -15,8 +15,8 @@ from typing import Any
 from sartor.models.devices import Limit
 from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline
-from sartor.techniques.peaks import Peak, settled_work, smaller_packs
-from sartor.techniques.workload import Workload
+from sartor.techniques.estimating.peaks import Peak, settled_work, smaller_packs
+from sartor.techniques.estimating.workload import Workload
 from sartor.techniques.wrapping import innermost
 from sartor.training.settings import TrainingSettings
 

@@ -15,6 +15,7 @@ from tests.techniques.recorder import Recorder, recorded
 from sartor.data.records import Document, Example, Message, TrainingData
 from sartor.models import chat
 from sartor.models.language_model import ModelCard
+from sartor.techniques.estimating.workload import Workload, workload
 from sartor.techniques.few_shot import FewShot
 from sartor.techniques.full import FullFineTuning
 from sartor.techniques.lora import LoRA
@@ -22,7 +23,6 @@ from sartor.techniques.p_tuning import PTuning
 from sartor.techniques.prefix_tuning import PrefixTuning
 from sartor.techniques.prompt_tuning import PromptTuning
 from sartor.techniques.rag import Rag
-from sartor.techniques.workload import Workload, workload
 from sartor.techniques.zero_shot import ZeroShot
 
 THINGS = [f"lamp {number}" for number in range(24)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sartor.data.records import Example
-from sartor.techniques.counted import Counted
+from sartor.techniques.estimating.counted import Counted
 from sartor.training.judged import HELD, pairs_of
 
 MOST = 2000

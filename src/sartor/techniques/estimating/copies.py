@@ -13,9 +13,9 @@ from typing import Any
 from sartor.data.records import TrainingData
 from sartor.models.language_model import ModelCard
 from sartor.progress import shown_by
-from sartor.techniques.arithmetic import MOMENTS
-from sartor.techniques.rehearsal import Rehearsal, adapts
-from sartor.techniques.taken import Stopwatch, clock, counting
+from sartor.techniques.estimating.arithmetic import MOMENTS
+from sartor.techniques.estimating.rehearsal import Rehearsal, adapts
+from sartor.techniques.estimating.taken import Stopwatch, clock, counting
 from sartor.techniques.technique import Customization
 from sartor.training.settings import CHOSEN
 
