@@ -15,7 +15,7 @@ from tests import tiny_models
 from tests.training.test_loop import ALIKE
 
 from sartor.errors import ModelError, SettingError, TrainingError
-from sartor.models import chat, local
+from sartor.models import base_card, chat, local
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques import experts, layers, weights
 from sartor.techniques.full import FullFineTuning
@@ -82,6 +82,33 @@ def test_every_kind_of_adapter_learns_and_is_served_as_it_was_trained(
         theirs = beside(input_ids=prompt()).logits
         ours = technique.load(made).inner.network(prompt()).logits  # type: ignore[attr-defined]
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_dora_leaves_pruned_heads_as_they_were_until_training_wakes_them(tmp_path: Path) -> None:
+    base = pruned(tmp_path / "base")
+    technique = LoRA(rank=4, dora=True, **QUICK)
+    idle = replace(technique, learning_rates=(1e-9,)).fit(base, ALIKE, tmp_path / "idle")
+    plain = replace(technique, dora=False, learning_rates=(1e-9,))
+    untouched = trained_loss(plain.fit(base, ALIKE, tmp_path / "plain"))
+    assert trained_loss(idle) == pytest.approx(untouched, rel=1e-2)
+    made = technique.fit(base, ALIKE, tmp_path / "made")
+    loss = served_loss(technique, made, base)
+    assert loss == pytest.approx(trained_loss(made), rel=0.03)
+    assert loss < 0.9 * untouched
+    beside = peft.PeftModel.from_pretrained(local.load_network(base, torch.float32), made.directory)
+    with torch.no_grad():
+        assert bool(beside(input_ids=prompt()).logits.isfinite().all())
+
+
+def pruned(folder: Path) -> ModelCard:
+    """A base one of whose heads has neither queries, keys nor values."""
+    network = tiny_models.network()
+    attention = network.model.layers[0].self_attn
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        projection.weight.data[:4] = 0
+    network.save_pretrained(folder)
+    tiny_models.tokenizer().save_pretrained(folder)
+    return base_card.describe(str(folder))
 
 
 def test_ranks_of_some_layers_differ_and_a_name_that_fits_none_is_refused(

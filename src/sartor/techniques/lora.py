@@ -22,6 +22,7 @@ from sartor.models.language_model import LanguageModel, ModelCard
 from sartor.models.outline import Outline, empty_alike
 from sartor.settings import STRICT
 from sartor.techniques import layers, pissa, weights
+from sartor.techniques.dora import give_directions
 from sartor.techniques.eva import begin_with_activations, refuse_narrow
 from sartor.techniques.experts import LAYERS_ONLY, beside_experts, refuse_adapted
 from sartor.techniques.technique import Customization
@@ -174,6 +175,8 @@ class LoRA(TrainedTechnique):
                 told = with_instruction(data, self.system)
                 begin_with_activations(prepared.model, base, told.train, self._widest())
                 prepared = weights.prepared(network, prepared.model)
+            if self.dora:
+                give_directions(prepared.model)
             second = {n: self.plus_ratio for n in prepared.parameters if ".lora_B." in n}
             return replace(prepared, rates=second if self.plus_ratio != 1 else {})
 
