@@ -53,18 +53,41 @@ class Workspace:
                 "Check the folder's rights and the disk."
             ) from error
         with file:
-            _take(file, self.project)
+            if _take(file, self.project):
+                self._sweep()
             try:
                 yield
             finally:
                 file.truncate(0)
 
+    def _sweep(self) -> None:
+        """Remove what killed processes had half written."""
+        for found in (self.root.rglob("*.tmp"), self.project.glob(".report.html.*.tmp")):
+            for path in filter(Path.is_file, found):
+                if not _being_written(path):
+                    path.unlink(missing_ok=True)
 
-def _take(file: IO[str], project: Path) -> None:
+
+def _being_written(path: Path) -> bool:
+    """By another process, whose number is in the name: one that only reports takes no lock."""
+    number = path.name.split(".")[-2]
+    if not number.isdigit():  # a training's state, which only who holds the project writes
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return int(number) != os.getpid()
+
+
+def _take(file: IO[str], project: Path) -> bool:
+    """Whether it is locked: False where there are no such locks; BusyError where another has it."""
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows: no advisory locks of this kind
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -78,6 +101,7 @@ def _take(file: IO[str], project: Path) -> None:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+    return True
 
 
 def is_current(folder: Path, key: str) -> bool:

@@ -151,6 +151,19 @@ def test_a_killed_teacher_is_not_asked_again_what_it_answered(tmp_path: Path) ->
     assert len(ASKED) == before
 
 
+def test_a_line_that_a_kill_cut_inside_a_letter_is_asked_again(tmp_path: Path) -> None:
+    distill().fit(CARD, DATA, tmp_path)
+    kept = tmp_path / "teacher" / "answers.jsonl"
+    whole = kept.read_bytes()
+    *rows, _ = whole.splitlines(keepends=True)
+    for torn in (b'{"finish":"stop","text":"\xc3', b'{"finish":"stop","te'):
+        kept.write_bytes(b"".join(rows) + torn)
+        before = len(ASKED)
+        distill().fit(CARD, DATA, tmp_path)
+        assert len(ASKED) == before + 1
+        assert kept.read_bytes() == b"".join([*rows, torn, b"\n", whole.splitlines(True)[-1]])
+
+
 def test_a_teacher_of_whose_answers_nothing_is_left_is_an_error(tmp_path: Path) -> None:
     data = replace(DATA, train=TRAIN[2:], disliked=())
     with pytest.raises(TrainingError, match="none of the teacher's 2 answers can be learned from"):

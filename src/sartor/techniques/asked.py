@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from sartor.data.files import digest, from_json, to_json
 from sartor.data.records import Conversation
+from sartor.errors import DiskError
 from sartor.models.language_model import Completion, LanguageModel, Sampling
 from sartor.progress import task
 
@@ -37,10 +38,10 @@ class Kept:
         self.path = path
         self._found: dict[str, Answer] = {}
         if path.is_file():
-            for line in path.read_text("utf-8").split("\n"):
+            for line in path.read_bytes().split(b"\n"):
                 try:
-                    answer = from_json(Answer, line)
-                except ValidationError:  # the empty end, or a line that a killed process left
+                    answer = from_json(Answer, line.decode())
+                except (ValidationError, UnicodeDecodeError):  # the empty end, or a killed one's
                     continue
                 self._found[answer.key] = answer
 
@@ -63,21 +64,34 @@ class Kept:
     def _ask(
         self, model: LanguageModel, new: dict[str, Conversation], sampling: Sampling, what: str
     ) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         keys = list(new)
-        with task(what, len(keys), "answers") as bar, self.path.open("a", encoding="utf-8") as file:
-            if file.tell() and not self.path.read_bytes().endswith(b"\n"):
-                file.write("\n")
+        with task(what, len(keys), "answers") as bar:
             for start in range(0, len(keys), BATCH):
                 part = keys[start : start + BATCH]
                 completions = model.generate([new[key] for key in part], sampling)
-                for key, made in zip(part, completions, strict=True):
-                    answer = Answer(key, made.text, made.finish, made.seconds)
-                    self._found[key] = answer
-                    file.write(to_json(answer) + "\n")
+                answers = [
+                    Answer(key, made.text, made.finish, made.seconds)
+                    for key, made in zip(part, completions, strict=True)
+                ]
+                self._append(answers)
+                self._found |= {answer.key: answer for answer in answers}
+                bar.advance(len(part))
+
+    def _append(self, answers: Sequence[Answer]) -> None:
+        rows = "".join(to_json(answer) + "\n" for answer in answers).encode()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            before = self.path.read_bytes() if self.path.is_file() else b""
+            torn = before[-1:] not in (b"", b"\n")
+            with self.path.open("ab") as file:
+                file.write(b"\n" * torn + rows)
                 file.flush()
                 os.fsync(file.fileno())
-                bar.advance(len(part))
+        except OSError as error:
+            raise DiskError(
+                f"cannot write {self.path}: {error.strerror}. Free some space or check the "
+                "folder's rights, and run again: answers made so far are kept."
+            ) from error
 
 
 class Later:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,13 +161,15 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
         told = str(getattr(error, "strerror", "") or error)
         found = told.rpartition("I/O error: ")[2].partition(" (os error")[0]
         raise DiskError(
             f"cannot write {path}: {found}. Free some space or check the folder's rights, and "
             "start again: it goes on from the last state that was written."
         ) from error
+    finally:
+        with suppress(OSError):  # moved, never made, or not ours to remove
+            path.with_name(f"{path.name}.tmp").unlink()
 
 
 def latest(directory: Path) -> Path:
