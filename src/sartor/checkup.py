@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,8 @@ def _on_this_machine(
             found = estimated(trial.technique, card, training, answers, room, probe=probe)
             estimates.append(Expected.of(trial, found))
             bar.advance()
+        if why := probe.fault():  # asked last: a network that was loaded is no part of estimates
+            return [replace(one, fits=False, why=why) for one in estimates]
     return estimates
 
 

@@ -70,7 +70,7 @@ def leave(
     from sartor.evaluation.decide import decided, decision_json
 
     if not tried:
-        raise ModelError(f"no candidate could be run: {'; '.join(made.failures)}")
+        raise ModelError(f"no candidate could be run: {'; '.join(_gathered(made.failures))}")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
     looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
@@ -180,6 +180,15 @@ def write_export(
             raise
         raise DiskError(f"{error} Or write it elsewhere, with --out FILE.") from error
     return to
+
+
+def _gathered(failures: Sequence[str]) -> list[str]:
+    """The failures, what several have in common told once."""
+    names = dict[str, list[str]]()
+    for failure in failures:
+        name, why = failure.split(" failed: ", 1)
+        names.setdefault(why, []).append(name)
+    return [f"{', '.join(those)} failed: {why}" for why, those in names.items()]
 
 
 def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> dict[str, str]:

@@ -119,18 +119,23 @@ def load_network(
     except Exception as error:  # transformers and safetensors raise many kinds
         if ran_out(error):
             raise _too_large(card, dtype, place or device(), quantized) from error
-        if isinstance(error, ImportError):
-            raise ModelError(
-                f"base {card.name!r} is stored in a form that needs a package which is not here: "
-                f"{reason(error).rstrip('.')}. Install that package, or give the base as it was "
-                "before it was quantized."
-            ) from error
-        raise ModelError(
-            f"base {card.name!r}: transformers could not load a causal language model from "
-            f"{card.path}: {reason(error).rstrip('.')}. Copy or download it again, whole, or give "
-            "a base that writes text token by token, such as Llama, Qwen, Mistral, Gemma or GPT-2."
-        ) from error
+        raise not_loaded(card, error) from error
     return network
+
+
+def not_loaded(card: ModelCard, error: Exception) -> ModelError:
+    """What is said where transformers loads no network, by what it raised."""
+    if isinstance(error, ImportError):
+        return ModelError(
+            f"base {card.name!r} is stored in a form that needs a package which is not here: "
+            f"{reason(error).rstrip('.')}. Install that package, or give the base as it was "
+            "before it was quantized."
+        )
+    return ModelError(
+        f"base {card.name!r}: transformers could not load a causal language model from "
+        f"{card.path}: {reason(error).rstrip('.')}. Copy or download it again, whole, or give "
+        "a base that writes text token by token, such as Llama, Qwen, Mistral, Gemma or GPT-2."
+    )
 
 
 def _too_large(

@@ -51,12 +51,12 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
 
 def _refuse_broken(card: ModelCard, network: Any, ids: Any) -> None:
     """ModelError where some tokens cannot be put through at all: the sizes in its configuration do
-    not go together, and transformers only notices now."""
+    not go together, and transformers only notices now; or where no number comes out."""
     import torch
 
     try:
         with torch.inference_mode():
-            network(input_ids=ids, use_cache=False)
+            logits = network(input_ids=ids, use_cache=False).logits
     except Exception as error:  # whatever its code raises
         if ran_out(error):
             raise
@@ -65,6 +65,11 @@ def _refuse_broken(card: ModelCard, network: Any, ids: Any) -> None:
             f"cannot be run: {reason(error).rstrip('.')}. Compare config.json with its "
             "publisher's, copy or download it again, or give another base."
         ) from error
+    if logits.isnan().all():
+        raise ModelError(
+            f"base {card.name!r}: nothing that it gives for a few tokens is a number (all nan): "
+            "its weights are broken. Fetch or convert them again, or choose another base."
+        )
 
 
 def refuse_looking_ahead(card: ModelCard, network: Any) -> None:

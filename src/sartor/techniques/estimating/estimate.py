@@ -113,6 +113,8 @@ class _Tried:
             return self._counted(card, "its weights alone do not fit")
         try:
             seen = self.probe.of(as_one(core, work), data, self.drawn, tokenizer, prompts)
+        except MissingExtraError as error:
+            return replace(self._counted(card, "a package is missing"), fits=False, why=str(error))
         except (ValueError, SartorError, NotImplementedError, RuntimeError) as error:
             return self._counted(card, str(error).split("\n")[0])
         seen = _divided(seen, outline(card), card, work, is_quantized(core))

@@ -20,6 +20,7 @@ from sartor import __version__
 from sartor.data.files import digest, read_json, write_json
 from sartor.data.records import Conversation, TrainingData
 from sartor.errors import DataError
+from sartor.models import local, runnable
 from sartor.models.devices import signature
 from sartor.models.language_model import ModelCard
 from sartor.models.memory import give_back, held
@@ -30,7 +31,14 @@ from sartor.techniques.estimating.copies import Copy, Customized
 from sartor.techniques.estimating.copies_asked import Answered, answered, described, loaded
 from sartor.techniques.estimating.drawn import Drawn
 from sartor.techniques.estimating.rehearsal import Rehearsal, rehearsal
-from sartor.techniques.estimating.thin import ByLayers, counts, layers_changed, refuse_unlike, thin
+from sartor.techniques.estimating.thin import (
+    LARGEST,
+    ByLayers,
+    counts,
+    layers_changed,
+    refuse_unlike,
+    thin,
+)
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import TrainingSettings
 
@@ -78,6 +86,7 @@ class Probe:
     def __init__(self, card: ModelCard, kept: Path | None = None) -> None:
         self.card = card
         self.kept = kept
+        self._failed = False
         self._copies: dict[int, ModelCard] = {}
         self._customized: dict[str, Customized] = {}
         self._answered: dict[str, Answered] = {}
@@ -116,10 +125,20 @@ class Probe:
         key = digest(__version__, signature(), self.card.revision, self.card.parameters,
                      settings_of(core), done, list(prompts))  # fmt: skip
         if (found := self._remembered(key)) is None:
-            with shown_by(Silent()):
-                found = self._tried(core, parts, data, prompts)
+            try:
+                with shown_by(Silent()):
+                    found = self._tried(core, parts, data, prompts)
+            except Exception:
+                self._failed = True
+                raise
             self._remember(key, found)
         return found
+
+    def fault(self) -> str:
+        """What a run would say of a base that it cannot run, empty where nothing is found. Asked of
+        the base itself where it is small, and where a copy failed: that may be the copy's fault."""
+        small = self.card.parameters <= LARGEST[local.device().type]
+        return runnable.fault(self.card, loaded=small or self._failed)
 
     def _remembered(self, key: str) -> Probed | None:
         if self.kept is None or not (path := self.kept / f"{key}.json").is_file():

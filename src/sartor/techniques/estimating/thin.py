@@ -11,8 +11,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from sartor.errors import SartorError
 from sartor.models import local
 from sartor.models.language_model import ModelCard
+from sartor.models.libraries import reason
 from sartor.models.outline import configuration, empty_network
 
 LARGEST = {"cpu": 1 << 28, "cuda": 1 << 31}
@@ -63,21 +65,29 @@ def refuse_unlike(card: ModelCard) -> None:
 def thin(card: ModelCard, layers: int, folder: Path) -> ModelCard:
     """Write a copy with so many layers; its card, which tells of the whole base's parameters, since
     they decide the precision that it answers in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in Path(card.path).iterdir():
+        if file.is_file() and not file.name.endswith(NOT_COPIED):
+            shutil.copyfile(file, folder / file.name)
+    try:
+        _write_network(card, layers, folder)
+    except (SartorError, OSError):
+        raise
+    except Exception as error:  # transformers raises many kinds
+        raise ValueError(f"no copy of {layers} layers can be made: {reason(error)}") from error
+    return replace(card, path=str(folder), revision=f"{layers} layers of {card.revision}")
+
+
+def _write_network(card: ModelCard, layers: int, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     config = empty_network(card, configuration(card), layers).config
-    dtype = local.stored_dtype(card)
     torch.manual_seed(0)
-    folder.mkdir(parents=True)
-    for file in Path(card.path).iterdir():
-        if file.is_file() and not file.name.endswith(NOT_COPIED):
-            shutil.copyfile(file, folder / file.name)
     made = AutoModelForCausalLM.from_config(
-        config, trust_remote_code=card.trust_remote_code, dtype=dtype
+        config, trust_remote_code=card.trust_remote_code, dtype=local.stored_dtype(card)
     )
     made.save_pretrained(folder)
-    return replace(card, path=str(folder), revision=f"{layers} layers of {card.revision}")
 
 
 def layers_changed(technique: Any) -> int | None:
