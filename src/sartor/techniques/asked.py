@@ -81,10 +81,12 @@ class Kept:
         rows = "".join(to_json(answer) + "\n" for answer in answers).encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            before = self.path.read_bytes() if self.path.is_file() else b""
-            torn = before[-1:] not in (b"", b"\n")
-            with self.path.open("ab") as file:
-                file.write(b"\n" * torn + rows)
+            with self.path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # a killed process left part of a line
+                        rows = b"\n" + rows
+                file.write(rows)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
