@@ -113,13 +113,19 @@ def test_memory_is_what_was_there_before_and_the_most_that_lay_beside(card: Mode
 
 
 def test_many_answers_have_few_weights_twice(card: ModelCard) -> None:
-    def peak(new_tokens: int, weights: float) -> float:
-        seen = dataclasses.replace(SEEN, laid_out_bytes=weights, customizing_bytes=0)
-        return estimate(PROMPTED, card, seen, 0, 100, new_tokens).peak_memory_bytes
+    def peak(new_tokens: int, weights: float, read: float = 0, longest: int = 300) -> float:
+        seen = dataclasses.replace(
+            SEEN, laid_out_bytes=weights, answering_bytes=read, customizing_bytes=0
+        )
+        work = dataclasses.replace(PROMPTED, longest_prompt=longest)
+        return estimate(work, card, seen, 0, 100, new_tokens).peak_memory_bytes
 
-    assert peak(50, 1e8) - peak(50, 0) == 1e8
-    assert peak(4, 1e8) == peak(4, 0)  # 32 answers of 4 tokens are not worth it
-    assert peak(50, 1e9) == peak(50, 0)  # too many to stand twice
+    assert peak(50, 2e8) - peak(50, 1e8) == 1e8
+    assert peak(4, 1e8, 1e9) == peak(4, 0, 1e9)  # 32 answers of 4 tokens are not worth it
+    assert peak(50, 1e9, 1e9) == peak(50, 0, 1e9)  # too many to stand twice
+    # all prompts are read before the weights are laid out; of longer ones, some are afterwards
+    assert peak(50, 1e8, 4e9) == peak(50, 0, 4e9)
+    assert peak(50, 1e8, 4e9, 800) - peak(50, 0, 4e9, 800) == 1e8
 
 
 def test_arithmetic_counts_weights_gradients_and_moments(card: ModelCard) -> None:

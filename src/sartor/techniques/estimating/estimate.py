@@ -17,10 +17,10 @@ from sartor.errors import MissingExtraError, SartorError
 from sartor.models import libraries, local
 from sartor.models.devices import memory, this_machine
 from sartor.models.language_model import ModelCard
-from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import Outline, outline
+from sartor.techniques.estimating.answering import answering_bytes
 from sartor.techniques.estimating.arithmetic import at_once, held_bytes, passing, training_bytes
-from sartor.techniques.estimating.copies_asked import ASKED, COUNTED, laid_out
+from sartor.techniques.estimating.copies_asked import ASKED
 from sartor.techniques.estimating.division import ALONE
 from sartor.techniques.estimating.drawn import Drawn
 from sartor.techniques.estimating.extra_work import reading_texts
@@ -177,14 +177,11 @@ def estimate(
     `resident` is what the process takes before, in bytes."""
     new_tokens = max(1, min(new_tokens, card.context - work.longest_prompt))
     each = _answer_seconds(work, seen, new_tokens)
-    # while prompts are read their keys are there twice: room for the first tokens that are written
-    longer = max(0.0, new_tokens - COUNTED - work.longest_prompt / 2)
-    together = _rows(work, new_tokens)
-    more = longer * together * _cached(card) + laid_out(seen.laid_out_bytes, together, new_tokens)
     beside = resident + seen.set_aside_bytes + _shapes(work, card)
     beside += RETRIEVAL if work.passages else 0
     # what training held is given back before a network is loaded to answer (local.py)
-    peak = max(seen.customizing_bytes, seen.answering_bytes + more, work.other_bytes)
+    answering = answering_bytes(work, card, seen, new_tokens)
+    peak = max(seen.customizing_bytes, answering, work.other_bytes)
     return Estimated(
         seconds_to_customize=_customize_seconds(work, seen, card),
         seconds_an_epoch=work.epoch_tokens * _token(work, seen, card),
@@ -241,13 +238,3 @@ def _answer_seconds(work: Workload, seen: Probed, new_tokens: int) -> float:
 
 def _search_seconds(work: Workload) -> float:
     return SEARCHING + SCANNING * work.passages
-
-
-def _rows(work: Workload, new_tokens: int) -> int:
-    """How many of the longest prompts go together (local_model.py)."""
-    return max(1, min(ASKED, BATCH_TOKENS // (work.longest_prompt + new_tokens)))
-
-
-def _cached(card: ModelCard) -> int:
-    """Bytes of keys and values of a token."""
-    return outline(card).cached * local.inference_dtype(card).itemsize
