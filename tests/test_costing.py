@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from sartor.cli import app
 from sartor.costed import Machine
-from sartor.costing import from_numbers
+from sartor.costing import from_numbers, usual_memory
 from sartor.errors import DataError, SettingError
 from sartor.lengths import Lengths, lengths_of
+from sartor.models.catalogue import catalogued
 
 ASKED = ("estimate", "--base", "Qwen/Qwen3-8B", "--gpu", "80GB", "--json")
 NUMBERS = ("--prompt-tokens", "900", "--answer-tokens", "80", "--examples-count", "2000")
@@ -57,6 +58,16 @@ def test_more_gpus_are_faster_and_with_sharding_each_holds_less() -> None:
     assert divided["seconds_per_answer"] == one["seconds_per_answer"]  # one GPU answers
     assert "It does not fit on 1; it fits on 4 GPUs" in one["why"]
     assert divided["fits"]
+
+
+@pytest.mark.parametrize("use", ["zero-shot", "lora", "qlora", "full"])
+def test_the_shortlist_counts_what_estimates_on_one_gpu_do(use: str) -> None:
+    model = catalogued("Qwen/Qwen3-32B")
+    assert model is not None
+    words = ("--base", model.id, "--technique", use, "--prompt-tokens", "500", "--gpu", "80GB")
+    [found] = json.loads(CliRunner().invoke(app, ["estimate", *words, "--json"]).stdout)["costed"]
+    asked = "inference" if use == "zero-shot" else use
+    assert round(usual_memory(model, asked, 80e9)) == found["peak_memory_bytes"]
 
 
 def test_lengths_come_from_a_file_of_examples(tmp_path: Path) -> None:

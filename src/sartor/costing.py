@@ -136,10 +136,12 @@ def usual_memory(model: FoundationModel, use: str, room: float = math.inf) -> fl
     from sartor.techniques.estimating import workload
     from sartor.techniques.estimating.arithmetic import BESIDE, peak_bytes
     from sartor.techniques.estimating.chosen import chosen
+    from sartor.techniques.estimating.division import meant
 
     card, shape, _ = known(model.id)
     technique, written = _built(USES[use]), USUAL.answer_tokens
-    work = workload.from_numbers(technique, card, shape, **asdict(USUAL))
+    with meant(1, on_gpus=True):
+        work = workload.from_numbers(technique, card, shape, **asdict(USUAL))
     peak = BESIDE + peak_bytes(work, shape, model.parameters, written, quantized=use == "qlora")
     found = chosen(technique, work, card, shape, peak, Limit(room, "", of_gpu=True), written)
     return peak if found is None else found.peak
