@@ -75,7 +75,7 @@ def try_all(
                     scores |= {n: e.mean for n, e in on_test.estimates.items()} if on_test else {}
             except DiskError:  # the next candidate would meet it too
                 raise
-            except (ModelError, DataError, MemoryError, RuntimeError) as error:
+            except (ModelError, DataError, MemoryError, RuntimeError, OSError) as error:
                 found.failures.append(f"{trial.name} failed: {_told(error)}")
                 say(found.failures[-1])
         found.tried += here
@@ -160,7 +160,8 @@ def _asked(
 
 def _told(error: Exception) -> str:
     """The failure in a sentence; what is not a known way to fail is a fault of ours, and raised."""
-    if isinstance(error, SartorError) and not isinstance(error.__cause__, OSError):
+    cause = error.__cause__
+    if isinstance(error, SartorError) and (not isinstance(cause, OSError) or ran_out(cause)):
         return str(error)
     if ran_out(error):
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -109,17 +110,24 @@ def test_looking_too_often_at_a_test_part_names_no_winner(shop: Path) -> None:
     assert "looked at 3 times" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (ModelError("the loss became nan at step 3"), "the loss became nan"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+    ],
+)
 def test_a_candidate_that_fails_leaves_no_winner_and_is_tried_again(
-    shop: Path, monkeypatch: pytest.MonkeyPatch
+    failure: Exception, told: str, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise ModelError("the loss became nan at step 3")
+        raise failure
 
     with monkeypatch.context() as broken:
         broken.setattr(LoRA, "fit", fail)
         decision = Project.open(shop).run()
     assert decision.winner is None
-    assert "lora failed: the loss became nan" in decision.reason
+    assert f"lora failed: {told}" in decision.reason
     assert Project.open(shop).run().winner is not None
 
 
