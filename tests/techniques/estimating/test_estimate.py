@@ -51,6 +51,7 @@ SEEN = Probed(
     seconds_a_new_token=1 / 100,
     customizing_bytes=3e9,
     answering_bytes=1e9,
+    kept_bytes=3e8,
     laid_out_bytes=1e8,
     set_aside_bytes=2e8,
 )

@@ -6,7 +6,6 @@ from sartor.models import local
 from sartor.models.language_model import ModelCard
 from sartor.models.local_model import BATCH_TOKENS
 from sartor.models.outline import outline
-from sartor.models.packed_blocks import WASTE
 from sartor.techniques.estimating.copies_asked import ASKED, COUNTED, laid_out
 from sartor.techniques.estimating.probe import Probed
 from sartor.techniques.estimating.workload import Workload
@@ -22,14 +21,8 @@ def answering_bytes(work: Workload, card: ModelCard, seen: Probed, new_tokens: i
         return reading
     if together < ASKED:  # others are read once some are written, beside weights laid out by then
         reading += anew
-    return max(reading, _held_bytes(work, card, new_tokens) + anew)
-
-
-def _held_bytes(work: Workload, card: ModelCard, new_tokens: int) -> float:
-    """Weights, and all keys and values in their blocks (packed_blocks.py)."""
     weights = card.parameters * local.inference_dtype(card).itemsize
-    tokens = _rows(work, new_tokens) * (work.longest_prompt + new_tokens)
-    return weights + tokens * _cached(card) * (1 + WASTE)
+    return max(reading, weights + seen.kept_bytes + anew)
 
 
 def _rows(work: Workload, new_tokens: int) -> int:

@@ -41,6 +41,8 @@ class Answered:
     """Seconds of an answer's token, of `ASKED` answers that are written together."""
     tensors: float
     set_aside: float
+    kept: float
+    """Bytes of all keys and values while answers are written, in rows without padding."""
     laid_out: float
     """Bytes of weights that many answers have laid out anew, which so few do not."""
 
@@ -66,11 +68,26 @@ def answered(card: ModelCard, loaded: Loaded, prompts: Sequence[Conversation]) -
     """Have it answer: memory first, which warms up what is timed then."""
     model = loaded.model
     few, rest = _longest(card, model, prompts)
+    kept = _kept_bytes(card, model, prompts)
     counted = counting(lambda: _asked(model, few, COUNTED), loaded.before)
     read, written = _timed(model, prompts)
     return Answered(
-        read, written, counted.tensors + rest, counted.set_aside, _laid_out_bytes(model)
+        read, written, counted.tensors + rest, counted.set_aside, kept, _laid_out_bytes(model)
     )
+
+
+def _kept_bytes(card: ModelCard, model: Any, prompts: Sequence[Conversation]) -> float:
+    """In blocks that are half as full of padding as they may be (packed_blocks.py)."""
+    if not runs_rows(model):
+        return 0.0
+    tokens = [chat.encode(innermost(model).tokenizer, each) for each in prompts]
+    held = min(generation.BATCH_TOKENS, computed(tokens) + ROOM * len(tokens))
+    return held * (1 + WASTE / 2) * _cached(card, model)
+
+
+def _cached(card: ModelCard, model: Any) -> int:
+    """Bytes of a token's keys and values."""
+    return int(outline(card).cached * innermost(model).network.dtype.itemsize)
 
 
 def _laid_out_bytes(model: Any) -> int:
@@ -106,8 +123,7 @@ def _longest(
         count += 1
     room = generation.BATCH_TOKENS - computed(tokens[:count])
     more = computed(tokens) - computed(tokens[:count]) + ROOM * (len(order) - count)
-    cached = outline(card).cached * innermost(model).network.dtype.itemsize
-    return order[:count], cached * max(0, min(room, more)) * (1 + WASTE)
+    return order[:count], _cached(card, model) * max(0, min(room, more)) * (1 + WASTE)
 
 
 def described(model: Any) -> str:

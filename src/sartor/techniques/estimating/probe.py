@@ -61,6 +61,8 @@ class Probed:
     """Tensors that are there at once while training, at most."""
     answering_bytes: float
     """The same while answering, with so many new tokens as copies_asked.COUNTED says."""
+    kept_bytes: float
+    """All keys and values of answers that are being written."""
     laid_out_bytes: float
     """Weights that are laid out anew for many answers, if they are few (models/products.py)."""
     set_aside_bytes: float
@@ -179,6 +181,7 @@ class Probe:
             seconds_a_new_token=whole(lambda one: one.answered.written),
             customizing_bytes=whole(lambda one: one.customized.tensors),
             answering_bytes=whole(lambda one: one.answered.tensors),
+            kept_bytes=whole(lambda one: one.answered.kept),
             laid_out_bytes=whole(lambda one: one.answered.laid_out),
             set_aside_bytes=max(
                 max(one.customized.set_aside, one.answered.set_aside) for one in seen
