@@ -58,6 +58,18 @@ def counted(technique: Any, base: ModelCard) -> Workload:
     return workload(technique, base, DATA, tiny_models.tokenizer())
 
 
+def tokens_trained_on(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Their number from here on, as the only entry."""
+    done, gradients = [0], Passes.gradients
+
+    def counting(self: Passes, batch: Any, *given: Any) -> Any:
+        done[0] += sum(len(item.tokens) for item in batch)
+        return gradients(self, batch, *given)
+
+    monkeypatch.setattr(Passes, "gradients", counting)
+    return done
+
+
 @pytest.mark.parametrize(
     "technique",
     [
@@ -74,13 +86,7 @@ def counted(technique: Any, base: ModelCard) -> Workload:
 def test_training_does_the_tokens_that_were_counted(
     technique: Any, base: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, gradients = [0], Passes.gradients
-
-    def counting(self: Passes, batch: Any, *given: Any) -> Any:
-        done[0] += sum(len(item.tokens) for item in batch)
-        return gradients(self, batch, *given)
-
-    monkeypatch.setattr(Passes, "gradients", counting)
+    done = tokens_trained_on(monkeypatch)
     technique.fit(base, DATA, tmp_path)
     assert done[0] > 0
     assert counted(technique, base).training_tokens == pytest.approx(done[0], rel=0.15)
@@ -92,13 +98,7 @@ def test_the_documents_that_are_read_are_counted_too(
     technique = ContinuedPretraining(
         learning_rates=(1e-3,), epochs=2, batch_size=2, patience=100, rank=4, piece_tokens=64
     )
-    done, gradients = [0], Passes.gradients
-
-    def counting(self: Passes, batch: Any, *given: Any) -> Any:
-        done[0] += sum(len(item.tokens) for item in batch)
-        return gradients(self, batch, *given)
-
-    monkeypatch.setattr(Passes, "gradients", counting)
+    done = tokens_trained_on(monkeypatch)
     technique.fit(base, DATA, tmp_path)
     text = reading_texts(technique)
     assert text is not None

@@ -67,27 +67,12 @@ def loaded(core: Any, made: Customization, before: int) -> Loaded:
 def answered(card: ModelCard, loaded: Loaded, prompts: Sequence[Conversation]) -> Answered:
     """Have it answer: memory first, which warms up what is timed then."""
     model = loaded.model
-    few, rest = _longest(card, model, prompts)
-    kept = _kept_bytes(card, model, prompts)
+    few, rest, kept = _longest(card, model, prompts)
     counted = counting(lambda: _asked(model, few, COUNTED), loaded.before)
     read, written = _timed(model, prompts)
     return Answered(
         read, written, counted.tensors + rest, counted.set_aside, kept, _laid_out_bytes(model)
     )
-
-
-def _kept_bytes(card: ModelCard, model: Any, prompts: Sequence[Conversation]) -> float:
-    """In blocks that are half as full of padding as they may be (packed_blocks.py)."""
-    if not runs_rows(model):
-        return 0.0
-    tokens = [chat.encode(innermost(model).tokenizer, each) for each in prompts]
-    held = min(generation.BATCH_TOKENS, computed(tokens) + ROOM * len(tokens))
-    return held * (1 + WASTE / 2) * _cached(card, model)
-
-
-def _cached(card: ModelCard, model: Any) -> int:
-    """Bytes of a token's keys and values."""
-    return int(outline(card).cached * innermost(model).network.dtype.itemsize)
 
 
 def _laid_out_bytes(model: Any) -> int:
@@ -109,21 +94,23 @@ def laid_out(whole: float, together: int, new_tokens: int) -> float:
 
 def _longest(
     card: ModelCard, model: Any, prompts: Sequence[Conversation]
-) -> tuple[list[Conversation], float]:
-    """The longest prompts that are counted with, and the bytes of keys and values that all
-    others would add at most; where rows are padded, those follow from no length, and all are
-    asked."""
+) -> tuple[list[Conversation], float, float]:
+    """The longest prompts that are counted with, the bytes of keys and values that all others
+    would add at most, and those of all while answers are written, in blocks half as full of padding
+    as they may be; where rows are padded, both follow from no length, and all are asked."""
     order = sorted(prompts, key=_characters, reverse=True)[:ASKED]
     if not runs_rows(model):
-        return order, 0.0
+        return order, 0.0, 0.0
     tokens = [chat.encode(innermost(model).tokenizer, each) for each in order]
     count, total = 0, 0
     while count < len(order) and (not count or total < COUNTED_TOKENS):
         total += len(tokens[count])
         count += 1
-    room = generation.BATCH_TOKENS - computed(tokens[:count])
-    more = computed(tokens) - computed(tokens[:count]) + ROOM * (len(order) - count)
-    return order[:count], _cached(card, model) * max(0, min(room, more)) * (1 + WASTE)
+    whole, part = computed(tokens), computed(tokens[:count])
+    more = min(generation.BATCH_TOKENS - part, whole - part + ROOM * (len(order) - count))
+    held = min(generation.BATCH_TOKENS, whole + ROOM * len(order))
+    cached = outline(card).cached * innermost(model).network.dtype.itemsize
+    return order[:count], cached * max(0, more) * (1 + WASTE), cached * held * (1 + WASTE / 2)
 
 
 def described(model: Any) -> str:
