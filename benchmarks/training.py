@@ -48,7 +48,7 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
     import torch
 
     torch.set_num_threads(threads)
-    from sartor.training.packing import Encoded, at_once, packs
+    from sartor.training.packing import Encoded, at_once, make_room, packs
     from sartor.training.settings import TrainingSettings
     from sartor.training.tricks import use_tricks
 
@@ -78,6 +78,7 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
         scored = sum(len(e.tokens) - e.prompt for e in part)
         total = 0.0
         for pack in packs(sorted(part, key=lambda e: len(e.tokens)), tokens, shared=True):
+            make_room(trainable.network)  # as a run does
             loss, _ = trainable.loss(pack)
             (loss / scored).backward()
             total += loss.item()

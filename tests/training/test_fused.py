@@ -15,6 +15,7 @@ from sartor.training.attention_blocks import blocks
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.feed_forward import _parts as parts_of
 from sartor.training.fused import use_fused
+from sartor.training.low_rank import Sums
 from sartor.training.masks import hidden
 from sartor.training.sharing import Span
 
@@ -136,6 +137,15 @@ def test_rows_in_parts_are_all_of_them_and_few_of_them_small(
         parts = [rows[part].tolist() for part in parts_of(rows)]
         assert [row for part in parts for row in part] == list(range(count))
         assert all(len(part) >= 2 for part in parts[1:])
+
+
+def test_weights_with_their_adapters_are_written_over_by_the_next_layer() -> None:
+    weight = torch.randn(8, 4)
+    sums = Sums()
+    first = sums.room(0, weight)
+    assert sums.room(0, torch.randn(8, 4)) is first
+    assert sums.room(1, weight) is not first  # needed at once
+    assert sums.room(0, weight.double()).dtype is torch.float64
 
 
 def test_a_feed_forward_layer_that_somebody_watches_calls_its_layers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sartor.errors import MissingExtraError
+from sartor.models.memory import keep_large_apart
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that say how many shapes oneDNN, and torch above it, keep."""
@@ -25,13 +26,16 @@ def require_transformers() -> None:
 
 
 def _settle_libraries() -> None:
-    """What torch's libraries read from the environment once, before it loads.
+    """What torch and its libraries read from the environment once, before it loads.
 
     Threads of libgomp look out for work for some microseconds, then sleep: its own default slows a
     model tenfold beside another busy process; sleeping at once, by half. oneDNN keeps what it
     prepared for so many shapes of product, each of some hundred kilobytes: its own default of 1,024
-    doubles the memory of training, and finds no more of them again than this.
+    doubles the memory of training, and finds no more of them again than this. Huge pages
+    are torch's own offer: large tensors lie outside of the heap, where each is new to the system.
     """
+    keep_large_apart()
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for cache in CACHES:

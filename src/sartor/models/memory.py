@@ -1,10 +1,11 @@
-"""The most memory this process held while something ran."""
+"""The memory that this process holds, the most it held, and what it hands back to the system."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import os
 import sys
 import threading
 from types import TracebackType
@@ -12,6 +13,14 @@ from typing import Any
 
 OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory")
 """What torch says on a CPU, the operating system, and CUDA."""
+
+
+LARGE = 2 << 20
+"""Bytes of a tensor for which torch asks for huge pages (its `gAlloc_threshold_thp`)."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""The names of two settings of glibc's `mallopt` (malloc.h)."""
+SPARE = 64 << 20
+"""Free bytes at the end of the heap that are kept for what comes next."""
 
 
 class PeakMemory:
@@ -75,6 +84,19 @@ def trim() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a C library that has no such call
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_large_apart() -> None:
+    """Have large tensors lie outside of the heap, and be handed back when they are dropped.
+
+    glibc up to 2.37 does not lay an aligned block where one of the same size was dropped, so a
+    network's tensors leave the heap full of holes (sourceware.org, bug 14581).
+    """
+    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        with contextlib.suppress(OSError, AttributeError):  # a C library that has no such call
+            settle = ctypes.CDLL(None).mallopt
+            settle(MMAP_THRESHOLD, LARGE)
+            settle(TRIM_THRESHOLD, SPARE)
 
 
 def _resident() -> int:

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.low_rank import Product, factors, is_adapted
+from sartor.training.low_rank import Product, Sums, factors, is_adapted
 from sartor.training.remade import Remade, noted
 
 ROWS = 512
@@ -42,7 +42,7 @@ def _is_known(layer: Any) -> bool:
     return type(base) is torch.nn.Linear and base.bias is None
 
 
-def fed_forward(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def fed_forward(module: Any, sums: Sums) -> Callable[[torch.Tensor], torch.Tensor]:
     """The forward of a module that `is_known`."""
     layers = [getattr(module, name) for name in NAMES]
     has_adapter = [is_adapted(layer) for layer in layers]
@@ -57,7 +57,7 @@ def fed_forward(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         trained = [factor for a, b, _ in adapters for factor in (a, b)]
         source = noted(x) if torch.is_grad_enabled() else None
         result: torch.Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
-            x, source, scales, *weights, *trained
+            x, source, sums, scales, *weights, *trained
         )
         return result
 
@@ -68,18 +68,20 @@ class _FeedForward(torch.autograd.Function):
     """x (..., width); the weights of gate, up and down; A and B of each, or None."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, source: Remade | None, scales: Any, *tensors: Any) -> Any:
+    def forward(
+        ctx: Any, x: Any, source: Remade | None, sums: Sums, scales: Any, *tensors: Any
+    ) -> Any:
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.flatten(0, -2)
-        products = _products(tensors, scales, x.dtype, (False, False, False))
+        products = _products(tensors, scales, x.dtype, sums)
         to_gate, to_up, to_down = products
         gate = x.new_empty(len(rows), len(tensors[0]))
         up = torch.empty_like(gate)
         y = x.new_empty(*x.shape[:-1], len(tensors[2]))
         flat = y.view(len(rows), len(tensors[2]))
         # A gradient as large as a weight, in other numbers than its product's, is added to once.
-        whole = any(ctx.needs_input_grad[3:6]) and tensors[0].dtype != x.dtype
+        whole = any(ctx.needs_input_grad[4:7]) and tensors[0].dtype != x.dtype
         low = []
         for part in _parts(rows, whole):
             by_gate, by_up = to_gate.put(rows[part], gate[part]), to_up.put(rows[part], up[part])
@@ -88,7 +90,7 @@ class _FeedForward(torch.autograd.Function):
         joined = [None if one[0] is None else torch.cat(one) for one in zip(*low, strict=True)]
         ctx.save_for_backward(None if source else rows, gate, up, *joined, *tensors)
         ctx.source, ctx.scales, ctx.shape = source, scales, x.shape
-        ctx.whole = whole
+        ctx.sums, ctx.whole = sums, whole
         return y
 
     @staticmethod
@@ -99,7 +101,8 @@ class _FeedForward(torch.autograd.Function):
         if ctx.source:
             rows = ctx.source.value().flatten(0, -2).to(gate.dtype)
         dy = gradients[0].flatten(0, -2)
-        products = _products(tensors, ctx.scales, gate.dtype, ctx.needs_input_grad[3:6])
+        trains = ctx.needs_input_grad[4:7]
+        products = _products(tensors, ctx.scales, gate.dtype, ctx.sums, trains)
         dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
         for part in _parts(rows, ctx.whole):
             low = [None if one is None else one[part] for one in joined]
@@ -108,17 +111,18 @@ class _FeedForward(torch.autograd.Function):
             _back(products, rows[part], (d_gate, d_up), low, into)
         weights = [product.d_weight for product in products]
         factors = [gradient for product in products for gradient in (product.d_a, product.d_b)]
-        return None if dx is None else dx.view(ctx.shape), None, None, *weights, *factors
+        return None if dx is None else dx.view(ctx.shape), None, None, None, *weights, *factors
 
 
-def _products(tensors: Any, scales: Any, dtype: torch.dtype, trains: Any) -> list[Product]:
+def _products(
+    tensors: Any, scales: Any, dtype: torch.dtype, sums: Sums, trains: Any = (False,) * 3
+) -> list[Product]:
     weights, trained = tensors[:3], tensors[3:]
     pairs = zip(trained[::2], trained[1::2], strict=True)
+    each = enumerate(zip(weights, pairs, scales, trains, strict=True))
     return [
-        Product(weight, a, b, scale, dtype, trained_itself)
-        for weight, (a, b), scale, trained_itself in zip(
-            weights, pairs, scales, trains, strict=True
-        )
+        Product(weight, a, b, scale, dtype, sums, place=place, trains=trained_itself)
+        for place, (weight, (a, b), scale, trained_itself) in each
     ]
 
 

@@ -9,6 +9,7 @@ not even that where it can be made again (remade.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sartor.training.feed_forward import fed_forward, is_gated, is_known
-from sartor.training.low_rank import adapted, is_adapted
+from sartor.training.low_rank import Sums, adapted, is_adapted
 from sartor.training.remade import Remade, is_off, note
 
 TOLERANCE = 2e-2
@@ -27,14 +28,23 @@ ROWS = 3
 
 def use_fused(network: Any) -> int:
     """Replace what can be replaced; how many modules that is."""
-    replaced = 0
+    replaced, known = 0, _replacements()
     for module in list(network.modules()):
-        for fits, made in FUSED:
+        for fits, made in known:
             if fits(module) and _same(module, forward := made(module)):
                 module.forward = forward
                 replaced += 1
                 break
     return replaced
+
+
+def _replacements() -> tuple[tuple[Any, Any], ...]:
+    """Which modules, and their other forward; the first that fits and gives the same is taken."""
+    sums = Sums()
+    return (
+        (is_adapted, partial(adapted, sums=sums)), (_is_norm, _norm),
+        (is_known, partial(fed_forward, sums=sums)), (is_gated, _gated),
+    )  # fmt: skip
 
 
 def _same(module: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> bool:
@@ -137,9 +147,3 @@ class _Gate(torch.autograd.Function):
         dy = gradients[0]
         silu = functional.silu(gate) if ctx.silu is None else ctx.silu.value()
         return torch.ops.aten.silu_backward(dy * up, gate), dy * silu, None
-
-
-FUSED: tuple[tuple[Any, Any], ...] = (
-    (is_adapted, adapted), (_is_norm, _norm), (is_known, fed_forward), (is_gated, _gated),
-)  # fmt: skip
-"""Which modules, and their other forward; the first that fits and gives the same."""

@@ -41,7 +41,25 @@ def factors(module: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
     return module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
 
 
-def adapted(module: Any) -> Callable[..., torch.Tensor]:
+class Sums:
+    """Room for weights with their adapters added, which one layer after another writes over.
+
+    A layer's own would be taken from the system and given back a dozen times a pack, as many bytes
+    as all weights together.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: dict[Any, torch.Tensor] = {}
+
+    def room(self, place: int, weight: torch.Tensor) -> torch.Tensor:
+        """As large as the weight; `place` tells those apart that are needed at once."""
+        key = (place, weight.shape, weight.dtype, weight.device)
+        if key not in self._rooms:
+            self._rooms[key] = torch.empty_like(weight, requires_grad=False)
+        return self._rooms[key]
+
+
+def adapted(module: Any, sums: Sums) -> Callable[..., torch.Tensor]:
     """The forward of a module that `is_adapted`."""
     base = module.base_layer
 
@@ -49,7 +67,7 @@ def adapted(module: Any) -> Callable[..., torch.Tensor]:
         a, b, scale = factors(module)
         source = noted(x) if torch.is_grad_enabled() else None
         result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, a, b, scale, source
+            x, base.weight, base.bias, a, b, scale, source, sums
         )
         return result
 
@@ -69,6 +87,9 @@ class Product:
         b: torch.Tensor | None,
         scale: float,
         dtype: torch.dtype,
+        sums: Sums,
+        *,
+        place: int = 0,
         trains: bool = False,
     ) -> None:
         self._scale, self._trains = scale, trains
@@ -82,7 +103,8 @@ class Product:
             self._a, self._b, self._kind = a.to(dtype), b.to(dtype), a.dtype
             self._is_apart = not dtype == weight.dtype == a.dtype == b.dtype == torch.float32
             if not self._is_apart:
-                self._weight = torch.addmm(weight, b, a, alpha=scale)
+                room = sums.room(place, weight)
+                self._weight = torch.addmm(weight, b, a, alpha=scale, out=room)
 
     @property
     def d_b(self) -> torch.Tensor | None:
@@ -147,18 +169,19 @@ class _LowRank(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float,
-        source: Remade | None,
+        source: Remade | None, sums: Sums,
     ) -> Any:  # fmt: skip
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.flatten(0, -2)
-        product = Product(weight, a, b, scale, x.dtype)
+        product = Product(weight, a, b, scale, x.dtype, sums)
         y = x.new_empty(*x.shape[:-1], len(weight))  # no view: callers may change it in place
         low = product.put(rows, y.view(len(rows), len(weight)))
         if bias is not None:
             y.add_(bias)
         ctx.save_for_backward(None if source else rows, weight, a, b, low)
         ctx.scale, ctx.shape, ctx.source, ctx.dtype = scale, x.shape, source, x.dtype
+        ctx.sums = sums
         return y
 
     @staticmethod
@@ -168,10 +191,10 @@ class _LowRank(torch.autograd.Function):
         if ctx.source:
             rows = ctx.source.value().flatten(0, -2).to(ctx.dtype)
         dy = gradients[0].flatten(0, -2)
-        product = Product(weight, a, b, ctx.scale, ctx.dtype)
+        product = Product(weight, a, b, ctx.scale, ctx.dtype, ctx.sums)
         d_low = product.learn(rows, low, dy)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy.new_empty(ctx.shape)
             product.back(dy, d_low, dx.view(len(dy), ctx.shape[-1]))
-        return dx, None, None, product.d_a, product.d_b, None, None
+        return dx, None, None, product.d_a, product.d_b, None, None, None

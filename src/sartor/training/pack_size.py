@@ -11,3 +11,8 @@ def together(tokens: int, width: int) -> int:
     """Of so many tokens: a wide model gains nothing by more than `ENOUGH`, and its memory grows by
     each."""
     return min(tokens, max(ENOUGH, ENOUGH * WIDE // width))
+
+
+def is_wide(width: int) -> bool:
+    """Whether a pack is so much work that looking after its memory costs little beside it."""
+    return width >= WIDE

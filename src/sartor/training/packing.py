@@ -16,10 +16,11 @@ from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
 from sartor.models.generation import common_prefix
+from sartor.models.memory import trim
 from sartor.models.prefix import Prefix
 from sartor.training.fitted import Fitted
 from sartor.training.order import alike
-from sartor.training.pack_size import together
+from sartor.training.pack_size import is_wide, together
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
 
@@ -85,7 +86,21 @@ def at_once(network: Any, tokens: int) -> int:
     """How many of so many tokens go through the network together."""
     if network.device.type != "cpu" or not is_packed(network):
         return tokens
-    return together(tokens, int(network.get_input_embeddings().weight.shape[1]))
+    return together(tokens, _width(network))
+
+
+def make_room(network: Any) -> None:
+    """Before a pack: what packs of other sizes left free in the heap is of no use to it.
+
+    Only of wide networks on a CPU, where it is a tenth of the memory for a thirtieth of the time;
+    of narrow ones it would be a tenth of the time.
+    """
+    if network.device.type == "cpu" and is_wide(_width(network)):
+        trim()
+
+
+def _width(network: Any) -> int:
+    return int(network.get_input_embeddings().weight.shape[1])
 
 
 def answer_loss(

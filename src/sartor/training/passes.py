@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
 from sartor.training.packed_attention import is_packed
-from sartor.training.packing import at_once
+from sartor.training.packing import at_once, make_room
 from sartor.training.processes import Team
 from sartor.training.room import Room
 from sartor.training.settings import TrainingSettings
@@ -56,6 +56,7 @@ class Passes:
             torch.manual_seed(seed)
 
         def through(pack: list[Item]) -> float:
+            make_room(self.trainable.network)
             loss = self._loss(pack, batch)
             value = self._agreed(loss.item())
             if math.isfinite(value):
