@@ -94,6 +94,7 @@ def test_a_ladder_is_written_in_one_key_or_two(tables: dict[str, Any]) -> None:
         ({"remote": {"x": {**FAR, "api_key": "k"}}}, "'api_key'; did you mean 'api_key_env'"),
         ({"remote": {"x": {**FAR, "budget": 5}}}, "budget is given without prices"),
         ({"remote": {"x": {**FAR, "parameters": {"n": 2}}}}, "parameters sets 'n', which"),
+        ({"remote": {"x": {**FAR, "parameters": {"API-key": "k"}}}}, "sets 'API-key', .* variable"),
         ({"remote": {"x": {**FAR, "omit": ["top_p"]}}}, "x.omit.0 is 'top_p'"),
     ],
 )

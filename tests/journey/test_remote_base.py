@@ -421,6 +421,19 @@ def test_estimate_tells_what_remote_candidates_cost(shop: Path) -> None:
         assert not got
 
 
+def test_a_budget_that_suffices_for_each_and_not_for_all_is_told(shop: Path) -> None:
+    def expected(**budget: float) -> Any:
+        prices: dict[str, Any] = {"input_price": 1e3, "output_price": 2e3, **budget}
+        configure(shop, '["zero-shot", "few-shot"]', far("http://127.0.0.1:9/v1", **prices))
+        return check(Project.open(shop)).candidates
+
+    first, second = (one.cost for one in expected())
+    assert [one.why for one in expected(budget=(first + second) * 1.01)] == ["", ""]
+    enough, short = expected(budget=max(first, second) * 1.01)
+    assert enough.why == ""
+    assert f"those of the candidates before it about {first:.3g}" in short.why
+
+
 def test_several_bases_that_run_here_are_each_customized(shop: Path) -> None:
     for architecture in ("llama", "gpt2"):
         tiny_models.save(shop / "bases" / architecture, architecture)
