@@ -103,6 +103,13 @@ def test_what_makes_no_sense_is_refused_with_advice(tables: dict[str, Any], said
         file(**tables)
 
 
+def test_a_teacher_is_trusted_by_name() -> None:
+    taught = {"technique": "distill+lora", "teacher": "own/teacher"}
+    made = file(customize={"candidates": [taught]}, model={"trust_remote_code": ["own/teacher"]})
+    assert made.model.trusts("own/teacher")
+    assert not made.model.trusts("thimble")
+
+
 @pytest.mark.parametrize(
     ("key", "secret"),
     [

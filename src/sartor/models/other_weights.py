@@ -20,8 +20,8 @@ def refusal(path: Path) -> str:
     for kind in PICKLED:
         if found := sorted(path.glob(kind)):
             return (
-                f"{path} holds only {found[0].name}; sartor reads safetensors only, because loading "
-                f"pickled weights can run code. {_conversion(found[0].name)}"
+                f"{path} holds only {found[0].name}; sartor reads safetensors only, because "
+                f"loading pickled weights can run code. {_conversion(found[0].name)}"
             )
     if found := sorted(path.glob("*.gguf")):
         return f"{path} holds only {found[0].name}, and {FROM_GGUF}"
