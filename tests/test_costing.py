@@ -97,7 +97,11 @@ def test_rows_with_rejected_answers_only_have_no_length(tmp_path: Path) -> None:
         ((), "Give --prompt-tokens, or --examples FILE"),
         ((*NUMBERS, "--gpu", "H1000"), "did you mean"),
         (("--prompt-tokens", "0"), "are each 1 or more"),
+        ((*NUMBERS, "--gpu", "X1"), "MI300X. Or give its memory: 80GB."),
         ((*NUMBERS, "--gpus", "0"), "give 1 GPU or more"),
+        ((*NUMBERS, "--price-per-hour", "nan"), "price nan"),
+        ((*NUMBERS, "--price-per-hour", "inf"), "price inf"),
+        ((*NUMBERS, "--watts", "nan"), "watts nan"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
