@@ -110,6 +110,17 @@ def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> N
     assert said in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    "words", [("--technique", "lora"), ("--prompt-tokens", "9"), ("--sharded",)]
+)
+def test_what_goes_with_a_base_is_not_passed_over_in_a_project(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["estimate", str(tmp_path), *words])
+    assert done.exit_code == 2
+    assert f"{words[0]} goes with --base" in " ".join(done.output.split())
+
+
 def test_several_of_an_unnamed_gpu_are_refused() -> None:
     with pytest.raises(SettingError, match="no GPU is named"):
         from_numbers("Qwen/Qwen3-8B", (), Lengths(1, 1, 1), Machine(gpus=2))

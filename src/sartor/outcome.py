@@ -94,6 +94,7 @@ def leave(
         seed,
         unlabelled,
         _labelled_for_one(prepared),
+        failed=bool(made.failures),
     )
     told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
     told["looks"] = looks
