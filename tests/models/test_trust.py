@@ -14,11 +14,14 @@ import pytest
 import torch
 from tests import tiny_models
 
+from sartor.customized import located
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import ModelError
 from sartor.journey import Project, bases
 from sartor.models import base_card, local
 from sartor.models.language_model import ModelCard
+from sartor.models.named import Names
+from sartor.project import Model
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization
 
@@ -236,3 +239,13 @@ def test_pickled_weights_of_another_name_are_converted_as_advised(
     network.save_pretrained(tmp_path / "new")
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "new")
     local.load_network(base_card.describe(str(tmp_path / "new")), torch.float32)
+
+
+def test_what_is_moved_trusts_the_base_that_it_was_made_from(own_code: Path, mark: Path) -> None:
+    trusting = Model(base="base", trust_remote_code=True)
+    card = Names(own_code.parent, model=trusting).card("base")
+    gone = replace(card, path="/gone/elsewhere")
+    made = Customization("zero-shot", gone, "made", "d", 0, 0.0, 0)
+    assert located(made, own_code.parent).base == card
+    with pytest.raises(ModelError, match="name the base in trust_remote_code"):
+        located(replace(made, base=replace(gone, trust_remote_code=False)), own_code.parent)
