@@ -229,8 +229,8 @@ def test_pickled_weights_of_another_name_are_converted_as_advised(
     advice = str(refusal.value).partition("machine you trust: ")[2]
     assert advice.startswith(
         "network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)); "
-        "network.load_state_dict(torch.load(file, weights_only=True)); "
-        "network.save_pretrained(new_folder)"
+        "network.load_state_dict(weights), which torch.load reads from the file with "
+        "weights_only=True; network.save_pretrained(new_folder)"
     )
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

@@ -50,7 +50,7 @@ def _conversion(name: str) -> str:
     return (
         "Convert once, with transformers on a machine you trust: network = "
         "AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)); "
-        "network.load_state_dict(torch.load(file, weights_only=True)); "
-        "network.save_pretrained(new_folder); and "
+        "network.load_state_dict(weights), which torch.load reads from the file with "
+        "weights_only=True; network.save_pretrained(new_folder); and "
         "AutoTokenizer.from_pretrained(folder).save_pretrained(new_folder)."
     )
