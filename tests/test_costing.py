@@ -97,13 +97,28 @@ def test_rows_with_rejected_answers_only_have_no_length(tmp_path: Path) -> None:
         ((), "Give --prompt-tokens, or --examples FILE"),
         ((*NUMBERS, "--gpu", "H1000"), "did you mean"),
         (("--prompt-tokens", "0"), "are each 1 or more"),
+        ((*NUMBERS, "--gpu", "X1"), "MI300X. Or give its memory: 80GB."),
         ((*NUMBERS, "--gpus", "0"), "give 1 GPU or more"),
+        ((*NUMBERS, "--price-per-hour", "nan"), "price nan"),
+        ((*NUMBERS, "--price-per-hour", "inf"), "price inf"),
+        ((*NUMBERS, "--watts", "nan"), "watts nan"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
     done = CliRunner().invoke(app, [*ASKED, *words])
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    "words", [("--technique", "lora"), ("--prompt-tokens", "9"), ("--sharded",)]
+)
+def test_what_goes_with_a_base_is_not_passed_over_in_a_project(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["estimate", str(tmp_path), *words])
+    assert done.exit_code == 2
+    assert f"{words[0]} goes with --base" in " ".join(done.output.split())
 
 
 def test_several_of_an_unnamed_gpu_are_refused() -> None:

@@ -94,12 +94,20 @@ def test_a_ladder_is_written_in_one_key_or_two(tables: dict[str, Any]) -> None:
         ({"remote": {"x": {**FAR, "api_key": "k"}}}, "'api_key'; did you mean 'api_key_env'"),
         ({"remote": {"x": {**FAR, "budget": 5}}}, "budget is given without prices"),
         ({"remote": {"x": {**FAR, "parameters": {"n": 2}}}}, "parameters sets 'n', which"),
+        ({"remote": {"x": {**FAR, "parameters": {"API-key": "k"}}}}, "sets 'API-key', .* variable"),
         ({"remote": {"x": {**FAR, "omit": ["top_p"]}}}, "x.omit.0 is 'top_p'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_advice(tables: dict[str, Any], said: str) -> None:
     with pytest.raises(ProjectError, match=said):
         file(**tables)
+
+
+def test_a_teacher_is_trusted_by_name() -> None:
+    taught = {"technique": "distill+lora", "teacher": "own/teacher"}
+    made = file(customize={"candidates": [taught]}, model={"trust_remote_code": ["own/teacher"]})
+    assert made.model.trusts("own/teacher")
+    assert not made.model.trusts("thimble")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sartor.data.prepare import Prepared
 from sartor.errors import ProjectError
 from sartor.models import remote
 from sartor.models.language_model import ModelCard
+from sartor.models.local import load_tokenizer
 from sartor.models.outline import empty_alike
 from sartor.models.token_by_token import refuse_looking_ahead
 from sartor.progress import say
@@ -70,7 +71,8 @@ def _tell_unused(file: ProjectFile) -> None:
 
 
 def refuse_impossible(trials: Sequence[Trial], cards: Mapping[str, ModelCard]) -> None:
-    """ModelError where a candidate cannot work on its base or machine: before any is tried."""
+    """ModelError where a base has no tokenizer, or a candidate cannot work on its base or machine:
+    before any is tried."""
     for trial in trials:
         trial.refuse(cards[trial.base])
     for card in cards.values():
@@ -78,7 +80,9 @@ def refuse_impossible(trials: Sequence[Trial], cards: Mapping[str, ModelCard]) -
             remote.refuse_unready(card)
             if remote.is_open_to_others(card):
                 say(f"{card.name}: its key goes unencrypted to {card.remote.endpoint}")
-        elif (network := empty_alike(card)) is not None:
+            continue
+        load_tokenizer(card)
+        if (network := empty_alike(card)) is not None:
             refuse_looking_ahead(card, network)
 
 

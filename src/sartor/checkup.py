@@ -221,7 +221,7 @@ def on_remote(
 
     training = prepared.split.training
     answers = len(training.validation) + len(prepared.split.test)
-    estimates = []
+    estimates: list[Expected] = []
     for trial in trials:
         work = workload(trial.technique, card, training, tokenizer)
         asked = answers + work.asked_new_tokens / max(1.0, work.answer_tokens)
@@ -230,6 +230,7 @@ def on_remote(
             asked,
             answers * work.prompt_tokens + work.asked_prompt_tokens,
             answers * work.answer_tokens + work.asked_new_tokens,
+            before=sum(one.cost for one in estimates),
         )
         estimates.append(
             Expected(

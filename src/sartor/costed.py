@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,10 +29,11 @@ class Machine:
     """Whether weights are divided among them, where no project says so."""
 
     def __post_init__(self) -> None:
-        if self.gpus < 1 or self.price < 0 or (self.watts is not None and self.watts <= 0):
+        watts = 1.0 if self.watts is None else self.watts
+        if self.gpus < 1 or not 0 <= self.price < math.inf or not 0 < watts < math.inf:
             raise SettingError(
                 f"gpus is {self.gpus}, price {self.price:g}, watts {self.watts}: give 1 GPU or "
-                "more, a price of 0 or more, and watts above 0."
+                "more, a price of 0 or more, and watts above 0, all finite."
             )
         if self.gpus > 1 and self.gpu is None:
             raise SettingError(

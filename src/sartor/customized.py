@@ -80,8 +80,9 @@ def located(made: Customization, project: Path) -> Customization:
         return replace(made, base=replace(made.base, path=str(folder_of(made.base.name, project))))
     if Path(made.base.path).exists():
         return made
-    trusts = Model(trust_remote_code=made.base.trust_remote_code)
-    base = Names(project, model=trusts).card(made.base.name)
+    name = made.base.name
+    trusts = Model(base=name, trust_remote_code=made.base.trust_remote_code)
+    base = Names(project, model=trusts).card(name)
     if base.revision != made.base.revision:
         raise ModelError(
             f"base {base.name!r} at {base.path} is not the one that this was made from: its "

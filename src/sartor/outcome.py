@@ -29,7 +29,7 @@ from sartor.evaluation.summary import Summary, summarize
 from sartor.examined import Tried
 from sartor.project import ProjectFile
 from sartor.report_page import PAGE, page_of
-from sartor.run_record import Made, run_record, with_tested
+from sartor.run_record import Made, gathered, run_record, with_tested
 from sartor.serving.interactions import read_interactions
 from sartor.serving.release import Release, Releases
 from sartor.studio.export import Told, exported
@@ -70,7 +70,7 @@ def leave(
     from sartor.evaluation.decide import decided, decision_json
 
     if not tried:
-        raise ModelError(f"no candidate could be run: {'; '.join(_gathered(made.failures))}")
+        raise ModelError(f"no candidate could be run: {'; '.join(gathered(made.failures))}")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     test = digest([(e.id, e.input, e.targets) for e in prepared.split.test])
     looks = history.look(workspace.root / "looks.jsonl", test, made.key, at)
@@ -80,7 +80,7 @@ def leave(
     wanted = file.criteria.model_dump(exclude={"max_looks"})
     criteria = Criteria(**wanted, currency=file.cost.currency)
     seed = file.project.seed
-    refusals = [*made.failures, *too_many]
+    refusals = [*gathered(made.failures), *too_many]
     decision, ranking = decided(reports, criteria, seed=seed, refusals=refusals)
     stopped = tuple(one for one in tried if one.stopped)
     rows = tuple(one.stopped for one in stopped if one.stopped)
@@ -94,6 +94,7 @@ def leave(
         seed,
         unlabelled,
         _labelled_for_one(prepared),
+        failed=bool(made.failures),
     )
     told = decision_json(decision, (*reports, *(one.validation for one in stopped)), summary)
     told["looks"] = looks
@@ -180,15 +181,6 @@ def write_export(
             raise
         raise DiskError(f"{error} Or write it elsewhere, with --out FILE.") from error
     return to
-
-
-def _gathered(failures: Sequence[str]) -> list[str]:
-    """The failures, what several have in common told once."""
-    names = dict[str, list[str]]()
-    for failure in failures:
-        name, why = failure.split(" failed: ", 1)
-        names.setdefault(why, []).append(name)
-    return [f"{', '.join(those)} failed: {why}" for why, those in names.items()]
 
 
 def _save_reports(workspace: Workspace, reports: Sequence[Report]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from sartor.evaluation.records import Report
 from sartor.evaluation.summary import Summary
 from sartor.evaluation.trust import doubt, mostly_wrong
 from sartor.project import ProjectFile
+from sartor.run_record import gathered
 from sartor.serving.release import Release
 from sartor.studio.curves import Curve
 from sartor.studio.page import Counts, ReportPage, Trace, render
@@ -48,7 +49,7 @@ def page_of(
         dropped=prepared.dropped,
         warnings=(
             *filter(None, [doubt(reports, run.scorer), _mostly_wrong(reports, run)]),
-            *run.failures,
+            *gathered(run.failures),
             *run.not_tried,
             *_on_given(reports),
             *prepared.warnings,

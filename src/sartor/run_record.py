@@ -35,6 +35,15 @@ class Made:
     not_tried: tuple[NotTried, ...] = ()
 
 
+def gathered(failures: Sequence[str]) -> list[str]:
+    """The failures, what several have in common told once."""
+    names = dict[str, list[str]]()
+    for failure in failures:
+        name, why = failure.split(" failed: ", 1)
+        names.setdefault(why, []).append(name)
+    return [f"{', '.join(those)} failed: {why}" for why, those in names.items()]
+
+
 def run_record(
     workspace: Workspace,
     tried: Sequence[Tried],

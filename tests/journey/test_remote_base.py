@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests import tiny_models
-from tests.journey.small_shop import Sartor, set_config
+from tests.journey.small_shop import Heard, Sartor, set_config
 from tests.models.endpoints import KEY, Endpoint, Got, Say, completion, endpoint
 from tests.serving.running import running
 
@@ -24,6 +24,7 @@ from sartor.journey import Project
 from sartor.models import remote_exchange
 from sartor.models.remote import paid
 from sartor.models.scripted import ScriptedModel
+from sartor.progress import shown_by
 from sartor.serving.server import create_app
 
 PRODUCT = re.compile(r"How much does the (.*) cost")
@@ -291,9 +292,16 @@ def test_a_ladder_stops_where_a_base_is_worse_and_says_what_was_not_tried(
 def test_a_base_that_fails_does_not_lose_the_others(shop: Path) -> None:
     with endpoint(by_model(large=-1.0, medium=1.0, small=1.0)) as one:
         ladder(shop, one)
-        decision = Project.open(shop).run()
+        heard = Heard()
+        with shown_by(heard):
+            project = Project.open(shop)
+            decision = project.run()
         assert decision.winner is None
-        assert "zero-shot@large failed" in decision.reason
+        assert "zero-shot@large, terse@large failed" in decision.reason
+        assert "ladder: large: no candidate could be run on it" in heard.lines
+        assert project.outcome().summary.words.ship == (
+            "Ship nothing yet. Mend what failed, or leave it out, and run again."
+        )
         assert len(decision.comparisons) == 4
         assert asked_models(one) == {"large", "medium", "small"}
 
@@ -419,6 +427,19 @@ def test_estimate_tells_what_remote_candidates_cost(shop: Path) -> None:
             assert far_away.energy_kwh == 0 < here.energy_kwh
             assert here.paid == 0 < here.money
         assert not got
+
+
+def test_a_budget_that_suffices_for_each_and_not_for_all_is_told(shop: Path) -> None:
+    def expected(**budget: float) -> Any:
+        prices: dict[str, Any] = {"input_price": 1e3, "output_price": 2e3, **budget}
+        configure(shop, '["zero-shot", "few-shot"]', far("http://127.0.0.1:9/v1", **prices))
+        return check(Project.open(shop)).candidates
+
+    first, second = (one.cost for one in expected())
+    assert [one.why for one in expected(budget=(first + second) * 1.01)] == ["", ""]
+    enough, short = expected(budget=max(first, second) * 1.01)
+    assert enough.why == ""
+    assert f"those of the candidates before it about {first:.3g}" in short.why
 
 
 def test_several_bases_that_run_here_are_each_customized(shop: Path) -> None:

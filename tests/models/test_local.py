@@ -103,7 +103,11 @@ def no_index(base: Path) -> None:
         (lambda b: (b / "config.json").unlink(), "holds no config.json, so it is not a model"),
         (
             lambda b: (b / "model.safetensors").unlink(),
-            "holds no weights; sartor reads safetensors",
+            r"holds no weights. Expected \*\.safetensors: copy or download it again, whole",
+        ),
+        (
+            lambda b: (b / "model.safetensors").rename(b / "model-q4.gguf"),
+            r"only model-q4.gguf.*a format for answering alone\. Give .* made from.*\[remote\.",
         ),
         (pickled, "only pytorch_model.bin; sartor reads safetensors only"),
         (pickled, "from_pretrained.folder..save_pretrained"),
@@ -121,7 +125,7 @@ def no_index(base: Path) -> None:
         (lambda b: (b / "config.json").write_text("{"), "cannot read its configuration"),
         (
             lambda b: (b / "config.json").write_text('{"model_type": "unheard"}'),
-            "cannot read its conf",
+            "cannot read its conf.*If the model is newer than transformers .*, upgrade that",
         ),
     ],
 )
@@ -163,6 +167,51 @@ def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
 def test_a_file_is_no_model(base: Path) -> None:
     with pytest.raises(ModelError, match="is not a folder with a model"):
         base_card.describe(str(base / "config.json"))
+
+
+def test_a_gguf_file_is_told_with_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="made from"):
+        base_card.describe(str(tmp_path / "m.gguf"))
+
+
+def test_a_repository_without_safetensors_is_converted_by_its_id(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "model.safetensors").unlink()  # what is pickled is not fetched
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(base))
+    with pytest.raises(
+        ModelError, match=r"no safetensors.*from_pretrained\('old/one', revision='r'"
+    ):
+        base_card.describe("old/one@r")
+    with pytest.raises(ModelError, match=r"from_pretrained\('old/one'\)"):
+        base_card.describe("old/one")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("GatedRepoError", "accept its license on its page, and log in: hf auth login"),
+        ("RepositoryNotFoundError", "the hub has none by that name, or it is private"),
+        ("RevisionNotFoundError", "it has no revision 'r'"),
+        ("LocalEntryNotFoundError", "the hub was not reached, and it is not in the local cache"),
+    ],
+)
+def test_why_the_hub_gives_no_model_is_told(
+    kind: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import errors
+
+    class Refused(getattr(errors, kind)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            Exception.__init__(self, "no")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise Refused
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelError, match=said):
+        base_card.describe("someone/small@r")
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

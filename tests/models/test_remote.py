@@ -294,6 +294,13 @@ def test_a_key_that_the_endpoint_repeats_is_neither_answered_nor_kept(tmp_path: 
     assert KEY.encode() not in everything(tmp_path)
 
 
+def test_a_key_is_taken_out_of_an_error_and_its_sentence_stays(tmp_path: Path) -> None:
+    words = {"error": {"message": f"wrong: (Bearer {KEY}), try '{KEY}'"}}
+    with endpoint(in_turn(Say(500, words))) as one, pytest.raises(RemoteError) as failure:
+        model(one.url, tmp_path, retries=0, api_key_env="FAR_KEY").generate([ask()], Sampling())
+    assert "(status 500: wrong: (Bearer [key]), try '[key]'). Run again" in str(failure.value)
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
 def test_no_error_tells_the_key_or_a_part_of_it(status: int, tmp_path: Path) -> None:
     words = {"error": {"message": f"bad key {KEY[:12]}*** (or '{KEY}') in your header"}}
@@ -352,6 +359,15 @@ def test_the_budget_stops_before_the_request_that_could_exceed_it(tmp_path: Path
         assert paid(far.card) == pytest.approx(7 * 0.12)
 
 
+def test_parameters_that_are_read_as_a_prompt_count_against_the_budget(tmp_path: Path) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x" * 300, "schema": {}}}
+    with endpoint(well) as one:
+        far = model(one.url, tmp_path, budget=0.3, parameters={"response_format": form}, **PRICES)
+        with pytest.raises(BudgetError):
+            far.generate([ask("Price1")], ROOM)
+        assert one.got == []
+
+
 def test_money_set_aside_for_others_is_waited_for(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 30, "completion_tokens": 10}
     with endpoint(in_turn(Say(body=completion(usage=usage), seconds=0.05))) as one:
@@ -387,6 +403,8 @@ def test_many_at_once_do_not_exceed_the_budget_together(tmp_path: Path) -> None:
     [
         (Say(500, {}), 0.0),
         (Say(400, {}), 0.0),
+        (Say(504, {}), 0.058),  # what is behind it may have answered
+        (Say(524, {}), 0.058),
         (Say(200, b"{"), 0.058),  # it answered, so it may have charged
         (Say(body=completion(), seconds=9.0), 0.058),
     ],

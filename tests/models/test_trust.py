@@ -14,11 +14,14 @@ import pytest
 import torch
 from tests import tiny_models
 
+from sartor.customized import located
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import ModelError
 from sartor.journey import Project, bases
 from sartor.models import base_card, local
 from sartor.models.language_model import ModelCard
+from sartor.models.named import Names
+from sartor.project import Model
 from sartor.techniques.registry import build
 from sartor.techniques.technique import Customization
 
@@ -166,7 +169,7 @@ def own_code(base: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_code_of_a_model_runs_only_where_it_is_trusted_by_name(own_code: Path, mark: Path) -> None:
-    with pytest.raises(ModelError, match=r"trust it, set model\.trust_remote_code"):
+    with pytest.raises(ModelError, match=r"trust it, name the base in trust_remote_code"):
         base_card.describe(str(own_code))
     assert not mark.exists()
     card = base_card.describe(str(own_code), trust_remote_code=True)
@@ -196,3 +199,53 @@ def test_of_several_bases_only_the_named_one_may_run_code(own_code: Path, mark: 
     assert [c.trust_remote_code for c in bases(project('["base", "other"]')).values()] == [
         False, True, True,
     ]  # fmt: skip
+
+
+def test_trust_in_the_base_is_none_in_that_of_a_candidate(own_code: Path, mark: Path) -> None:
+    folder = own_code.parent
+    (folder / "e.jsonl").write_text("")
+
+    def project(trusted: str) -> Project:
+        (folder / "sartor.toml").write_text(
+            '[data]\nexamples = "e.jsonl"\n[model]\nbase = "thimble"\n'
+            f"trust_remote_code = {trusted}\n"
+            '[customize]\ncandidates = ["zero-shot", {technique = "lora", base = "base"}]\n'
+        )
+        return Project.open(folder)
+
+    with pytest.raises(ModelError, match="name the base in trust_remote_code"):
+        bases(project("true"))
+    assert not mark.exists()
+    assert [c.trust_remote_code for c in bases(project('["base"]')).values()] == [False, True]
+
+
+def test_pickled_weights_of_another_name_are_converted_as_advised(
+    base: Path, tmp_path: Path
+) -> None:
+    torch.save(tiny_models.network().state_dict(), base / "model.pt")
+    (base / "model.safetensors").unlink()
+    with pytest.raises(ModelError) as refusal:
+        base_card.describe(str(base))
+    advice = str(refusal.value).partition("machine you trust: ")[2]
+    assert advice.startswith(
+        "network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)); "
+        "network.load_state_dict(weights), which torch.load reads from the file with "
+        "weights_only=True; network.save_pretrained(new_folder)"
+    )
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+    network.load_state_dict(torch.load(base / "model.pt", weights_only=True))
+    network.save_pretrained(tmp_path / "new")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "new")
+    local.load_network(base_card.describe(str(tmp_path / "new")), torch.float32)
+
+
+def test_what_is_moved_trusts_the_base_that_it_was_made_from(own_code: Path, mark: Path) -> None:
+    trusting = Model(base="base", trust_remote_code=True)
+    card = Names(own_code.parent, model=trusting).card("base")
+    gone = replace(card, path="/gone/elsewhere")
+    made = Customization("zero-shot", gone, "made", "d", 0, 0.0, 0)
+    assert located(made, own_code.parent).base == card
+    with pytest.raises(ModelError, match="name the base in trust_remote_code"):
+        located(replace(made, base=replace(gone, trust_remote_code=False)), own_code.parent)

@@ -83,6 +83,7 @@ def estimate(
         return
     with shown():
         if base is None:
+            _refuse_of_a_base(technique, prompt_tokens, examples, sharded)
             one = Project.open(folder)
             cost = one.file.cost
             price = cost.training_machine_per_hour
@@ -105,3 +106,22 @@ def estimate(
             found = costing.from_numbers(base, technique or (), lengths, machine)
     print_costs(found)
     print_json(as_json, found.told())
+
+
+def _refuse_of_a_base(
+    technique: list[str] | None, prompt_tokens: int | None, examples: Path | None, sharded: bool
+) -> None:
+    """SettingError for what says of a base what a project says itself."""
+    from sartor.errors import SettingError
+
+    said = {
+        "--technique": technique,
+        "--prompt-tokens": prompt_tokens is not None,
+        "--examples": examples,
+        "--sharded": sharded,
+    }
+    if given := [name for name, value in said.items() if value]:
+        raise SettingError(
+            f"{given[0]} goes with --base: a project's candidates and examples are its own. Leave "
+            "it out, change sartor.toml, or name a base."
+        )

@@ -38,6 +38,8 @@ def step(
     A rung none of whose candidates could be run or scored says nothing: the next one is tried.
     """
     everyone = [*before, *rung]
+    if not rung:
+        return Step(True, "no candidate could be run on it")
     scored = [report for report in rung if scorer in report.estimates]
     if not scored or not any(scorer in report.estimates for report in before):
         return Step(True, "there is nothing to compare yet")

@@ -23,6 +23,7 @@ from sartor.evaluation.trust import doubt, got_nothing_right, mostly_wrong
 
 NEXT_TO_NOTHING = 0.001
 """Of a cost: a share that is not worth a number."""
+AFTER_FAILURES = "Ship nothing yet. Mend what failed, or leave it out, and run again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ def summarize(
     seed: int,
     unlabelled: Unlabelled | None = None,
     labelled_for_one: float = 1.0,
+    failed: bool = False,
 ) -> Summary:
     """Put the decision into words, with what stands behind them. Of so many newly labelled examples
-    one comes into the test part, `labelled_for_one`; the others are trained on."""
+    one comes into the test part, `labelled_for_one`; the others are trained on. Where candidates
+    `failed`, more examples would name no winner."""
     scorer = decision.criteria.scorer
     by_name = {report.candidate: report for report in reports}
     subject = by_name.get(decision.winner or decision.best or "")
@@ -76,6 +79,8 @@ def summarize(
     words = Words(
         ship=nothing_fit(str(decision.winner))
         if decision.winner and got_nothing_right(subject, scorer)
+        else AFTER_FAILURES
+        if failed
         else headline(decision, labelled_for_one),
         why=decision.reason,
         how_sure=" ".join(

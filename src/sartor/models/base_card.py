@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sartor.errors import ModelError
+from sartor.models import other_weights
 from sartor.models.language_model import ModelCard
 from sartor.models.libraries import reason, require_transformers
 
@@ -22,9 +24,15 @@ HASHED_WHOLE = 1 << 30
 """Bytes; of larger weight files only header, size and time of change go into the revision."""
 BESIDE = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
 """What a model is made of beside its weights: configuration, tokenizer, and code of its own."""
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DEFAULT_CONTEXT = 2048
 """Tokens, for configurations that do not say."""
+HUB_SAYS = {
+    "GatedRepoError": "accept its license on its page, and log in: hf auth login",
+    "RepositoryNotFoundError": "the hub has none by that name, or it is private",
+    "RevisionNotFoundError": "it has no revision {revision!r}",
+    "LocalEntryNotFoundError": "the hub was not reached, and it is not in the local cache",
+}
+"""By the name of what huggingface_hub raises; the special before the general."""
 
 
 def describe(name: str, *, trust_remote_code: bool = False) -> ModelCard:
@@ -36,6 +44,8 @@ def describe(name: str, *, trust_remote_code: bool = False) -> ModelCard:
     if path.is_dir():
         return _describe_folder(name, path.resolve(), trust_remote_code)
     if path.exists() or name.startswith((".", "/", "~")):
+        if path.suffix == ".gguf":
+            raise ModelError(f"base {name!r} is one file, and {other_weights.FROM_GGUF}")
         raise ModelError(
             f"base {name!r} is not a folder with a model. Expected config.json, *.safetensors and "
             "a tokenizer in it; give such a folder, a Hugging Face id, or 'thimble'."
@@ -51,14 +61,7 @@ def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCar
         )
     weights = _weight_files(path)
     if not weights:
-        pickled = [found for kind in PICKLED for found in sorted(path.glob(kind))]
-        found = f"only {pickled[0].name}" if pickled else "no weights"
-        raise ModelError(
-            f"base {name!r}: {path} holds {found}; sartor reads safetensors only, because loading "
-            "pickled weights can run code. Convert once, with transformers on a machine you trust: "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), and the "
-            "same with AutoTokenizer."
-        )
+        raise ModelError(f"base {name!r}: {other_weights.refusal(path)}")
     config = configuration(str(path), trust_remote_code)
     return ModelCard(
         name=name,
@@ -105,10 +108,19 @@ def _describe_hub(name: str, trust_remote_code: bool) -> ModelCard:
     except Exception as error:
         raise ModelError(
             f"base {name!r} is neither 'thimble', nor a folder, nor a model that could be fetched "
-            f"from the Hugging Face hub ({type(error).__name__}). Check the spelling, the network, "
-            "or give a local folder."
+            f"from the Hugging Face hub ({_hub_says(error, revision)}). Check the spelling, the "
+            "network, or give a local folder."
         ) from error
+    if not _weight_files(Path(folder)):
+        found = other_weights.refusal_of_repository(repository, revision)
+        raise ModelError(f"base {name!r}: {found}")
     return _describe_folder(name, Path(folder), trust_remote_code)
+
+
+def _hub_says(error: Exception, revision: str) -> str:
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    said = next((words for kind, words in HUB_SAYS.items() if kind in kinds), kinds[0])
+    return said.format(revision=revision or "main")
 
 
 def configuration(path: str, trust_remote_code: bool) -> Any:
@@ -120,9 +132,25 @@ def configuration(path: str, trust_remote_code: bool) -> Any:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # transformers raises many kinds
         raise ModelError(
-            f"{path}: transformers cannot read its configuration: {reason(error).rstrip('.')}. If "
-            "the model brings its own code and you trust it, set model.trust_remote_code = true."
+            f"{path}: transformers cannot read its configuration: {reason(error).rstrip('.')}. "
+            f"{_advice(Path(path))}"
         ) from error
+
+
+def _advice(path: Path) -> str:
+    """Where transformers cannot read the configuration."""
+    import transformers
+
+    with suppress(ValueError):
+        if "auto_map" in json.loads((path / "config.json").read_text("utf-8", "replace")):
+            return (
+                "If the model brings its own code and you trust it, name the base in "
+                "trust_remote_code of [model]."
+            )
+    return (
+        f"If the model is newer than transformers {transformers.__version__}, upgrade that; else "
+        "copy or download it again, or choose another."
+    )
 
 
 def _revision(path: Path, weights: list[Path]) -> str:

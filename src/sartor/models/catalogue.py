@@ -216,8 +216,8 @@ def shortlist(
 def _against(model: FoundationModel, wanted: Wanted, memory: float) -> list[str]:
     reasons = []
     if wanted.max_memory is not None and memory > wanted.max_memory:
-        needed = f"{memory / 1e9:.1f} GB"
-        reasons.append(f"{wanted.use} takes about {needed}, not {wanted.max_memory / 1e9:g}")
+        needed = _gigabytes_above(memory, wanted.max_memory)
+        reasons.append(f"{wanted.use} takes about {needed} GB, not {wanted.max_memory / 1e9:g}")
     if wanted.license == "permissive" and model.license != "permissive":
         reasons.append(f"its license has conditions ({model.license_name})")
     if wanted.license == "commercial" and model.license == "research":
@@ -227,6 +227,12 @@ def _against(model: FoundationModel, wanted: Wanted, memory: float) -> list[str]
     if wanted.chat and not model.chat:
         reasons.append("it brings no chat template")
     return reasons
+
+
+def _gigabytes_above(memory: float, bound: float) -> str:
+    """With as many decimals as show that it is above the bound."""
+    told = (f"{memory / 1e9:.{places}f}" for places in range(1, 9))
+    return next((text for text in told if float(text) > bound / 1e9), f"{memory / 1e9}")
 
 
 def size(text: str) -> float:

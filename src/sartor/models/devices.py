@@ -76,7 +76,7 @@ def device_named(text: str) -> Device:
         like = min(enough, key=lambda device: (device.memory, device.tflops))
         return replace(like, name=f"GPU of {gigabytes:g} GB, like {like.name}", memory=gigabytes)
     near = difflib.get_close_matches(text, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}."
     raise SettingError(f"there is no GPU {text!r} in the table; {hint} Or give its memory: 80GB.")
 
 

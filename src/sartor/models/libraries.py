@@ -43,10 +43,12 @@ def _settle_libraries() -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first line of a library's error, and the next where that only announces it."""
+    """The first line of a library's error, and the next, or the points of a list, where that only
+    announces them."""
     first, *rest = (line.strip() for line in str(error).strip().split("\n"))
     if isinstance(error, KeyError) and " " not in first:
         return f"there is no {first}"
     if first.endswith(":") and rest:
-        return f"{first} {rest[0]}"
+        points = [line for line in rest if line.startswith("(")]
+        return " ".join([first, *(points or rest[:1])])
     return first or type(error).__name__

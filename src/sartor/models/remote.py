@@ -119,7 +119,7 @@ class RemoteModel:
             request=digest(self.remote.endpoint, body),
             body=body,
             estimated_tokens=prompt + sampling.max_new_tokens,
-            most_prompt=most_prompt(conversation),
+            most_prompt=most_prompt(conversation, self.remote.parameters),
             prompt_tokens=prompt,
             new_tokens=sampling.max_new_tokens,
         )

@@ -17,6 +17,9 @@ from sartor.errors import PromptTooLongError, RefusedError, RemoteError
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 """Statuses that another try may mend."""
+GAVE_UP_WAITING = frozenset({408, 504, 524})
+"""Of them those by which what stands before the model gives up: it may answer, and charge, all the
+same."""
 TOO_LONG = re.compile(
     r"context.{0,3}(length|window|size)|(prompt|input|request).{0,30} too (long|large)"
     r"|too many (input )?tokens|maximum.{0,12}(context|prompt|input)|exceed\w* .{0,30}context",
@@ -63,7 +66,9 @@ def refused(
             f"{who} {limited} (status {status}{told}). Run again later: answers that were paid "
             f"are kept. requests_per_minute in [{table}] slows requests down."
         )
-        return Failure(passing, again=True, after=_wait(headers), free=True)
+        return Failure(
+            passing, again=True, after=_wait(headers), free=status not in GAVE_UP_WAITING
+        )
     unknown = RefusedError(
         f"{who} refuses a request (status {status}{told}). If it names a parameter, leave that "
         f"out with omit in [{table}], or set token_limit or parameters there."

@@ -13,6 +13,8 @@ SECRET = 12
 TOLD_PART = 6
 """So many characters of a key in a row give it away."""
 HIDDEN = "[key]"
+WORD = re.compile(r"[^\s(\"'].*?(?=[)\"',.;:]*(?:\s|$))")
+"""Of an error, without what stands around it."""
 
 
 class Key:
@@ -54,13 +56,14 @@ class Key:
         return text.replace(self._secret, HIDDEN) if self._secret else text
 
     def hide_parts(self, text: str) -> str:
-        """An error without any word that holds a part of the key: providers repeat some."""
+        """An error without any word that holds a part of the key: providers repeat some. Brackets,
+        quotes and stops around it stay."""
         if not self._secret:
             return text
         key = self._secret
         parts = [key[i : i + TOLD_PART] for i in range(len(key) - TOLD_PART + 1)]
         return re.sub(
-            r"\S+", lambda word: HIDDEN if any(p in word[0] for p in parts) else word[0], text
+            WORD, lambda word: HIDDEN if any(p in word[0] for p in parts) else word[0], text
         )
 
     def unfinished(self, text: str) -> int:

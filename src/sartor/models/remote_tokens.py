@@ -7,6 +7,7 @@ most: a byte-level tokenizer makes no more tokens than there are bytes.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,10 +31,16 @@ def estimated_prompt(conversation: Conversation) -> int:
     return A_PROMPT + sum(A_MESSAGE + estimated(message.content) for message in conversation)
 
 
-def most_prompt(conversation: Conversation) -> int:
-    """More tokens than this no prompt has."""
+def most_prompt(conversation: Conversation, parameters: Mapping[str, Any]) -> int:
+    """More tokens than this no prompt has. Some parameters, such as the form that an answer is to
+    have, are read with it."""
     texts = (message.content.encode("utf-8", "replace") for message in conversation)
-    return 2 * A_PROMPT + sum(2 * A_MESSAGE + len(text) for text in texts)
+    beside = json.dumps(parameters, ensure_ascii=False) if parameters else ""
+    return (
+        2 * A_PROMPT
+        + sum(2 * A_MESSAGE + len(text) for text in texts)
+        + len(beside.encode("utf-8", "replace"))
+    )
 
 
 class CountingTokenizer:

@@ -142,7 +142,10 @@ def _check_remotes(file: ProjectFile, where: str) -> None:
                 "'thimble'."
             )
     trusted = file.model.trust_remote_code
-    named = {*file.model.names, *(b for c in file.customize.candidates for b in c.base)}
+    candidates = file.customize.candidates
+    named = {*file.model.names, *(b for c in candidates for b in c.base)}
+    settings = (*(c.settings for c in candidates), *file.techniques.values())
+    named |= {str(each["teacher"]) for each in settings if each.get("teacher")}
     for base in () if isinstance(trusted, bool) else trusted:
         if base not in named:
             raise ProjectError(

@@ -14,6 +14,8 @@ OWN_PARAMETERS = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
 )
 """Of a chat request: what sartor sets itself."""
+SECRET = re.compile(r"api[_-]?key|authorization|password|secret|access[_-]?token", re.IGNORECASE)
+"""What parameters that hold a key are called."""
 
 NO_ADDRESS = (
     "not a web address. Expected http:// or https://, a host and a path: give one such as "
@@ -81,6 +83,11 @@ class Remote(Section):
         if taken := sorted(OWN_PARAMETERS & self.parameters.keys()):
             raise ValueError(
                 f"parameters sets {taken[0]!r}, which sartor sets itself. Leave it out"
+            )
+        if secrets := sorted(name for name in self.parameters if SECRET.fullmatch(name)):
+            raise ValueError(
+                f"parameters sets {secrets[0]!r}, and they are kept and shown. Put the key into an "
+                "environment variable, which api_key_env names"
             )
         return self
 

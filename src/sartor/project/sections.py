@@ -81,9 +81,10 @@ class Model(Section):
         return self.bases or (self.base,)
 
     def trusts(self, base: str) -> bool:
-        """Whether code that comes with this base may run."""
+        """Whether code that comes with this model may run: `true` is said of [model] base alone,
+        not of a candidate's own base or teacher."""
         trusted = self.trust_remote_code
-        return trusted if isinstance(trusted, bool) else base in trusted
+        return base in (self.names if trusted is True else trusted or ())
 
 
 class Candidate(Section):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests import tiny_models
-from tests.journey.small_shop import set_config, write
+from tests.journey.small_shop import Heard, set_config, write
 from tests.training.test_loop import ALIKE
 
 from sartor.checkup import check
@@ -17,6 +17,7 @@ from sartor.errors import MissingExtraError, ModelError
 from sartor.journey import Project
 from sartor.models import local
 from sartor.models.language_model import ModelCard
+from sartor.progress import shown_by
 from sartor.techniques.estimating.estimate import estimated
 from sartor.techniques.estimating.judging import COUNTED_HOW
 from sartor.techniques.estimating.probe import Probe
@@ -51,6 +52,43 @@ def test_a_base_that_cannot_be_run_is_told_and_others_are_not(tmp_path: Path) ->
         "lora@whole": "",
     }
     assert len(found.faults) == 2
+
+
+def test_a_base_without_a_tokenizer_is_refused_before_anything_is_tried(tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop")
+    tiny_models.save(tmp_path / "whole")
+    tiny_models.save(tmp_path / "mute")
+    for path in (tmp_path / "mute").glob("*token*"):
+        path.unlink()
+    bases = json.dumps([str(tmp_path / "whole"), str(tmp_path / "mute")])
+    set_config(shop, "[customize]", f"[model]\nbases = {bases}\n[customize]")
+    set_config(shop, '["zero-shot", "rag", "lora"]', '["zero-shot"]')
+    for verb in (check, Project.run):
+        heard = Heard()
+        with shown_by(heard), pytest.raises(ModelError) as refused:
+            verb(Project.open(shop))
+        assert "no tokenizer could be loaded from" in str(refused.value)
+        assert "(3) an equivalent slow tokenizer class" in str(refused.value)
+        told = " ".join(heard.lines)
+        assert "candidate 1 of" not in told
+        assert "is tried on copies" not in told
+
+
+def test_what_candidates_of_a_base_failed_of_is_told_once_in_the_reason(tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop")
+    heads_of_odd_size(tmp_path / "odd")
+    bases = json.dumps(["thimble", str(tmp_path / "odd")])
+    set_config(shop, "[customize]", f"[model]\nbases = {bases}\n[customize]")
+    set_config(shop, '["zero-shot", "rag", "lora"]', '["zero-shot", "few-shot"]')
+    project = Project.open(shop)
+    decision = project.run()
+    assert decision.winner is None
+    assert decision.reason.startswith(
+        "No winner is named: zero-shot@odd, few-shot@odd failed: base "
+    )
+    page = (shop / "report.html").read_text()
+    assert page.count("zero-shot@odd, few-shot@odd failed") >= 1
+    assert "few-shot@odd failed" not in page.replace("zero-shot@odd, few-shot@odd failed", "")
 
 
 def test_what_all_candidates_failed_of_is_told_once(tmp_path: Path) -> None:

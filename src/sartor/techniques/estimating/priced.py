@@ -29,13 +29,16 @@ class Priced:
     """That prices are missing; empty where they are not."""
 
 
-def priced(card: ModelCard, answers: float, prompt_tokens: float, new_tokens: float) -> Priced:
-    """Seconds and money for so many answers of a remote model; tokens are of all of them."""
+def priced(
+    card: ModelCard, answers: float, prompt_tokens: float, new_tokens: float, before: float = 0.0
+) -> Priced:
+    """Seconds and money for so many answers of a remote model; tokens are of all of them. So much
+    will have been paid `before`, by the candidates that are asked first."""
     remote = card.remote
     assert remote is not None
     cost = remote.price(prompt_tokens, new_tokens)
     seconds = answers * _seconds((prompt_tokens + new_tokens) / max(1, answers), remote)
-    return Priced(seconds, cost, _too_dear(cost, card, remote), _unpriced(card, remote))
+    return Priced(seconds, cost, _too_dear(cost, before, card, remote), _unpriced(card, remote))
 
 
 def _seconds(tokens: float, remote: Remote) -> float:
@@ -47,11 +50,12 @@ def _seconds(tokens: float, remote: Remote) -> float:
     )
 
 
-def _too_dear(cost: float, card: ModelCard, remote: Remote) -> str:
-    if remote.budget is None or cost <= (left := remote.budget - paid(card)):
+def _too_dear(cost: float, before: float, card: ModelCard, remote: Remote) -> str:
+    if remote.budget is None or cost + before <= (left := remote.budget - paid(card)):
         return ""
+    others = f", those of the candidates before it about {before:.3g}" if before else ""
     return (
-        f"its answers cost about {cost:.3g}, and {max(0.0, left):.3g} of the budget of "
+        f"its answers cost about {cost:.3g}{others}, and {max(0.0, left):.3g} of the budget of "
         f"{remote.budget:g} is left. Raise budget in [remote.{card.name}], or lower max_test and "
         "max_validation in [data]."
     )
