@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from rank_bm25 import BM25Okapi
+from tests.training.test_loop import full_disk
 
 from sartor.data.records import Passage
-from sartor.errors import DataError
+from sartor.errors import DataError, DiskError
 from sartor.retrieval.fusion import RANK_CONSTANT, reciprocal_rank
 from sartor.retrieval.hybrid import CANDIDATES, HybridRetriever, searchable
 from sartor.retrieval.retriever import Hit
@@ -158,6 +159,15 @@ def test_another_process_finds_the_same(store: HybridRetriever, tmp_path: Path) 
     ours = [[[h.passage.document_id, h.score] for h in one] for one in store.search(queries, 3)]
     assert json.loads(run.stdout) == ours
     assert run.stderr == ""
+
+
+def test_a_disk_that_is_full_for_the_index_is_told_with_its_folder(tmp_path: Path) -> None:
+    store = HybridRetriever(tmp_path / "index")
+    told = rf"cannot write {re.escape(str(store.directory))}: File too large\. Free some space"
+    with full_disk(100), pytest.raises(DiskError, match=told):
+        store.index(PASSAGES)
+    store.index(PASSAGES)
+    assert found(store, "green shade", 1) == ["d3"]
 
 
 def test_nothing_to_index_and_no_index_are_told_apart(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests import tiny_models
-from tests.training.test_loop import ALIKE
+from tests.training.test_loop import ALIKE, full_disk
 
-from sartor.errors import ModelError, SettingError, TrainingError
+from sartor.errors import DiskError, ModelError, SettingError, TrainingError
 from sartor.models import base_card, chat, local
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques import experts, layers, weights
@@ -139,6 +139,11 @@ def test_only_the_upper_layers_are_adapted_or_trained(base: ModelCard, tmp_path:
 
 
 HEAD = {"lm_head.weight"}
+
+
+def test_a_full_disk_is_told_before_pissa_trains(base: ModelCard, tmp_path: Path) -> None:
+    with full_disk(100), pytest.raises(DiskError, match=r"cannot write .*initial: File too large"):
+        LoRA(rank=4, initialization="pissa", **QUICK).fit(base, ALIKE, tmp_path)
 
 
 def test_pissa_keeps_a_plain_adapter_of_twice_the_rank(base: ModelCard, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
-from tests.training.test_loop import ALIKE
+from tests.training.test_loop import ALIKE, Stopping, full_disk
 
+from sartor import progress
 from sartor.data.records import Document, TrainingData
-from sartor.errors import DataError, SettingError, TrainingError
+from sartor.errors import DataError, DiskError, SettingError, TrainingError
 from sartor.models import local
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques.registry import build
@@ -140,6 +141,22 @@ def test_examples_that_change_do_not_have_the_documents_read_again(
     assert weights.stat().st_mtime_ns == first
     technique.fit(base, replace(DATA, documents=DOCUMENTS[1:]), tmp_path)
     assert weights.stat().st_mtime_ns != first
+
+
+def test_a_disk_that_is_full_for_the_base_does_not_have_the_documents_read_again(
+    base: ModelCard, tmp_path: Path
+) -> None:
+    technique = build("continued-pretraining", {"rank": 2, **QUICK})
+    whole = technique.fit(base, DATA, tmp_path / "whole")
+    folder = tmp_path / "full"
+    room = (tmp_path / "whole" / "base" / "model.safetensors").stat().st_size - 1
+    with full_disk(room), pytest.raises(DiskError, match=r"cannot write .*base: File too large"):
+        technique.fit(base, DATA, folder)
+    assert not (folder / "base").exists()
+    with progress.shown_by(Stopping(1)):  # nothing is trained again
+        made = technique.fit(base, DATA, folder)
+    assert made.digest == whole.digest
+    assert {p.name for p in folder.iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}
 
 
 def test_without_documents_it_is_refused_before_anything_is_made(

@@ -17,7 +17,7 @@ from tests.training.test_loop import ALIKE, Stopping
 
 from sartor import progress
 from sartor.data.records import Example, TrainingData
-from sartor.errors import DataError, ModelError, SettingError, TrainingError
+from sartor.errors import DataError, DiskError, ModelError, SettingError, TrainingError
 from sartor.models import base_card, chat, local, named
 from sartor.models.language_model import ModelCard
 from sartor.project import parse
@@ -62,6 +62,15 @@ def merged(base: ModelCard, folder: Path, **settings: Any) -> tuple[Any, Any]:
     technique = build("merge+lora", settings, {"lora": {**QUICK, "rank": 2}})
     made = technique.fit(base, TAGGED, folder)
     return made, technique.load(made)
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (1.0, 0.0)])
+def test_a_merge_that_cannot_be_written_is_told_with_its_folder(
+    weights: tuple[float, ...], base: ModelCard, adapters: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_model.safetensors").mkdir()
+    with pytest.raises(DiskError, match=r"cannot write .*: Is a directory.*Free some space"):
+        merged(base, tmp_path, adapters=adapters, weights=weights)
 
 
 def deltas(folder: str | Path) -> dict[str, torch.Tensor]:

@@ -6,14 +6,16 @@ An embedded store: no server, safe under several readers; written once, by `Rag.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sartor.data.records import Passage
-from sartor.errors import DataError, MissingExtraError
+from sartor.errors import DataError, DiskError, MissingExtraError
 from sartor.models.encoder import Encoder, StaticEncoder
 from sartor.retrieval.fusion import reciprocal_rank
 from sartor.retrieval.retriever import Hit
@@ -25,6 +27,8 @@ MADE = "customizations"
 """Where runs keep what techniques made, a folder each (trial.py)."""
 BROKEN = (RuntimeError, ValueError, OSError)
 """What LanceDB raises for files that are gone, cut short or not its own."""
+DISK = re.compile(r"(?:.*: )?(.+) \(os error \d+\)")
+"""How its Rust side tells of what the system refused."""
 COLUMNS = ["document_id", "start", "end", "text", "title"]
 
 
@@ -79,10 +83,24 @@ class HybridRetriever:
         columns["vector"] = pa.FixedSizeListArray.from_arrays(
             pa.array(vectors.reshape(-1)), self.encoder.dimensions
         )
-        database.drop_table(TABLE, ignore_missing=True)  # one that a killed run left
-        table = database.create_table(TABLE, pa.table(columns))
-        table.create_index("searched", config=FTS(), replace=True)
+        with self._writing():
+            database.drop_table(TABLE, ignore_missing=True)  # one that a killed run left
+            table = database.create_table(TABLE, pa.table(columns))
+            table.create_index("searched", config=FTS(), replace=True)
         self.__dict__["_table"] = table
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """DiskError where the disk is full or the folder is not ours."""
+        try:
+            yield
+        except BROKEN as error:
+            if (found := DISK.search(str(error))) is None:
+                raise
+            raise DiskError(
+                f"cannot write {self.directory}: {found[1]}. Free some space or check the folder's "
+                "rights, and run again: what was done is kept."
+            ) from error
 
     def delete(self, document_ids: Sequence[str]) -> None:
         """Forget all passages of these documents."""

@@ -7,6 +7,7 @@ Gururangan et al. 2020, arXiv:2004.10964.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -110,14 +111,18 @@ class ContinuedPretraining(TrainingSettings):
         return LoRA(rank=self.rank, alpha=2.0 * self.rank, **options)
 
     def _read(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
-        """Train on the documents, unless that was done."""
-        stage = self.stage()
+        """Train on the documents and keep the base that makes, each unless that was done."""
+        stage, folder, kept = self.stage(), directory / STAGE, directory / BASE
 
         def make() -> Customization:
-            made: Customization = stage.fit(base, data, directory / STAGE, course=self)
-            keep_as_base(stage.load(made).inner.network, made.base, directory / BASE)
-            for trained in Path(made.directory).glob("*.safetensors"):
-                trained.unlink()
+            shutil.rmtree(kept, ignore_errors=True)
+            made: Customization = stage.fit(base, data, folder, course=self)
             return made
 
-        return done_once(directory / STAGE, digest(base, self._own, data.documents), make)
+        read = done_once(folder, digest(base, self._own, data.documents), make)
+        if not kept.is_dir():
+            made = replace(read, base=base, directory=str(folder))
+            keep_as_base(stage.load(made).inner.network, base, kept)
+        for trained in folder.glob("*.safetensors"):
+            trained.unlink()
+        return read

@@ -21,6 +21,7 @@ from sartor.settings import STRICT
 from sartor.techniques import layers, weights
 from sartor.techniques.technique import Customization
 from sartor.techniques.trained import Course, TrainedTechnique, fit_weights
+from sartor.training.state import writing
 
 BEFORE = ("embed", "wte", "wpe", "word_embeddings")
 """How architectures begin the names of what stands before the blocks."""
@@ -92,13 +93,21 @@ def keep_as_base(network: Any, base: ModelCard, folder: Path) -> None:
     temporary = folder.with_name(f"{folder.name}.tmp")
     for stale in (temporary, folder):
         shutil.rmtree(stale, ignore_errors=True)
-    save_whole(network, base, temporary)
-    source = Path(base.path)
+    try:
+        with writing(folder):
+            save_whole(network, base, temporary)
+            _copy_beside(Path(base.path), temporary)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _copy_beside(source: Path, folder: Path) -> None:
+    """What a base has beside its weights: its tokenizer, and code of its own."""
     for path in (path for pattern in base_card.BESIDE for path in source.glob(pattern)):
-        there = temporary / path.name
+        there = folder / path.name
         if not there.exists() and not path.name.endswith(".safetensors.index.json"):
             shutil.copyfile(path, there)
-    temporary.rename(folder)
 
 
 def kept_base(base: ModelCard, folder: Path) -> ModelCard:

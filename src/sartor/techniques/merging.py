@@ -24,6 +24,7 @@ from sartor.techniques.technique import Customization
 from sartor.training.objective import VALIDATION_EXAMPLES
 from sartor.training.packed_attention import use_packed_attention
 from sartor.training.packing import Encoded, answer_loss, encode, packs
+from sartor.training.state import writing
 
 How = Literal["linear", "ties", "dare_linear", "dare_ties"]
 MERGED = "default"
@@ -129,11 +130,13 @@ class Merging:
         alone = _alone(choice)
         if alone is None:
             self.become(choice)
-            self.model.save_pretrained(directory, selected_adapters=[MERGED])
-            return
-        directory.mkdir(parents=True, exist_ok=True)
-        for file in (CONFIG, WEIGHTS):
-            shutil.copyfile(self.parts[alone].adapter.folder / file, directory / file)
+        with writing(directory):
+            if alone is None:
+                self.model.save_pretrained(directory, selected_adapters=[MERGED])
+                return
+            directory.mkdir(parents=True, exist_ok=True)
+            for file in (CONFIG, WEIGHTS):
+                shutil.copyfile(self.parts[alone].adapter.folder / file, directory / file)
 
 
 def _alone(choice: Sequence[float]) -> int | None:

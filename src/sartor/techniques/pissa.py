@@ -13,6 +13,7 @@ from typing import Any
 
 from sartor.errors import TrainingError
 from sartor.techniques.weights import Prepared
+from sartor.training.state import writing
 
 INITIAL = "initial"
 """Folder of the adapters as they began, while they are trained."""
@@ -35,7 +36,8 @@ def kept_as_plain(prepared: Prepared, directory: Path) -> Prepared:
     """Written as a plain adapter, once they are trained."""
     model = prepared.model
     model.peft_config["default"].init_lora_weights = True
-    model.save_pretrained(directory / INITIAL)
+    with writing(directory / INITIAL):
+        model.save_pretrained(directory / INITIAL)
 
     def save(folder: Path) -> None:
         model.save_pretrained(
