@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -76,3 +77,22 @@ def test_ten_kills_change_nothing(shop: Path) -> None:
     assert last.returncode == 0, told.decode()
     assert killed > 0
     assert decided(shop) == decided(whole)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_asked_to_stop_says_so_and_leaves_nothing_half(
+    shop: Path, number: signal.Signals, code: int
+) -> None:
+    process = start(shop)
+    lock = shop / ".sartor" / "lock"
+    until = time.monotonic() + 120
+    while not (lock.is_file() and lock.read_text()) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told.decode()
+    said = "stopped; what was done is kept. The same command goes on from there.\n"
+    assert told.decode().endswith(said)
+    assert "Traceback" not in told.decode()
+    assert lock.read_text() == ""
+    assert not list(shop.rglob("*.tmp"))

@@ -1,7 +1,7 @@
 """What all verbs share: the application, its options, where output goes, and what errors look like.
 
 People read stderr; programs read stdout (`--json`). Exit codes: 0 done, 1 a fault of sartor's, 2 a
-mistake of the user's, 130 stopped with Ctrl-C.
+mistake of the user's, 130 stopped with Ctrl-C, 143 a run stopped with SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import errno
 import json
 import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +41,10 @@ ORDER = (
 """Of the verbs, in `--help`: as a project goes through them."""
 
 
+class Terminated(KeyboardInterrupt):
+    """Stopped with SIGTERM."""
+
+
 class Verbs(TyperGroup):
     """The commands; what goes wrong in one is told without a traceback, unless it is our fault."""
 
@@ -51,7 +59,7 @@ class Verbs(TyperGroup):
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             tell("\nstopped; what was done is kept. The same command goes on from there.")
-            raise SystemExit(130) from error
+            raise SystemExit(143 if isinstance(error, Terminated) else 130) from error
         except OSError as error:
             if error.filename is None and error.errno not in THE_USERS_DISK:
                 raise
@@ -104,6 +112,27 @@ def shown() -> Any:
     stack.enter_context(shown_by(shown))
     stack.enter_context(redirect_stdout(sys.stderr))
     return stack
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM (of a cluster's queue, a container, a service) stop the block as Ctrl-C does.
+
+    Of several processes that train together it ends each at once: one that waits for another would
+    not hear it.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or current_thread() is not main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tell(message: str) -> None:

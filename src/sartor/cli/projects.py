@@ -18,6 +18,7 @@ from sartor.cli.app import (
     quoted,
     reachable,
     shown,
+    stopped_by_sigterm,
     tell,
 )
 
@@ -155,7 +156,7 @@ def _run(project: Any, as_json: bool) -> None:
     from sartor.journey import last_decision
     from sartor.journey import run as go
 
-    with shown():
+    with stopped_by_sigterm(), shown():
         outcome = go(project)
     print_outcome(outcome, project.file.cost.currency)
     print_json(as_json, last_decision(project))
