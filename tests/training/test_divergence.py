@@ -67,6 +67,13 @@ def test_a_rise_that_lasts_is_wrong_and_one_that_does_not_is_noise() -> None:
     assert (step, why) == (15, "the loss rose to 3.1 in 4 steps, from 1")
 
 
+def test_a_loss_that_stays_at_guessing_is_wrong_where_it_was_well_below() -> None:
+    guessing = math.log(VOCABULARY)
+    assert watched([5.0] * 9 + [guessing] * 4) == (12, "the loss rose to 9.01 in 4 steps, from 5")
+    assert watched([5.0] * 9 + [guessing - 0.5] * 40)[1] == ""
+    assert watched([8.0] * 9 + [guessing] * 40)[1] == ""  # values that were near it already
+
+
 def test_small_batches_must_rise_for_more_steps() -> None:
     assert [Limits(VOCABULARY, size).lasting for size in (1, 2, 8, 32)] == [32, 16, 4, 4]
 
