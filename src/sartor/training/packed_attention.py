@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
 from sartor.models.prefix import Prefix
+from sartor.models.told import tells_all
 from sartor.progress import say
+from sartor.training.padded import try_padding
 from sartor.training.sharing import Row, Span
 from sartor.training.span_attention import attend
 
@@ -44,13 +46,18 @@ def is_packed(network: Any) -> bool:
 def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     """Switch the model to packs, where what it gives stays the same, behind the `prefix` too where
     there is one; says whether it was done."""
+    if is_packed(network) or _switched(network, prefix):
+        return True
+    try_padding(network)
+    return False
+
+
+def _switched(network: Any, prefix: Prefix | None) -> bool:
     import torch
     from transformers import AttentionInterface
 
     from sartor.training.head import use_plain_head
 
-    if is_packed(network):
-        return True
     if not getattr(network, "_supports_attention_backend", False) or must_go_alone(network):
         return False
     config = network.config.get_text_config(decoder=True)
@@ -60,7 +67,7 @@ def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     alone = _alone(network, prefix)
     AttentionInterface.register(ATTENTION, attend)
     network.set_attn_implementation(ATTENTION)
-    if _same(alone, network, prefix):
+    if tells_all(network) and _same(alone, network, prefix):
         use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
         return True
     network.set_attn_implementation(before)
