@@ -114,6 +114,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ernie4_5_moe": ("ernie4_5_moe", {**SHARED, "moe_num_experts": 4, "moe_k": 2}),
     "deepseek_v2": ("deepseek_v2", LATENT),
+    "seed_oss": ("seed_oss", {"attention_dropout": 0.0, "residual_dropout": 0.1, "head_dim": 8}),
     "qwen3_next": ("qwen3_next", {**LINEAR, "head_dim": 8, **SHARED}),
     "llama4": ("llama4_text", SHARED),
     "qwen2_moe": ("qwen2_moe", SHARED),

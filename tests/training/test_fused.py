@@ -203,6 +203,14 @@ def test_what_bounds_large_numbers_keeps_its_own() -> None:
     assert "forward" in vars(network.model.layers[1].mlp)
 
 
+def test_what_drops_by_chance_keeps_its_own() -> None:
+    network = tiny_models.network("seed_oss")
+    use_fused(network)
+    layer = network.model.layers[0]
+    assert "forward" not in vars(layer.mlp)
+    assert "forward" in vars(layer.input_layernorm)
+
+
 def test_experts_that_hold_bare_tensors_keep_their_own() -> None:
     network = tiny_models.network("llama")
     mlp = network.model.layers[0].mlp

@@ -16,6 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.training.dropping import drops
 from sartor.training.feed_forward import fed_forward, is_gated, is_known
 from sartor.training.low_rank import Sums, adapted, is_adapted
 from sartor.training.remade import Remade, is_off, note
@@ -32,6 +33,8 @@ def use_fused(network: Any) -> int:
     """Replace what can be replaced; how many modules that is."""
     replaced, known = 0, _replacements()
     for module in list(network.modules()):
+        if drops([module, *module.children()]):
+            continue
         for fits, made in known:
             if fits(module) and _same(module, forward := made(module)):
                 module.forward = forward

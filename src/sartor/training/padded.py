@@ -1,7 +1,7 @@
 """Examples as a right-padded batch, for models that run no packs, or one by one.
 
-What stands after an example must not change what the model makes of it: that is tried, and models
-that see it get each example alone.
+What stands after an example must not change what the model makes of it; models that see it get each
+example alone.
 """
 
 from __future__ import annotations
@@ -16,28 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 ALONE = "_sartor_goes_alone"
-TRIED = ((9, 8, 7, 3, 5, 4), (9, 8))
-FAR = 1e-2
-"""Mean difference of the logits, in parts of their mean size, that no rounding explains."""
+"""Where packed_attention.py has noted that a model sees it."""
 
 
 def goes_alone(network: Any) -> bool:
-    """Whether `try_padding` found that the model sees what stands after an example."""
+    """Whether the model was found to see what stands after an example."""
     return bool(getattr(network, ALONE, False))
-
-
-def try_padding(network: Any) -> None:
-    """Find out whether the model sees it, on a few tokens."""
-    import torch
-
-    with torch.no_grad():
-        long, short = (torch.tensor(tokens, device=network.device) for tokens in TRIED)
-        rows = torch.nn.utils.rnn.pad_sequence([long, short], batch_first=True)
-        mask = (torch.arange(len(long), device=network.device) < len(short)).long()
-        given = {"attention_mask": torch.stack([torch.ones_like(mask), mask]), "use_cache": False}
-        beside = network(input_ids=rows, **given).logits[1, : len(short)].float()
-        alone = network(input_ids=short[None], use_cache=False).logits[0].float()
-    setattr(network, ALONE, bool((beside - alone).abs().mean() > FAR * alone.abs().mean()))
 
 
 def padded(
