@@ -108,6 +108,14 @@ def test_a_prompt_that_reaches_far_does_not_change_the_positions_of_shorter_ones
     assert found == [theirs(network, prompt) for prompt in prompts]
 
 
+@pytest.mark.reference
+@pytest.mark.parametrize("length", [52, 53, 60, 63, 64, 65])
+def test_an_answer_that_grows_into_other_positions_is_read_again_as_a_whole(length: int) -> None:
+    network = tiny_models.network("phi3_long")
+    prompts = [list(range(3, 3 + length)), RAGGED[0], list(range(90, 90 + length))]
+    assert together(network, prompts) == [theirs(network, prompt) for prompt in prompts]
+
+
 def test_no_prompts_have_no_answers() -> None:
     for architecture in ("llama", "bloom"):
         assert together(tiny_models.network(architecture), []) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,33 @@ def padding_is_seen(network: Any) -> bool:
 
 def padded_steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:
     """Generate for all prompts together, a token a row at a time; rows are counted from 0."""
+    first = _read_anew_after(network, prompts, asked)
+    if not first:
+        yield from _steps(network, prompts, asked)
+        return
+    written: list[int] = []
+    for step in _steps(network, prompts, replace(asked, limits=[first])):
+        yield step
+        written += [token for _, token in step.tokens]
+    if not asked.ended(0, written[-1], first):
+        rest = replace(asked, limits=[asked.limits[0] - first])
+        yield from _steps(network, [[*prompts[0], *written]], rest)
+
+
+def _read_anew_after(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> int:
+    """After how many tokens all is read again, since it is longer than what positions were for;
+    0 for never. Such a prompt is alone."""
+    from sartor.models.rotary import anew_beyond
+
+    usual = anew_beyond(network)
+    if usual is None or len(prompts) > 1:
+        return 0
+    before = 0 if asked.virtual is None else len(asked.virtual)
+    first = usual + 1 - before - len(prompts[0])
+    return first if 0 < first < asked.limits[0] else 0
+
+
+def _steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:
     import torch
 
     virtual = asked.virtual
