@@ -88,6 +88,14 @@ def test_virtual_tokens_stand_before_every_prompt(
     assert together(network, prompts, virtual=virtual) == expected
 
 
+@pytest.mark.reference
+def test_virtual_tokens_have_the_positions_of_the_long_prompt_behind_them() -> None:
+    network = tiny_models.network("phi3_long")
+    tokens = list(range(3, 83))
+    virtual = network.get_input_embeddings()(torch.tensor(tokens[:5])).detach()
+    assert together(network, [tokens[5:]], virtual=virtual) == [theirs(network, tokens)]
+
+
 def read_by(network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
     """What went through the network before the first tokens of the answers, row by row."""
     assert packed_forward.runs_rows(network)  # tried before we look on

@@ -134,9 +134,13 @@ def sees_all(network: Any, context: int) -> bool:
 def _may_split(network: Any, slots: int) -> bool:
     """Whether prompts may be put through in two parts, with padding between them.
 
-    Not where a layer's window or a token's position is counted in slots, padding included.
+    Not where a layer's window or a token's position is counted in slots, padding included, nor
+    where positions depend on the length of what goes through together.
     """
-    return sees_all(network, slots) and "position_ids" in parameters_of(type(network))
+    from sartor.models.rotary import changes_with_length
+
+    apart = "position_ids" in parameters_of(type(network)) and sees_all(network, slots)
+    return apart and not changes_with_length(_text_config(network))
 
 
 def _text_config(network: Any) -> Any:
