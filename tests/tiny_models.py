@@ -92,8 +92,18 @@ HYBRID: dict[str, Any] = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head":
 HYBRID |= {"mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 16}
 BART: dict[str, Any] = {"is_decoder": True, "d_model": 32, "decoder_layers": 2}
 BART |= {"decoder_attention_heads": 4, "decoder_ffn_dim": 64, "encoder_layers": 2}
+BIOGPT_DROPS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "layerdrop")
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "bart": ("bart", BART),
+    "biogpt": ("biogpt", dict.fromkeys(BIOGPT_DROPS, 0.0)),
+    "doge": ("doge", {}),
+    "hrm_text": ("hrm_text", {"head_dim": 8}),
+    "olmo_clipped": ("olmo", {"clip_qkv": 3.0}),
+    "roberta": ("roberta", {"is_decoder": True}),
+    "phimoe_short": (
+        "phimoe",
+        {"num_local_experts": 2, "num_experts_per_tok": 2, "sliding_window": WINDOW},
+    ),
     "falcon_h1": ("falcon_h1", HYBRID),
     "megatron-bert": ("megatron-bert", {"is_decoder": True}),
     "modernbert-decoder": ("modernbert-decoder", {"local_attention": WINDOW}),
@@ -104,6 +114,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ernie4_5_moe": ("ernie4_5_moe", {**SHARED, "moe_num_experts": 4, "moe_k": 2}),
     "deepseek_v2": ("deepseek_v2", LATENT),
+    "seed_oss": ("seed_oss", {"attention_dropout": 0.0, "residual_dropout": 0.1, "head_dim": 8}),
     "qwen3_next": ("qwen3_next", {**LINEAR, "head_dim": 8, **SHARED}),
     "llama4": ("llama4_text", SHARED),
     "qwen2_moe": ("qwen2_moe", SHARED),

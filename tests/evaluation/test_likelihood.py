@@ -89,7 +89,9 @@ SHOWN = tuple(
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt_oss", "mixtral"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "qwen3", "gemma2", "gpt_oss", "mixtral", "olmo_clipped"]
+)
 def test_in_rows_they_are_what_they_are_in_batches(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from sartor.models.padded_generation import padding_is_seen
 from sartor.models.rotary import apart
 
 ARCHITECTURES = [name for name in tiny_models.ARCHITECTURES if name != "mamba"]
+ODD = ("phimoe_short",)
+"""A window that only masks have."""
 HEAD = [5, 9, 33, 71, 18, 26, 44, 80, 13, 61]
 ALIKE = [[*HEAD, 7, 7], HEAD + list(range(20, 31)), [*HEAD, 3, 50, 60], HEAD + list(range(40, 60))]
 RAGGED = [[5, 9, 33], list(range(20, 50)), [8], list(range(100, 111))]
@@ -47,7 +49,7 @@ def theirs(network: Any, prompt: Sequence[int], **inputs: Any) -> list[int]:
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *ODD])
 @pytest.mark.parametrize("prompts", [ALIKE, RAGGED], ids=["alike", "ragged"])
 @pytest.mark.parametrize("share", [True, False])
 def test_greedy_answers_are_those_of_transformers(
@@ -86,6 +88,14 @@ def test_virtual_tokens_stand_before_every_prompt(
     assert together(network, prompts, virtual=virtual) == expected
 
 
+@pytest.mark.reference
+def test_virtual_tokens_have_the_positions_of_the_long_prompt_behind_them() -> None:
+    network = tiny_models.network("phi3_long")
+    tokens = list(range(3, 83))
+    virtual = network.get_input_embeddings()(torch.tensor(tokens[:5])).detach()
+    assert together(network, [tokens[5:]], virtual=virtual) == [theirs(network, tokens)]
+
+
 def read_by(network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
     """What went through the network before the first tokens of the answers, row by row."""
     assert packed_forward.runs_rows(network)  # tried before we look on
@@ -104,7 +114,19 @@ def test_a_prompt_that_reaches_far_does_not_change_the_positions_of_shorter_ones
     found = together(network, prompts)
     assert found == [together(network, [prompt])[0] for prompt in prompts]
     assert found == [theirs(network, prompt) for prompt in prompts]
-    assert together(network, []) == []
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("length", [52, 53, 60, 63, 64, 65])
+def test_an_answer_that_grows_into_other_positions_is_read_again_as_a_whole(length: int) -> None:
+    network = tiny_models.network("phi3_long")
+    prompts = [list(range(3, 3 + length)), RAGGED[0], list(range(90, 90 + length))]
+    assert together(network, prompts) == [theirs(network, prompt) for prompt in prompts]
+
+
+def test_no_prompts_have_no_answers() -> None:
+    for architecture in ("llama", "bloom"):
+        assert together(tiny_models.network(architecture), []) == []
 
 
 def test_rotary_settings_of_each_kind_of_layer_are_looked_at() -> None:

@@ -86,6 +86,12 @@ def test_sizes_that_do_not_go_together_are_told_when_it_is_loaded(
         local.load_network(card, torch.float32)
 
 
+def test_positions_that_reading_and_writing_count_otherwise_are_refused(tmp_path: Path) -> None:
+    card = tiny_models.save(tmp_path / "base", "roberta")
+    with pytest.raises(ModelError, match=r"a RobertaForCausalLM counts .* Give a causal language"):
+        local.load_network(card, torch.float32)
+
+
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_memory_that_runs_out_says_nothing_of_the_network(kind: type[Exception]) -> None:
     network = Odd("")

@@ -9,8 +9,10 @@ import pytest
 import torch
 from tests import tiny_models
 from tests.training.test_fused import adapted
+from tests.training.test_gradients import behind_prefix
 from tests.training.test_packing import PACKED, distance, examples, kin, plain_loss
 
+from sartor.models.prefix import Prefix, of_tokens
 from sartor.training.answers_only import use_answers_only
 from sartor.training.packed_attention import is_packed
 from sartor.training.packing import answer_loss, at_once, packs
@@ -43,6 +45,25 @@ def test_with_every_trick_and_blocks_run_again_the_gradient_is_the_plain_one(
     loss, _ = answer_loss(network, pack)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert distance(gradient(network, loss), whole) < 1e-4
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("architecture", ["llama", "biogpt", "bloom", "falcon", "mpt"])
+@pytest.mark.parametrize("how", ["on", "offload"])
+def test_so_is_that_of_a_prefix(architecture: str, how: Literal["on", "offload"]) -> None:
+    """Where no packs run it is a cache, to which a block that is run again adds a second time."""
+    network = tiny_models.network(architecture).requires_grad_(False)
+    first = of_tokens(network, [7, 9, 8])
+    parts = [t.clone().requires_grad_() for pair in first.layers for t in pair]
+    prefix = Prefix(tuple(zip(parts[::2], parts[1::2], strict=True)))
+    expected = behind_prefix(network, kin(), prefix)
+    whole = torch.autograd.grad(expected, parts)
+    use_tricks(network, TrainingSettings(checkpointing=how), prefix)
+    network.train()
+    loss, _ = answer_loss(network, kin(), prefix)
+    found = torch.autograd.grad(loss, parts)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert distance(*(torch.cat([g.flatten() for g in all_of]) for all_of in (found, whole))) < 1e-4
 
 
 def test_blocks_that_are_run_again_keep_less() -> None:
@@ -93,6 +114,21 @@ def test_a_last_block_that_mixes_tokens_is_left_as_it_was() -> None:
     last.forward = lambda x: own(x) + x.mean(1, keepdim=True)
     assert use_answers_only(network, (5, 3, 4, 6, 7)) == 0
     assert last.forward(torch.ones(1, 3, 32)).shape == (1, 3, 32)
+
+
+@pytest.mark.reference
+def test_a_last_block_that_is_run_several_times_is_left_as_it_was() -> None:
+    """What it gives of a prompt's tokens, its next run reads; small weights hardly tell."""
+    network = tiny_models.network("hrm_text")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1 / 3 if parameter.dim() > 1 else 1)
+    expected = plain_loss(network, examples())
+    whole = gradient(network, expected)
+    use_tricks(network, TrainingSettings(checkpointing="off"))
+    loss, _ = answer_loss(network, examples())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert distance(gradient(network, loss), whole) < 5e-5
 
 
 def test_plain_training_uses_no_trick() -> None:

@@ -187,6 +187,41 @@ def test_what_computes_something_else_keeps_its_own() -> None:
     assert "forward" in vars(layer.post_attention_layernorm)
 
 
+def test_what_bounds_large_numbers_keeps_its_own() -> None:
+    network = tiny_models.network("llama")
+    mlp = network.model.layers[0].mlp
+    own = type(mlp)
+
+    class Bounded(own):  # type: ignore[valid-type, misc]
+        def forward(self, x: torch.Tensor) -> Any:
+            gate, up = self.gate_proj(x).clamp(max=9.0), self.up_proj(x).clamp(-9.0, 9.0)
+            return self.down_proj(self.act_fn(gate) * up)
+
+    mlp.__class__ = Bounded
+    use_fused(network)
+    assert "forward" not in vars(mlp)
+    assert "forward" in vars(network.model.layers[1].mlp)
+
+
+def test_what_drops_by_chance_keeps_its_own() -> None:
+    network = tiny_models.network("seed_oss")
+    use_fused(network)
+    layer = network.model.layers[0]
+    assert "forward" not in vars(layer.mlp)
+    assert "forward" in vars(layer.input_layernorm)
+
+
+def test_experts_that_hold_bare_tensors_keep_their_own() -> None:
+    network = tiny_models.network("llama")
+    mlp = network.model.layers[0].mlp
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        weight = getattr(mlp, name).weight
+        delattr(mlp, name)
+        setattr(mlp, name, weight)
+    use_fused(network)
+    assert "forward" not in vars(mlp)
+
+
 @pytest.mark.parametrize("setting", [{"lora_dropout": 0.1}, {"use_dora": True}])
 def test_other_adapters_keep_their_own(setting: dict[str, Any]) -> None:
     network = tiny_models.network("llama")

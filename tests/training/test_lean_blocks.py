@@ -72,7 +72,9 @@ def test_the_last_block_is_put_through_at_scored_places_alone() -> None:
     assert min(seen[:-1]) > 600
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "olmo2", "granite"])
+@pytest.mark.parametrize(
+    "architecture", ["gemma2", "gpt2", "olmo2", "granite", "olmo_clipped", "seed_oss"]
+)
 def test_what_is_built_otherwise_keeps_its_own_blocks(architecture: str) -> None:
     network, _, done = lean(architecture)
     assert not done

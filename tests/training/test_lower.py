@@ -97,7 +97,9 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.M
         taught(network, trained, examples())
 
 
-@pytest.mark.parametrize("why", ["all train", "embeddings train", "dropout", "padded", "plain"])
+@pytest.mark.parametrize(
+    "why", ["all train", "embeddings train", "dropout", "dropout of a block", "padded", "plain"]
+)
 def test_where_lower_blocks_change_they_run(why: str, tmp_path: Path) -> None:
     network, trained = upper_only("bloom" if why == "padded" else "gpt2")
     if why == "all train":
@@ -106,5 +108,7 @@ def test_where_lower_blocks_change_they_run(why: str, tmp_path: Path) -> None:
         trained = [*trained, network.get_input_embeddings().weight]
     elif why == "dropout":
         network.transformer.drop.p = 0.1
+    elif why == "dropout of a block":
+        network.transformer.h[0].mlp.residual_dropout = 0.1
     settings = TrainingSettings(plain=why == "plain")
     assert keep_lower(network, settings, trained, tmp_path) is None

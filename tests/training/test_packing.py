@@ -17,8 +17,9 @@ from sartor.training.packed_attention import is_packed, use_packed_attention
 from sartor.training.packing import Encoded, answer_loss, encode, packs
 
 PACKED = ("llama", "qwen2", "mistral", "gemma2", "gemma3", "gpt2")
-PADDED = ("gpt_neo", "bloom", "mpt", "gpt_oss", "qwen3_5")
-"""Absolute windows, biases by distance, sinks, and running states: no packs."""
+PADDED = ("gpt_neo", "bloom", "mpt", "gpt_oss", "qwen3_5", "phimoe_short", "doge")
+"""Absolute windows, biases by distance, sinks, running states, windows that only masks have, and
+masks that layers make: no packs."""
 LENGTHS = ((3, 2), (40, 7), (12, 5), (200, 9))
 """Tokens of prompt and answer; some longer than a window and than a block of queries."""
 
@@ -93,6 +94,19 @@ def test_the_loss_and_its_gradient_are_those_of_each_example_alone(
     assert scored == sum(answer for _, answer in LENGTHS)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert distance(gradients(network, loss), expected_gradient) < 5e-5
+
+
+@pytest.mark.reference
+def test_a_model_that_sees_padding_gets_each_example_alone() -> None:
+    """As ProphetNet does."""
+    network = tiny_models.network("bloom")
+    network.transformer.h[0].mlp.register_forward_hook(
+        lambda _, __, made: made + 0.1 * made.mean(1, keepdim=True)
+    )
+    expected = plain_loss(network, examples())
+    use_packed_attention(network)
+    loss, _ = answer_loss(network, examples())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.reference

@@ -54,6 +54,8 @@ def steps(
     """
     import torch
 
+    if not prompts:
+        return
     most = max_new_tokens
     limits = [most] * len(prompts) if isinstance(most, int) else list(most)
     seeds = [seed + row for row in range(len(prompts))]

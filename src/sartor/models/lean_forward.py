@@ -24,6 +24,8 @@ OF_MODEL = {"embed_tokens", "layers", "norm", "rotary_emb"}
 OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 OF_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 OF_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+CLIPPED = "clip_qkv"
+"""What bounds large queries, keys and values is not seen in small ones (OLMo)."""
 PER_HEAD = {"q_norm", "k_norm"}
 """Norms of every head's queries and keys, where an architecture has them."""
 
@@ -32,6 +34,8 @@ def is_built_like_llama(network: Any) -> bool:
     """Whether its modules are those that `lean_logits` calls, and nobody looks into the others."""
     model = getattr(network, "model", None)
     if not hasattr(network, "lm_head") or not isinstance(model, torch.nn.Module):
+        return False
+    if getattr(network.config, CLIPPED, None) is not None:
         return False
     if _parts(network) != {"model", "lm_head"} or _parts(model) != OF_MODEL:
         return False

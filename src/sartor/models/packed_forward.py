@@ -8,8 +8,7 @@ the same (lean_forward.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
 from sartor.models.products import Products
 from sartor.models.rotary import changes_with_length
+from sartor.models.told import UNFIT, attending, tells_all
 
 ATTENTION = "sartor_rows"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -34,8 +34,6 @@ NEXT = (5, 6, 3)
 """What each is made to go on with."""
 VERDICT, SHAPES = "_sartor_runs_rows", "_sartor_row_shapes"
 LEAN = "_sartor_lean_heads"
-UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, AssertionError, IndexError)
-"""What a network raises when it is run in a way that it takes no part in."""
 
 
 def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
@@ -79,29 +77,12 @@ def _whole_logits(
 ) -> torch.Tensor:
     """Through the network's own forward."""
     last = 0 if kept is None else torch.tensor(kept, device=network.device)
-    with _attention(network):
+    with attending(network, ATTENTION, _attend):
         output = network(
             **inputs, position_ids=positions[None], use_cache=False, logits_to_keep=last, row=row
         )
     result: torch.Tensor = output.logits[0].float()
     return result
-
-
-@contextmanager
-def _attention(network: Any) -> Iterator[None]:
-    """Our attention while the network runs; whoever else uses it finds its own."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attend)
-    configs = {id(c): c for c in (network.config, network.config.get_text_config(decoder=True))}
-    before = [(config, config._attn_implementation_internal) for config in configs.values()]
-    for config, _ in before:
-        config._attn_implementation_internal = ATTENTION
-    try:
-        yield
-    finally:
-        for config, name in before:
-            config._attn_implementation_internal = name
 
 
 def _attend(
@@ -133,6 +114,7 @@ def _may(network: Any) -> bool:
         bool(getattr(network, "_supports_attention_backend", False))
         and "chunked_attention" not in (getattr(config, "layer_types", None) or ())
         and not changes_with_length(config)
+        and tells_all(network)
     )
 
 

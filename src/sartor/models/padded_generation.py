@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,33 @@ def padding_is_seen(network: Any) -> bool:
 
 def padded_steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:
     """Generate for all prompts together, a token a row at a time; rows are counted from 0."""
+    first = _read_anew_after(network, prompts, asked)
+    if not first:
+        yield from _steps(network, prompts, asked)
+        return
+    written: list[int] = []
+    for step in _steps(network, prompts, replace(asked, limits=[first])):
+        yield step
+        written += [token for _, token in step.tokens]
+    if not asked.ended(0, written[-1], first):
+        rest = replace(asked, limits=[asked.limits[0] - first])
+        yield from _steps(network, [[*prompts[0], *written]], rest)
+
+
+def _read_anew_after(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> int:
+    """After how many tokens all is read again, since it is longer than what positions were for;
+    0 for never. Such a prompt is alone."""
+    from sartor.models.rotary import anew_beyond
+
+    usual = anew_beyond(network)
+    if usual is None or len(prompts) > 1:
+        return 0
+    before = 0 if asked.virtual is None else len(asked.virtual)
+    first = usual + 1 - before - len(prompts[0])
+    return first if 0 < first < asked.limits[0] else 0
+
+
+def _steps(network: Any, prompts: Sequence[Sequence[int]], asked: Asked) -> Iterator[Step]:
     import torch
 
     virtual = asked.virtual
@@ -106,9 +134,13 @@ def sees_all(network: Any, context: int) -> bool:
 def _may_split(network: Any, slots: int) -> bool:
     """Whether prompts may be put through in two parts, with padding between them.
 
-    Not where a layer's window or a token's position is counted in slots, padding included.
+    Not where a layer's window or a token's position is counted in slots, padding included, nor
+    where positions depend on the length of what goes through together.
     """
-    return sees_all(network, slots) and "position_ids" in parameters_of(type(network))
+    from sartor.models.rotary import changes_with_length
+
+    apart = "position_ids" in parameters_of(type(network)) and sees_all(network, slots)
+    return apart and not changes_with_length(_text_config(network))
 
 
 def _text_config(network: Any) -> Any:

@@ -38,6 +38,14 @@ def apart(network: Any, lengths: Sequence[int]) -> list[list[int]]:
     return [short, *far] if short or not far else far
 
 
+def anew_beyond(network: Any) -> int | None:
+    """The length beyond which a text is read again as a whole, in Phi-3's kin: its keys were turned
+    by the factors of short texts."""
+    config = network.config.get_text_config(decoder=True)
+    far = any(key == "rope_type" and value == "longrope" for key, value in _settings(config))
+    return getattr(config, "original_max_position_embeddings", None) if far else None
+
+
 def changes_with_length(config: Any) -> bool:
     """Whether positions of some layers depend on how long what goes through together is."""
     return any(key == "rope_type" and value in CHANGING for key, value in _settings(config))

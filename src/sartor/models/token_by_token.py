@@ -6,6 +6,7 @@ other inputs, give other outputs, or keep a cache that only their own `generate`
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from sartor.errors import ModelError
@@ -16,6 +17,7 @@ from sartor.models.memory import ran_out
 TRIED = (5, 3, 4, 6)
 FAR = 0.5
 """Mean difference of the logits, in parts of their mean size, that no rounding explains."""
+INSTEAD = "Give a causal language model such as Llama, Qwen, Mistral, Gemma or GPT-2."
 
 
 def refuse_unable(card: ModelCard, network: Any) -> None:
@@ -24,6 +26,7 @@ def refuse_unable(card: ModelCard, network: Any) -> None:
     import torch
 
     refuse_looking_ahead(card, network)
+    _refuse_counted_from_padding(card, network)
     ids = torch.tensor([TRIED], device=network.device)
     usual = getattr(network, "_supports_attention_backend", False)
     if usual and not getattr(network, "_is_stateful", False):
@@ -78,6 +81,26 @@ def refuse_looking_ahead(card: ModelCard, network: Any) -> None:
     if told and not any(told):
         raise ModelError(
             f"base {card.name!r}: a {type(network).__name__} is an encoder, whose tokens see what "
-            "comes after them, and cannot write text. Give a causal language model such as Llama, "
-            "Qwen, Mistral, Gemma or GPT-2."
+            f"comes after them, and cannot write text. {INSTEAD}"
+        )
+
+
+def _refuse_counted_from_padding(card: ModelCard, network: Any) -> None:
+    """ModelError for RoBERTa's kin, whose first position is the one after their padding token's
+    number: transformers counts so where it reads a text, and from 0 where it writes one."""
+    import torch
+
+    takes = "position_ids" in inspect.signature(network.forward).parameters
+    counted = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Embedding)
+        and module.padding_idx is not None
+        and "position" in name.rpartition(".")[2]
+    ]
+    if takes and counted:
+        raise ModelError(
+            f"base {card.name!r}: a {type(network).__name__} counts positions from its padding "
+            "token's number when it reads, and from 0 when it writes, so what is trained would "
+            f"not be what answers. {INSTEAD}"
         )

@@ -79,8 +79,11 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
     before = {module: vars(module).get("forward") for module in modules}
     with torch.no_grad():
         try:
-            whole = _hidden(network, ids)[places].float()
+            with _counting(modules) as runs:
+                whole = _hidden(network, ids)[places].float()
         except UNFIT:  # some call another thing their decoder: ModernBERT its head
+            return 0
+        if len(runs) > len(modules):  # what a block gave once, it reads the next time: HRM
             return 0
         for module in modules:
             module.forward = _restricted(module.forward)
@@ -99,6 +102,18 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
             module.forward = forward
     setattr(network, USED, False)
     return 0
+
+
+@contextmanager
+def _counting(modules: list[Any]) -> Iterator[list[Any]]:
+    """The runs of these modules, one by one."""
+    runs: list[Any] = []
+    hooks = [module.register_forward_hook(lambda m, *_: runs.append(m)) for module in modules]
+    try:
+        yield runs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _hidden(network: Any, ids: torch.Tensor) -> torch.Tensor:

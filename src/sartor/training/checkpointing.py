@@ -7,7 +7,7 @@ arXiv:1604.06174.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -37,8 +37,11 @@ def _again(forward: Callable[..., Any], offload: bool) -> Callable[..., Any]:
         if not torch.is_grad_enabled():
             return forward(*given, **named)
         places = scored_places()
+        begun = _states((*given, *named.values()))
 
         def run(*given: Any, **named: Any) -> Any:
+            for layer, state in begun:  # else a cache would have the block's own keys twice
+                vars(layer).update(state)
             with keeping_nothing(), scoring_again(places):
                 return forward(*given, **named)
 
@@ -47,3 +50,11 @@ def _again(forward: Callable[..., Any], offload: bool) -> Callable[..., Any]:
             return checkpoint(run, *given, use_reentrant=False, **named)
 
     return checkpointed
+
+
+def _states(given: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """What a cache among these holds, by layer: the prefix of networks that run no packs."""
+    from transformers import Cache
+
+    caches = [cache for cache in given if isinstance(cache, Cache)]
+    return [(layer, dict(vars(layer))) for cache in caches for layer in cache.layers]

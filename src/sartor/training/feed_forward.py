@@ -25,7 +25,8 @@ NAMES = ("gate_proj", "up_proj", "down_proj")
 
 def is_gated(module: Any) -> bool:
     """silu(gate(x)) * up(x), put through a third layer; under the names that Llama gave them."""
-    if not all(hasattr(module, name) for name in (*NAMES, "act_fn")):
+    parts = [getattr(module, name, None) for name in (*NAMES, "act_fn")]
+    if not all(isinstance(part, torch.nn.Module) for part in parts):  # some hold bare tensors
         return False
     return type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
 

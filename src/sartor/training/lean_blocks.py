@@ -20,6 +20,7 @@ from sartor.models.lean_forward import by_head, is_built_like_llama
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention
+from sartor.training.dropping import drops
 from sartor.training.packed_attention import Asked, as_near, noting
 from sartor.training.sharing import Span
 
@@ -35,7 +36,9 @@ def use_lean_blocks(network: Any) -> bool:
         return True
     if network.device.type != "cpu" or not head.is_plain(network):
         return False
-    if not is_built_like_llama(network) or _drops(network):
+    if not is_built_like_llama(network):
+        return False
+    if drops(part for layer in network.model.layers for part in (layer, layer.self_attn)):
         return False
     asked: dict[int, Asked] = {}
     with torch.no_grad(), noting(asked):
@@ -57,11 +60,6 @@ def use_lean_blocks(network: Any) -> bool:
         del layer.forward
     setattr(network, answers_only.NARROWED, False)
     return False
-
-
-def _drops(network: Any) -> bool:
-    """Whether attention drops anything by chance in training."""
-    return any(getattr(layer.self_attn, "attention_dropout", 0) for layer in network.model.layers)
 
 
 def _hidden(network: Any) -> torch.Tensor:

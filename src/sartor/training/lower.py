@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 
 from sartor.training.blocks import blocks
+from sartor.training.dropping import drops
 from sartor.training.packed_attention import is_packed
 from sartor.training.sharing import Row
 from sartor.training.state import writing
@@ -137,13 +138,7 @@ def _drops(network: Any, below: Sequence[Any]) -> bool:
     """Whether anything is dropped by chance in or before these blocks."""
     inside = {id(m) for _, block in blocks(network) for m in block.modules()}
     under = [m for m in network.modules() if id(m) not in inside]
-    modules = [*under, *(m for block in below for m in block.modules())]
-    by_name = ("attention_dropout", "attn_dropout", "dropout", "resid_dropout")
-    return any(
-        (isinstance(m, torch.nn.Dropout) and m.p > 0)
-        or any(isinstance(p := getattr(m, name, 0), float) and p > 0 for name in by_name)
-        for m in modules
-    )
+    return drops([*under, *(m for block in below for m in block.modules())])
 
 
 def _hand_on_hidden_alone(network: Any, below: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 A pack is one row without padding, in which what examples begin with stands once (sharing.py).
 Attention runs over each example by itself, positions are its own, and the vocabulary head sees only
 those whose next token belongs to an answer. Models that do not run packs are given padded batches
-instead (packed_attention.py).
+instead (padded.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sartor.training.fitted import Fitted
 from sartor.training.order import alike
 from sartor.training.pack_size import is_wide, together
 from sartor.training.packed_attention import is_packed
+from sartor.training.padded import goes_alone, padded
 from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
 
 if TYPE_CHECKING:
@@ -139,13 +140,15 @@ def before_loss(
 
     before = 0 if virtual is None else len(virtual)
     groups = apart(network, [len(e.tokens) + before for e in pack])
+    if goes_alone(network):
+        groups = [[place] for place in range(len(pack))]
     if len(groups) > 1:
         parts = [before_loss(network, [pack[i] for i in group], virtual) for group in groups]
         order = [g[i] for g, part in zip(groups, parts, strict=True) for i in part[3]]
         found, labels = (torch.cat(of_all) for of_all in list(zip(*parts, strict=True))[:2])
         return found, labels, parts[0][2], order
     if not is_packed(network):
-        return *_padded(network, pack, virtual), False, range(len(pack))
+        return *padded(network, pack, virtual), False, range(len(pack))
     in_row = virtual is not None and not isinstance(virtual, Prefix)
     row = laid_out(pack, len(virtual) if virtual is not None and in_row else 0)
     labels = torch.tensor(row.labels, device=network.device)
@@ -182,35 +185,3 @@ def _run(
     if lower is not None:
         lower.end(row)
     return made
-
-
-def _padded(
-    network: Any, pack: Sequence[Encoded], virtual: torch.Tensor | Prefix | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same from a right-padded batch, for models that run no packs."""
-    import torch
-
-    rows = [torch.tensor(example.tokens, device=network.device) for example in pack]
-    name = "input_ids"
-    given: dict[str, Any] = {"use_cache": False}
-    if isinstance(virtual, Prefix):
-        given = {"past_key_values": virtual.cache(network, len(rows)), "use_cache": True}
-    elif virtual is not None:
-        name, embed = "inputs_embeds", network.get_input_embeddings()
-        embedded = embed(torch.cat(rows)).split([len(row) for row in rows])
-        virtual = virtual.to(embedded[0].dtype)
-        rows = [torch.cat([virtual, row]) for row in embedded]  # (tokens, hidden)
-    inputs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (examples, longest, ...)
-    lengths = torch.tensor([len(row) for row in rows], device=network.device)
-    mask = torch.arange(inputs.shape[1], device=network.device) < lengths[:, None]
-    extra = 0 if virtual is None else len(virtual)
-    if isinstance(virtual, Prefix):
-        mask = torch.cat([mask.new_ones(len(rows), extra), mask], 1)
-        extra = 0  # what stands before is not in the row
-    logits = network(**{name: inputs}, attention_mask=mask.long(), **given).logits
-    kept = [
-        logits[row, extra + example.prompt - 1 : len(rows[row]) - 1]
-        for row, example in enumerate(pack)
-    ]
-    labels = [token for example in pack for token in example.tokens[example.prompt :]]
-    return torch.cat(kept), torch.tensor(labels, device=network.device)
