@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from sartor.models import base_card
+from sartor.models.in_float32 import computes_in, tried
 from sartor.models.lean_forward import is_built_like_llama, lean_logits
 from sartor.models.packed_blocks import laid_out
 from sartor.models.packed_queries import Heads
@@ -39,7 +40,7 @@ LEAN = "_sartor_lean_heads"
 def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
     """Whether the network gives in rows what it gives alone (tried once), behind a prefix too."""
     if not hasattr(network, VERDICT):
-        setattr(network, VERDICT, _may(network) and _same(network))
+        setattr(network, VERDICT, _may(network) and tried(network, lambda: _same(network)))
         _lean_heads(network)
     if getattr(network, VERDICT) and isinstance(virtual, Prefix):
         kept = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in virtual.layers]
@@ -132,7 +133,7 @@ def _same(network: Any) -> bool:
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor, network: Any) -> bool:
-    tolerance = TOLERANCE.get(str(network.dtype).removeprefix("torch."), 1e-4)
+    tolerance = TOLERANCE.get(str(computes_in(network)).removeprefix("torch."), 1e-4)
     return bool((found - expected).abs().mean() <= tolerance * expected.abs().mean())
 
 
@@ -173,7 +174,7 @@ def _lean_heads(network: Any) -> tuple[Heads, ...]:
         return ()
     if not hasattr(network, LEAN):
         with torch.inference_mode():
-            setattr(network, LEAN, _tried_lean(network))
+            setattr(network, LEAN, tried(network, lambda: _tried_lean(network)))
     heads: tuple[Heads, ...] = getattr(network, LEAN)
     return heads
 

@@ -31,9 +31,11 @@ class Prefix:
         """As a cache that the network goes on from, for so many rows."""
         from transformers import DynamicCache
 
+        from sartor.models.in_float32 import computes_in
+
         cache = DynamicCache(config=network.config)
         for number, pair in enumerate(self.layers):
-            keys, values = (t.to(network.device, network.dtype) for t in pair)
+            keys, values = (t.to(network.device, computes_in(network)) for t in pair)
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
         return cache
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sartor.models.in_float32 import computes_in, tried
 from sartor.training.blocks import blocks
 from sartor.training.packed_attention import as_near
 
@@ -74,6 +75,10 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
         return 0
     if getattr(network, USED, False):  # by an earlier stage of training
         return len(modules)
+    return tried(network, lambda: _restricted_to(network, modules, tokens))
+
+
+def _restricted_to(network: Any, modules: list[Any], tokens: tuple[int, ...]) -> int:
     ids = torch.tensor(tokens, device=network.device)
     places = torch.tensor([1, len(tokens) - 1], device=network.device)
     before = {module: vars(module).get("forward") for module in modules}
@@ -93,7 +98,7 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
                 part = _hidden(network, ids)[places].float()
         except UNFIT:
             part = torch.full_like(whole, torch.inf)
-    if as_near(part, whole, network.dtype, MOST):
+    if as_near(part, whole, computes_in(network), MOST):
         return len(modules)
     for module, forward in before.items():
         if forward is None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sartor.models.base_card import context
+from sartor.models.in_float32 import computes_in, tried
 from sartor.models.lean_forward import by_head, is_built_like_llama
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
@@ -40,6 +41,10 @@ def use_lean_blocks(network: Any) -> bool:
         return False
     if drops(part for layer in network.model.layers for part in (layer, layer.self_attn)):
         return False
+    return tried(network, lambda: _switched(network))
+
+
+def _switched(network: Any) -> bool:
     asked: dict[int, Asked] = {}
     with torch.no_grad(), noting(asked):
         whole = _hidden(network)[list(PLACES)].float()
@@ -54,7 +59,7 @@ def use_lean_blocks(network: Any) -> bool:
             part = _hidden(network).float()
     except answers_only.UNFIT:
         part = torch.full_like(whole, torch.inf)
-    if part.shape == whole.shape and as_near(part, whole, network.dtype, answers_only.MOST):
+    if part.shape == whole.shape and as_near(part, whole, computes_in(network), answers_only.MOST):
         return True
     for layer in layers:
         del layer.forward

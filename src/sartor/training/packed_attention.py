@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
+from sartor.models.in_float32 import tried
 from sartor.models.prefix import Prefix
 from sartor.models.told import tells_all
 from sartor.progress import say
@@ -46,9 +47,9 @@ def is_packed(network: Any) -> bool:
 def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     """Switch the model to packs, where what it gives stays the same, behind the `prefix` too where
     there is one; says whether it was done."""
-    if is_packed(network) or _switched(network, prefix):
+    if is_packed(network) or tried(network, lambda: _switched(network, prefix)):
         return True
-    setattr(network, ALONE, _sees_padding(network))
+    setattr(network, ALONE, tried(network, lambda: _sees_padding(network)))
     return False
 
 
