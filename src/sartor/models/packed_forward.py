@@ -40,7 +40,11 @@ LEAN = "_sartor_lean_heads"
 def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> bool:
     """Whether the network gives in rows what it gives alone (tried once), behind a prefix too."""
     if not hasattr(network, VERDICT):
-        setattr(network, VERDICT, _may(network) and tried(network, lambda: _same(network)))
+        setattr(
+            network,
+            VERDICT,
+            _may(network) and tried(network, lambda: _same(network)) and _runs(network),
+        )
         _lean_heads(network)
     if getattr(network, VERDICT) and isinstance(virtual, Prefix):
         kept = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in virtual.layers]
@@ -130,6 +134,16 @@ def _same(network: Any) -> bool:
         except UNFIT:
             return False
     return _close(found, torch.stack(expected), network)  # (prompts, 2, vocabulary)
+
+
+def _runs(network: Any) -> bool:
+    """Whether it does so in its own numbers too, whatever it gives."""
+    try:
+        with torch.inference_mode():
+            _tried(network)
+    except UNFIT:
+        return False
+    return True
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor, network: Any) -> bool:

@@ -47,8 +47,16 @@ def is_packed(network: Any) -> bool:
 def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     """Switch the model to packs, where what it gives stays the same, behind the `prefix` too where
     there is one; says whether it was done."""
-    if is_packed(network) or tried(network, lambda: _switched(network, prefix)):
+    if is_packed(network):
         return True
+    before = network.config._attn_implementation
+    if tried(network, lambda: _switched(network, prefix)):
+        if _packed(network, prefix) is not None:  # in its own numbers too
+            return True
+        network.set_attn_implementation(before)
+    if _may(network):
+        kind = type(network).__name__
+        say(f"a {kind} does not run packs of examples; it trains on padded batches")
     setattr(network, ALONE, tried(network, lambda: _sees_padding(network)))
     return False
 
@@ -59,10 +67,7 @@ def _switched(network: Any, prefix: Prefix | None) -> bool:
 
     from sartor.training.head import use_plain_head
 
-    if not getattr(network, "_supports_attention_backend", False) or must_go_alone(network):
-        return False
-    config = network.config.get_text_config(decoder=True)
-    if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
+    if not _may(network):
         return False
     before = network.config._attn_implementation
     alone = _alone(network, prefix)
@@ -72,8 +77,14 @@ def _switched(network: Any, prefix: Prefix | None) -> bool:
         use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
         return True
     network.set_attn_implementation(before)
-    say(f"a {type(network).__name__} does not run packs of examples; it trains on padded batches")
     return False
+
+
+def _may(network: Any) -> bool:
+    if not getattr(network, "_supports_attention_backend", False) or must_go_alone(network):
+        return False
+    config = network.config.get_text_config(decoder=True)
+    return "chunked_attention" not in (getattr(config, "layer_types", None) or ())
 
 
 BEGINNING = (5, 3, 4)
@@ -98,6 +109,12 @@ def _alone(network: Any, prefix: Prefix | None) -> torch.Tensor:
 
 
 def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
+    packed = _packed(network, prefix)
+    return packed is not None and as_near(packed, alone, alone.dtype)
+
+
+def _packed(network: Any, prefix: Prefix | None) -> torch.Tensor | None:
+    """What the model makes of `TRIED` in one row; None where it takes no such thing."""
     import torch
 
     shared = (0, len(BEGINNING))
@@ -110,7 +127,7 @@ def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
     behind = {"prefix": prefix.layers} if prefix else {}
     try:
         with torch.no_grad():
-            packed = network(
+            packed: torch.Tensor = network(
                 input_ids=ids[None],
                 position_ids=positions[None],
                 use_cache=False,
@@ -118,14 +135,9 @@ def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
                 spans=row.spans,
                 **behind,
             ).logits[0]
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-    ):  # it takes no such thing; the caller says so
-        return False
-    return as_near(packed, alone, alone.dtype)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return None
+    return packed
 
 
 def _sees_padding(network: Any) -> bool:
