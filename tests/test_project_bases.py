@@ -126,6 +126,32 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_shown(key: str, secret: 
     assert "verysecret" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"api_key": "verysecret"},
+        {"x-api-key": "verysecret"},
+        {"token": "verysecret"},
+        {"extra_headers": {"Authorization": "Bearer verysecret"}},
+    ],
+)
+def test_a_key_among_parameters_is_refused_and_not_shown(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ProjectError, match="Put the key into an environment variable") as failure:
+        file(remote={"x": {**FAR, "parameters": parameters}})
+    assert "verysecret" not in str(failure.value)
+
+
+def test_a_schema_for_answers_may_name_a_token() -> None:
+    schema = {"json_schema": {"schema": {"properties": {"token": {"type": "string"}}}}}
+    assert file(remote={"x": {**FAR, "parameters": {"response_format": schema}}})
+
+
+def test_code_of_a_judge_may_be_trusted_by_its_name() -> None:
+    judged = {"groundedness": {"entailment": "own/judge"}}
+    made = file(scorers=judged, model={"trust_remote_code": ["own/judge"]})
+    assert made.model.trusts("own/judge")
+
+
 def test_an_endpoint_may_be_written_to_its_end() -> None:
     written = [
         "https://a.example/v1",

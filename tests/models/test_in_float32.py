@@ -90,3 +90,36 @@ def test_what_fails_in_float32_is_tried_in_the_numbers_of_its_own() -> None:
         attempt()
     assert tried(network, attempt) is torch.bfloat16
     assert all(own[name] is parameter for name, parameter in network.named_parameters())
+
+
+def test_a_network_that_takes_no_packs_keeps_its_own_attention() -> None:
+    """An error of any kind on the way to packs: nothing is left switched."""
+    network = rough()
+    own, forward = network.config._attn_implementation, network.forward
+
+    def refusing(*args: Any, spans: Any = None, **given: Any) -> Any:
+        if spans is not None:
+            raise IndexError("no rows")
+        return forward(*args, **given)
+
+    network.forward = refusing
+    assert not use_packed_attention(network)
+    assert network.config._attn_implementation == own
+
+
+def test_what_takes_no_float32_is_tried_in_its_own_numbers() -> None:
+    network = rough().to(torch.bfloat16)
+    for parameter in network.parameters():
+        parameter.data.mul_(0.1)  # so small that rounding hides nothing
+    decoder = network.get_decoder()
+    forward = decoder.forward
+
+    def only_halves(*args: Any, **given: Any) -> Any:
+        if computes_in(network) is torch.float32:
+            raise TypeError("no float32")
+        return forward(*args, **given)
+
+    decoder.forward = only_halves
+    use_tricks(network, TrainingSettings())
+    assert is_packed(network)
+    assert answers_only.is_narrowed(network) or getattr(network, answers_only.USED)

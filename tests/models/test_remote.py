@@ -404,6 +404,7 @@ def test_many_at_once_do_not_exceed_the_budget_together(tmp_path: Path) -> None:
         (Say(500, {}), 0.0),
         (Say(400, {}), 0.0),
         (Say(504, {}), 0.058),  # what is behind it may have answered
+        (Say(502, {}), 0.058),
         (Say(524, {}), 0.058),
         (Say(200, b"{"), 0.058),  # it answered, so it may have charged
         (Say(body=completion(), seconds=9.0), 0.058),

@@ -72,6 +72,7 @@ def test_a_base_of_pickled_weights_is_refused_and_not_read(
     name: str, base: Path, mark: Path
 ) -> None:
     (base / "model.safetensors").unlink()
+    evil(base / "optimizer.bin", mark)  # what a training leaves is no weights
     evil(base / name, mark)
     with pytest.raises(ModelError, match=rf"only {name}; sartor reads safetensors only.*Convert"):
         base_card.describe(str(base))

@@ -203,6 +203,14 @@ def test_what_bounds_large_numbers_keeps_its_own() -> None:
     assert "forward" in vars(network.model.layers[1].mlp)
 
 
+def test_in_float16_feed_forwards_are_fused_too() -> None:
+    network = tiny_models.network("llama").to(torch.float16)
+    for layer in network.model.layers:  # as wide layers give: a thousand times that overflows
+        layer.mlp.gate_proj.weight.data.mul_(20)
+    use_fused(network)
+    assert "forward" in vars(network.model.layers[0].mlp)
+
+
 def test_what_drops_by_chance_keeps_its_own() -> None:
     network = tiny_models.network("seed_oss")
     use_fused(network)

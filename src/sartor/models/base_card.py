@@ -133,16 +133,18 @@ def configuration(path: str, trust_remote_code: bool) -> Any:
     except Exception as error:  # transformers raises many kinds
         raise ModelError(
             f"{path}: transformers cannot read its configuration: {reason(error).rstrip('.')}. "
-            f"{_advice(Path(path))}"
+            f"{_advice(Path(path), trust_remote_code)}"
         ) from error
 
 
-def _advice(path: Path) -> str:
+def _advice(path: Path, trusted: bool) -> str:
     """Where transformers cannot read the configuration."""
     import transformers
 
     with suppress(ValueError):
-        if "auto_map" in json.loads((path / "config.json").read_text("utf-8", "replace")):
+        if not trusted and "auto_map" in json.loads(
+            (path / "config.json").read_text("utf-8", "replace")
+        ):
             return (
                 "If the model brings its own code and you trust it, name the base in "
                 "trust_remote_code of [model]."

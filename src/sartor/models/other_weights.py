@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLED = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+BESIDE = ("training_args", "optimizer", "scheduler", "rng_state")
+"""What a training leaves beside its weights begins so."""
 FROM_GGUF = (
     "GGUF is a format for answering alone. Give the model that it was made from (a folder or a "
     "Hugging Face id), or serve it, such as with llama-server, and name that in [remote.<name>]."
@@ -18,7 +20,8 @@ FROM_GGUF = (
 def refusal(path: Path) -> str:
     """What is said of a folder without safetensors: what it holds instead, and what to do."""
     for kind in PICKLED:
-        if found := sorted(path.glob(kind)):
+        found = sorted(p for p in path.glob(kind) if not p.name.startswith(BESIDE))
+        if found:
             return (
                 f"{path} holds only {found[0].name}; sartor reads safetensors only, because "
                 f"loading pickled weights can run code. {_conversion(found[0].name)}"

@@ -188,9 +188,23 @@ def _lean_heads(network: Any) -> tuple[Heads, ...]:
         return ()
     if not hasattr(network, LEAN):
         with torch.inference_mode():
-            setattr(network, LEAN, tried(network, lambda: _tried_lean(network)))
+            found = tried(network, lambda: _tried_lean(network))
+            setattr(network, LEAN, found if _runs_lean(network, found) else ())
     heads: tuple[Heads, ...] = getattr(network, LEAN)
     return heads
+
+
+def _runs_lean(network: Any, heads: tuple[Heads, ...]) -> bool:
+    """Whether it does so in its own numbers and by oneDNN's products too, whatever it gives."""
+    row = Reading(leaves(TRIED))
+    positions = torch.as_tensor(row.positions, device=network.device)
+    given = {"input_ids": _ids(network, row.tokens)}
+    try:
+        if heads:
+            lean_logits(network, given, positions, row, row.last, heads, Products(network))
+    except UNFIT:
+        return False
+    return True
 
 
 def _tried_lean(network: Any) -> tuple[Heads, ...]:

@@ -17,9 +17,9 @@ from sartor.errors import PromptTooLongError, RefusedError, RemoteError
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 """Statuses that another try may mend."""
-GAVE_UP_WAITING = frozenset({408, 504, 524})
-"""Of them those by which what stands before the model gives up: it may answer, and charge, all the
-same."""
+GAVE_UP_WAITING = frozenset({408, 502, 504, 520, 524})
+"""Of them those by which what stands before the model gives up, or lost it: it may answer, and
+charge, all the same."""
 TOO_LONG = re.compile(
     r"context.{0,3}(length|window|size)|(prompt|input|request).{0,30} too (long|large)"
     r"|too many (input )?tokens|maximum.{0,12}(context|prompt|input)|exceed\w* .{0,30}context",

@@ -63,7 +63,7 @@ def tells_all(network: Any) -> bool:
     except UNFIT:
         return False
     finally:
-        del AttentionMaskInterface._global_mapping[NOTING]
+        AttentionMaskInterface._global_mapping.pop(NOTING, None)
     return made <= told and not any(changed)
 
 

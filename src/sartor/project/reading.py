@@ -146,6 +146,7 @@ def _check_remotes(file: ProjectFile, where: str) -> None:
     named = {*file.model.names, *(b for c in candidates for b in c.base)}
     settings = (*(c.settings for c in candidates), *file.techniques.values())
     named |= {str(each["teacher"]) for each in settings if each.get("teacher")}
+    named |= {str(each["entailment"]) for each in file.scorers.values() if each.get("entailment")}
     for base in () if isinstance(trusted, bool) else trusted:
         if base not in named:
             raise ProjectError(

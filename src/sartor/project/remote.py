@@ -14,7 +14,11 @@ OWN_PARAMETERS = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
 )
 """Of a chat request: what sartor sets itself."""
-SECRET = re.compile(r"api[_-]?key|authorization|password|secret|access[_-]?token", re.IGNORECASE)
+SECRET = re.compile(
+    r"(x-)?api[_-]?(key|token)|authorization|password|(client[_-]?)?secret"
+    r"|((access|auth|bearer)[_-]?)?token",
+    re.IGNORECASE,
+)
 """What parameters that hold a key are called."""
 
 NO_ADDRESS = (
@@ -84,7 +88,9 @@ class Remote(Section):
             raise ValueError(
                 f"parameters sets {taken[0]!r}, which sartor sets itself. Leave it out"
             )
-        if secrets := sorted(name for name in self.parameters if SECRET.fullmatch(name)):
+        headers = [v for k, v in self.parameters.items() if "header" in k and isinstance(v, dict)]
+        names = {str(name) for table in (self.parameters, *headers) for name in table}
+        if secrets := sorted(filter(SECRET.fullmatch, names)):
             raise ValueError(
                 f"parameters sets {secrets[0]!r}, and they are kept and shown. Put the key into an "
                 "environment variable, which api_key_env names"

@@ -82,7 +82,7 @@ class Model(Section):
 
     def trusts(self, base: str) -> bool:
         """Whether code that comes with this model may run: `true` is said of [model] base alone,
-        not of a candidate's own base or teacher."""
+        not of a candidate's own base, a teacher or a judge of entailment."""
         trusted = self.trust_remote_code
         return base in (self.names if trusted is True else trusted or ())
 

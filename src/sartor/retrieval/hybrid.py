@@ -27,8 +27,9 @@ MADE = "customizations"
 """Where runs keep what techniques made, a folder each (trial.py)."""
 BROKEN = (RuntimeError, ValueError, OSError)
 """What LanceDB raises for files that are gone, cut short or not its own."""
-DISK = re.compile(r"(?:.*: )?(.+) \(os error \d+\)")
-"""How its Rust side tells of what the system refused."""
+DISK = re.compile(r"(?:.*: )?(.+) \(os error (?:1|13|27|28|30|122)\)")
+"""How its Rust side tells of no right, no space, a file too large, a folder only to read, or a
+quota that is used up."""
 COLUMNS = ["document_id", "start", "end", "text", "title"]
 
 

@@ -75,7 +75,10 @@ def use_answers_only(network: Any, tokens: tuple[int, ...]) -> int:
         return 0
     if getattr(network, USED, False):  # by an earlier stage of training
         return len(modules)
-    return tried(network, lambda: _restricted_to(network, modules, tokens))
+    try:
+        return tried(network, lambda: _restricted_to(network, modules, tokens))
+    except UNFIT:  # some call another thing their decoder: ModernBERT its head
+        return 0
 
 
 def _restricted_to(network: Any, modules: list[Any], tokens: tuple[int, ...]) -> int:
@@ -83,11 +86,8 @@ def _restricted_to(network: Any, modules: list[Any], tokens: tuple[int, ...]) ->
     places = torch.tensor([1, len(tokens) - 1], device=network.device)
     before = {module: vars(module).get("forward") for module in modules}
     with torch.no_grad():
-        try:
-            with _counting(modules) as runs:
-                whole = _hidden(network, ids)[places].float()
-        except UNFIT:  # some call another thing their decoder: ModernBERT its head
-            return 0
+        with _counting(modules) as runs:
+            whole = _hidden(network, ids)[places].float()
         if len(runs) > len(modules):  # what a block gave once, it reads the next time: HRM
             return 0
         for module in modules:

@@ -11,9 +11,9 @@ def drops(modules: Iterable[Any]) -> bool:
     import torch
 
     return any(
-        (isinstance(module, torch.nn.Dropout) and module.p > 0)
+        (isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0)
         or any(
-            "drop" in name and isinstance(p, float) and p > 0 for name, p in vars(module).items()
+            "drop" in name and type(p) in (int, float) and p > 0 for name, p in vars(module).items()
         )
         for module in modules
     )

@@ -41,7 +41,15 @@ def use_lean_blocks(network: Any) -> bool:
         return False
     if drops(part for layer in network.model.layers for part in (layer, layer.self_attn)):
         return False
-    return tried(network, lambda: _switched(network))
+    if not tried(network, lambda: _switched(network)):
+        return False
+    try:
+        with torch.no_grad(), answers_only.scoring(network, torch.tensor(PLACES)):
+            _hidden(network)  # in its own numbers too
+    except answers_only.UNFIT:
+        _undo(network)
+        return False
+    return True
 
 
 def _switched(network: Any) -> bool:
@@ -61,10 +69,14 @@ def _switched(network: Any) -> bool:
         part = torch.full_like(whole, torch.inf)
     if part.shape == whole.shape and as_near(part, whole, computes_in(network), answers_only.MOST):
         return True
-    for layer in layers:
+    _undo(network)
+    return False
+
+
+def _undo(network: Any) -> None:
+    for layer in network.model.layers:
         del layer.forward
     setattr(network, answers_only.NARROWED, False)
-    return False
 
 
 def _hidden(network: Any) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.models.generation import must_go_alone
 from sartor.models.in_float32 import tried
 from sartor.models.prefix import Prefix
-from sartor.models.told import tells_all
+from sartor.models.told import UNFIT, tells_all
 from sartor.progress import say
 from sartor.training.padded import ALONE
 from sartor.training.sharing import Row, Span
@@ -57,7 +57,7 @@ def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     if _may(network):
         kind = type(network).__name__
         say(f"a {kind} does not run packs of examples; it trains on padded batches")
-    setattr(network, ALONE, tried(network, lambda: _sees_padding(network)))
+    setattr(network, ALONE, _sees_padding(network))
     return False
 
 
@@ -73,11 +73,15 @@ def _switched(network: Any, prefix: Prefix | None) -> bool:
     alone = _alone(network, prefix)
     AttentionInterface.register(ATTENTION, attend)
     network.set_attn_implementation(ATTENTION)
-    if tells_all(network) and _same(alone, network, prefix):
-        use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
-        return True
-    network.set_attn_implementation(before)
-    return False
+    fits = False
+    try:
+        fits = tells_all(network) and _same(alone, network, prefix)
+        if fits:
+            use_plain_head(network, torch.tensor(BEGINNING + TRIED[1], device=network.device))
+    finally:
+        if not fits:
+            network.set_attn_implementation(before)
+    return fits
 
 
 def _may(network: Any) -> bool:
@@ -135,16 +139,26 @@ def _packed(network: Any, prefix: Prefix | None) -> torch.Tensor | None:
                 spans=row.spans,
                 **behind,
             ).logits[0]
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+    except UNFIT:
         return None
     return packed
 
 
 def _sees_padding(network: Any) -> bool:
-    """Whether padding behind an example changes what the model makes of it."""
+    """Whether padding behind an example changes what the model makes of it, or is not taken."""
+    training = network.training
+    network.eval()
+    try:
+        return tried(network, lambda: _is_changed_by_padding(network))
+    except UNFIT:
+        return True
+    finally:
+        network.train(training)
+
+
+def _is_changed_by_padding(network: Any) -> bool:
     import torch
 
-    network.eval()
     with torch.no_grad():
         long, short = (torch.tensor(tokens, device=network.device) for tokens in PADDED)
         rows = torch.nn.utils.rnn.pad_sequence([long, short], batch_first=True)
