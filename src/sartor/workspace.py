@@ -53,9 +53,11 @@ class Workspace:
                 "Check the folder's rights and the disk."
             ) from error
         with file:
-            if _take(file, self.project):
-                self._sweep()
-            try:
+            taken = _take(file, self.project)
+            try:  # from the first byte on: Ctrl-C may come at once
+                if taken:
+                    _sign(file)
+                    self._sweep()
                 yield
             finally:
                 file.truncate(0)
@@ -97,11 +99,15 @@ def _take(file: IO[str], project: Path) -> bool:
             f"another process (pid {holder}) is running {project}. Wait for it, or stop it; "
             "what it has done is kept."
         ) from error
+    return True
+
+
+def _sign(file: IO[str]) -> None:
+    """Say which process has it."""
     file.seek(0)
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
-    return True
 
 
 def is_current(folder: Path, key: str) -> bool:

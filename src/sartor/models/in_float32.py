@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sartor.models.told import UNFIT
 
-HALVES = (torch.bfloat16, torch.float16)
+if TYPE_CHECKING:
+    import torch
+
+HALVES = ("torch.bfloat16", "torch.float16")
 COMPUTES = "_sartor_computes_in"
 
 Found = TypeVar("Found")
@@ -43,8 +44,10 @@ def in_float32(network: Any) -> Iterator[None]:
     Weights of 4 or 8 bits stay as they are, and so does a network that has them, or whose weights
     are divided among processes.
     """
+    import torch
+
     hooks = []
-    if network.dtype in HALVES and _is_whole(network):
+    if str(network.dtype) in HALVES and _is_whole(network):
         setattr(network, COMPUTES, torch.float32)
         hooks = [hook for module in network.modules() for hook in _hooked(module)]
     try:
@@ -56,14 +59,20 @@ def in_float32(network: Any) -> Iterator[None]:
 
 
 def _is_whole(network: Any) -> bool:
+    import torch
+
     parameters = list(network.parameters())
     return all(p.is_floating_point() and type(p) is torch.nn.Parameter for p in parameters)
+
+
+def _is_half(tensor: torch.Tensor) -> bool:
+    return str(tensor.dtype) in HALVES
 
 
 def _hooked(module: Any) -> list[Any]:
     """Hooks that put float32 in place of the module's own tensors, and these back after it."""
     own = [
-        (tensors, {name: t for name, t in tensors.items() if t is not None and t.dtype in HALVES})
+        (tensors, {name: t for name, t in tensors.items() if t is not None and _is_half(t)})
         for tensors in (module._parameters, module._buffers)
     ]
     if not any(halves for _, halves in own):

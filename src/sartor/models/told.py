@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 NOTING = "sartor_noting"
 TRIED = (5, 3, 4)
@@ -38,6 +39,7 @@ def attending(network: Any, name: str, attend: Callable[..., Any]) -> Iterator[N
 
 def tells_all(network: Any) -> bool:
     """Whether every window of its masks is told to a layer, and masks come as they were made."""
+    import torch
     from transformers import AttentionMaskInterface
 
     made: set[int | None] = {None}
@@ -68,4 +70,6 @@ def tells_all(network: Any) -> bool:
 
 
 def _hides(mask: torch.Tensor) -> bool:
+    import torch
+
     return not bool(mask.all()) if mask.dtype == torch.bool else bool(mask.any())
