@@ -10,7 +10,7 @@ from tests import tiny_models
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sartor.models import packed_forward
-from sartor.models.in_float32 import computes_in, in_float32, tried
+from sartor.models.in_float32 import TOLERANCE, computes_in, in_float32, tried
 from sartor.models.prefix import of_tokens
 from sartor.training import answers_only
 from sartor.training.packed_attention import is_packed, use_packed_attention
@@ -48,7 +48,7 @@ def test_a_network_whose_rounding_hides_it_runs_in_packs_and_rows() -> None:
     network = rough()
     of_its_own = logits(network)
     network.set_attn_implementation("eager")
-    assert apart(logits(network), of_its_own) > packed_forward.TOLERANCE["bfloat16"]
+    assert apart(logits(network), of_its_own) > TOLERANCE["bfloat16"]
     network.set_attn_implementation("sdpa")
     assert packed_forward.runs_rows(network)
     use_tricks(network, TrainingSettings())

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HALVES = ("torch.bfloat16", "torch.float16")
 COMPUTES = "_sartor_computes_in"
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
+"""Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 
 Found = TypeVar("Found")
 
@@ -29,6 +31,30 @@ def tried(network: Any, attempt: Callable[[], Found]) -> Found:
             return attempt()
     except UNFIT:
         return attempt()
+
+
+def runs_itself(network: Any, run: Callable[[], object]) -> bool:
+    """Whether what was tried in float32 runs in the network's own numbers too, whatever it gives;
+    of a network in float32 that is known."""
+    import torch
+
+    if str(network.dtype) not in HALVES:
+        return True
+    try:
+        with torch.no_grad():
+            run()
+    except UNFIT:
+        return False
+    return True
+
+
+def as_near(
+    found: torch.Tensor, expected: torch.Tensor, computed_in: torch.dtype, most: float = 1.0
+) -> bool:
+    """Whether they differ by no more than rounding of that kind of number, and than `most`."""
+    tolerance = min(most, TOLERANCE.get(str(computed_in).removeprefix("torch."), 1e-4))
+    difference = (found.float() - expected.float()).abs().mean()
+    return bool(difference <= tolerance * expected.float().abs().mean())
 
 
 def computes_in(network: Any) -> torch.dtype:

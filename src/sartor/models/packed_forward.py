@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sartor.models import base_card
-from sartor.models.in_float32 import computes_in, tried
+from sartor.models.in_float32 import as_near, computes_in, runs_itself, tried
 from sartor.models.lean_forward import is_built_like_llama, lean_logits
 from sartor.models.packed_blocks import laid_out
 from sartor.models.packed_queries import Heads
@@ -27,8 +27,6 @@ from sartor.models.rotary import changes_with_length
 from sartor.models.told import UNFIT, attending, tells_all
 
 ATTENTION = "sartor_rows"
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
-"""Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 TRIED = ([9, 8, 7, 3, 5, 4, 6, 8, 3, 5, 4], [9, 8, 7, 3, 5, 4, 6, 8, 9, 3], [3, 7, 4])
 """Prompts that a network is tried on: two that begin alike, and another."""
 NEXT = (5, 6, 3)
@@ -43,7 +41,9 @@ def runs_rows(network: Any, virtual: torch.Tensor | Prefix | None = None) -> boo
         setattr(
             network,
             VERDICT,
-            _may(network) and tried(network, lambda: _same(network)) and _runs(network),
+            _may(network)
+            and tried(network, lambda: _same(network))
+            and runs_itself(network, lambda: _tried(network)),
         )
         _lean_heads(network)
     if getattr(network, VERDICT) and isinstance(virtual, Prefix):
@@ -133,22 +133,7 @@ def _same(network: Any) -> bool:
             found = _tried(network)
         except UNFIT:
             return False
-    return _close(found, torch.stack(expected), network)  # (prompts, 2, vocabulary)
-
-
-def _runs(network: Any) -> bool:
-    """Whether it does so in its own numbers too, whatever it gives."""
-    try:
-        with torch.inference_mode():
-            _tried(network)
-    except UNFIT:
-        return False
-    return True
-
-
-def _close(found: torch.Tensor, expected: torch.Tensor, network: Any) -> bool:
-    tolerance = TOLERANCE.get(str(computes_in(network)).removeprefix("torch."), 1e-4)
-    return bool((found - expected).abs().mean() <= tolerance * expected.abs().mean())
+    return as_near(found, torch.stack(expected), computes_in(network))  # (prompts, 2, vocabulary)
 
 
 def _tried(network: Any) -> torch.Tensor:
@@ -189,22 +174,18 @@ def _lean_heads(network: Any) -> tuple[Heads, ...]:
     if not hasattr(network, LEAN):
         with torch.inference_mode():
             found = tried(network, lambda: _tried_lean(network))
-            setattr(network, LEAN, found if _runs_lean(network, found) else ())
+            runs = found and runs_itself(network, lambda: _run_lean(network, found))
+            setattr(network, LEAN, found if runs else ())
     heads: tuple[Heads, ...] = getattr(network, LEAN)
     return heads
 
 
-def _runs_lean(network: Any, heads: tuple[Heads, ...]) -> bool:
-    """Whether it does so in its own numbers and by oneDNN's products too, whatever it gives."""
+def _run_lean(network: Any, heads: tuple[Heads, ...]) -> None:
+    """In the network's own numbers oneDNN's products are in it, which float32's hooks shut out."""
     row = Reading(leaves(TRIED))
     positions = torch.as_tensor(row.positions, device=network.device)
     given = {"input_ids": _ids(network, row.tokens)}
-    try:
-        if heads:
-            lean_logits(network, given, positions, row, row.last, heads, Products(network))
-    except UNFIT:
-        return False
-    return True
+    lean_logits(network, given, positions, row, row.last, heads, Products(network))
 
 
 def _tried_lean(network: Any) -> tuple[Heads, ...]:
@@ -223,7 +204,7 @@ def _tried_lean(network: Any) -> tuple[Heads, ...]:
         ).float()
     except UNFIT:
         return ()
-    return heads if _close(found, expected, network) else ()
+    return heads if as_near(found, expected, computes_in(network)) else ()
 
 
 def _ids(network: Any, tokens: Sequence[int]) -> torch.Tensor:

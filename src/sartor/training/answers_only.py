@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
-from sartor.models.in_float32 import computes_in, tried
+from sartor.models.in_float32 import as_near, computes_in, tried
 from sartor.training.blocks import blocks
-from sartor.training.packed_attention import as_near
 
 FEED_FORWARD = ("mlp", "feed_forward", "block_sparse_moe")
 """What architectures call a block's feed-forward."""

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from sartor.models.base_card import context
-from sartor.models.in_float32 import computes_in, tried
+from sartor.models.in_float32 import as_near, computes_in, runs_itself, tried
 from sartor.models.lean_forward import by_head, is_built_like_llama
 from sartor.training import answers_only, head
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention
 from sartor.training.dropping import drops
-from sartor.training.packed_attention import Asked, as_near, noting
+from sartor.training.packed_attention import Asked, noting
 from sartor.training.sharing import Span
 
 SPANS = (Span(0, 3), Span(3, 6, ((0, 3),)), Span(6, 11, ((0, 3),)))
@@ -43,13 +43,10 @@ def use_lean_blocks(network: Any) -> bool:
         return False
     if not tried(network, lambda: _switched(network)):
         return False
-    try:
-        with torch.no_grad(), answers_only.scoring(network, torch.tensor(PLACES)):
-            _hidden(network)  # in its own numbers too
-    except answers_only.UNFIT:
-        _undo(network)
-        return False
-    return True
+    if runs_itself(network, lambda: _scored(network)):
+        return True
+    _undo(network)
+    return False
 
 
 def _switched(network: Any) -> bool:
@@ -63,14 +60,19 @@ def _switched(network: Any) -> bool:
         layer.forward = _lean(layer, asked[number], last=number == len(layers) - 1)
     setattr(network, answers_only.NARROWED, True)
     try:
-        with torch.no_grad(), answers_only.scoring(network, torch.tensor(PLACES)):
-            part = _hidden(network).float()
+        part = _scored(network).float()
     except answers_only.UNFIT:
         part = torch.full_like(whole, torch.inf)
     if part.shape == whole.shape and as_near(part, whole, computes_in(network), answers_only.MOST):
         return True
     _undo(network)
     return False
+
+
+def _scored(network: Any) -> torch.Tensor:
+    """What the blocks give of the scored places alone."""
+    with torch.no_grad(), answers_only.scoring(network, torch.tensor(PLACES)):
+        return _hidden(network)
 
 
 def _undo(network: Any) -> None:

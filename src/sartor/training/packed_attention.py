@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sartor.models.generation import must_go_alone
-from sartor.models.in_float32 import tried
+from sartor.models.in_float32 import as_near, runs_itself, tried
 from sartor.models.prefix import Prefix
 from sartor.models.told import UNFIT, tells_all
 from sartor.progress import say
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 ATTENTION = "sartor_packed"
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
-"""Mean difference of the logits, in parts of their mean size, that rounding alone explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
         return True
     before = network.config._attn_implementation
     if tried(network, lambda: _switched(network, prefix)):
-        if _packed(network, prefix) is not None:  # in its own numbers too
+        if runs_itself(network, lambda: _packed(network, prefix)):
             return True
         network.set_attn_implementation(before)
     if _may(network):
@@ -113,12 +111,14 @@ def _alone(network: Any, prefix: Prefix | None) -> torch.Tensor:
 
 
 def _same(alone: torch.Tensor, network: Any, prefix: Prefix | None) -> bool:
-    packed = _packed(network, prefix)
-    return packed is not None and as_near(packed, alone, alone.dtype)
+    try:
+        return as_near(_packed(network, prefix), alone, alone.dtype)
+    except UNFIT:  # it takes no such thing; the caller says so
+        return False
 
 
-def _packed(network: Any, prefix: Prefix | None) -> torch.Tensor | None:
-    """What the model makes of `TRIED` in one row; None where it takes no such thing."""
+def _packed(network: Any, prefix: Prefix | None) -> torch.Tensor:
+    """What the model makes of `TRIED` in one row."""
     import torch
 
     shared = (0, len(BEGINNING))
@@ -129,18 +129,15 @@ def _packed(network: Any, prefix: Prefix | None) -> torch.Tensor | None:
     ids = torch.tensor(row.tokens, device=network.device)
     positions = torch.tensor(row.positions, device=network.device) + len(prefix or ())
     behind = {"prefix": prefix.layers} if prefix else {}
-    try:
-        with torch.no_grad():
-            packed: torch.Tensor = network(
-                input_ids=ids[None],
-                position_ids=positions[None],
-                use_cache=False,
-                logits_to_keep=torch.arange(len(ids), device=network.device),
-                spans=row.spans,
-                **behind,
-            ).logits[0]
-    except UNFIT:
-        return None
+    with torch.no_grad():
+        packed: torch.Tensor = network(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=torch.arange(len(ids), device=network.device),
+            spans=row.spans,
+            **behind,
+        ).logits[0]
     return packed
 
 
@@ -167,15 +164,6 @@ def _is_changed_by_padding(network: Any) -> bool:
         beside = network(input_ids=rows, **given).logits[1, : len(short)]
         alone = network(input_ids=short[None], use_cache=False).logits[0]
     return not as_near(beside, alone, alone.dtype)
-
-
-def as_near(
-    found: torch.Tensor, expected: torch.Tensor, computed_in: torch.dtype, most: float = 1.0
-) -> bool:
-    """Whether they differ by no more than rounding of that kind of number, and than `most`."""
-    tolerance = min(most, TOLERANCE.get(str(computed_in).removeprefix("torch."), 1e-3))
-    difference = (found.float() - expected.float()).abs().mean()
-    return bool(difference <= tolerance * expected.float().abs().mean())
 
 
 @contextmanager
