@@ -24,7 +24,7 @@ from sartor.models.prefix import Prefix
 from sartor.models.prefix_tree import leaves
 from sartor.models.products import Products
 from sartor.models.rotary import changes_with_length
-from sartor.models.told import UNFIT, attending, tells_all
+from sartor.models.told import UNFIT, attending, takes_ours, tells_all
 
 ATTENTION = "sartor_rows"
 TRIED = ([9, 8, 7, 3, 5, 4, 6, 8, 3, 5, 4], [9, 8, 7, 3, 5, 4, 6, 8, 9, 3], [3, 7, 4])
@@ -115,12 +115,7 @@ def _attend(
 
 def _may(network: Any) -> bool:
     config = network.config.get_text_config(decoder=True)
-    return (
-        bool(getattr(network, "_supports_attention_backend", False))
-        and "chunked_attention" not in (getattr(config, "layer_types", None) or ())
-        and not changes_with_length(config)
-        and tells_all(network)
-    )
+    return takes_ours(network) and not changes_with_length(config) and tells_all(network)
 
 
 def _same(network: Any) -> bool:

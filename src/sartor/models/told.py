@@ -37,6 +37,13 @@ def attending(network: Any, name: str, attend: Callable[..., Any]) -> Iterator[N
             config._attn_implementation_internal = implementation
 
 
+def takes_ours(network: Any) -> bool:
+    """Whether it calls an attention by name, and none that works in chunks of its own."""
+    config = network.config.get_text_config(decoder=True)
+    chunked = "chunked_attention" in (getattr(config, "layer_types", None) or ())
+    return bool(getattr(network, "_supports_attention_backend", False)) and not chunked
+
+
 def tells_all(network: Any) -> bool:
     """Whether every window of its masks is told to a layer, and masks come as they were made."""
     import torch

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.models.generation import must_go_alone
 from sartor.models.in_float32 import as_near, runs_itself, tried
 from sartor.models.prefix import Prefix
-from sartor.models.told import UNFIT, tells_all
+from sartor.models.told import UNFIT, takes_ours, tells_all
 from sartor.progress import say
 from sartor.training.padded import ALONE
 from sartor.training.sharing import Row, Span
@@ -47,12 +47,12 @@ def use_packed_attention(network: Any, prefix: Prefix | None = None) -> bool:
     there is one; says whether it was done."""
     if is_packed(network):
         return True
-    before = network.config._attn_implementation
-    if tried(network, lambda: _switched(network, prefix)):
-        if runs_itself(network, lambda: _packed(network, prefix)):
-            return True
-        network.set_attn_implementation(before)
-    if _may(network):
+    if takes_ours(network) and not must_go_alone(network):
+        before = network.config._attn_implementation
+        if tried(network, lambda: _switched(network, prefix)):
+            if runs_itself(network, lambda: _packed(network, prefix)):
+                return True
+            network.set_attn_implementation(before)
         kind = type(network).__name__
         say(f"a {kind} does not run packs of examples; it trains on padded batches")
     setattr(network, ALONE, _sees_padding(network))
@@ -65,8 +65,6 @@ def _switched(network: Any, prefix: Prefix | None) -> bool:
 
     from sartor.training.head import use_plain_head
 
-    if not _may(network):
-        return False
     before = network.config._attn_implementation
     alone = _alone(network, prefix)
     AttentionInterface.register(ATTENTION, attend)
@@ -80,13 +78,6 @@ def _switched(network: Any, prefix: Prefix | None) -> bool:
         if not fits:
             network.set_attn_implementation(before)
     return fits
-
-
-def _may(network: Any) -> bool:
-    if not getattr(network, "_supports_attention_backend", False) or must_go_alone(network):
-        return False
-    config = network.config.get_text_config(decoder=True)
-    return "chunked_attention" not in (getattr(config, "layer_types", None) or ())
 
 
 BEGINNING = (5, 3, 4)
