@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sartor import progress
 from sartor.data.records import Conversation, Example, Message
 from sartor.errors import DataError, ModelError, PromptTooLongError
 from sartor.evaluation.predict import predict
@@ -24,12 +25,22 @@ class UnpluggedError(RuntimeError):
     """What a model may raise."""
 
 
+class Heard(progress.Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
 @dataclass
 class Counting:
     """Echoes; remembers its batches, and fails after some."""
 
     fails_after: int = 99
     longest: int = 10**6
+    most: int = 10**6
+    """More at once are more than memory holds."""
     batches: list[list[str]] = field(default_factory=list)
     seen: list[Sequence[Conversation]] = field(default_factory=list)
 
@@ -38,6 +49,8 @@ class Counting:
     ) -> list[Completion]:
         if len(self.batches) == self.fails_after:
             raise UnpluggedError
+        if len(conversations) > self.most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         asked = [conversation[-1].content for conversation in conversations]
         if any(len(text) > self.longest for text in asked):
             raise PromptTooLongError("the prompt has 9000 tokens")
@@ -81,6 +94,27 @@ def test_a_prompt_without_room_is_unanswered_and_no_other(tmp_path: Path) -> Non
         assert len(without) in {1, 2}
         assert all(p.completion.text == "" for p in without)
     assert model.answered == len(EXAMPLES) - len(without)
+
+
+def test_out_of_memory_halves_what_is_asked_at_once(tmp_path: Path) -> None:
+    whole, heard = ask(Counting(), tmp_path / "whole.jsonl"), Heard()
+    model = Counting(most=3)
+    with progress.shown_by(heard):
+        made = predict(
+            model, EXAMPLES, Sampling(), tmp_path / "a.jsonl", "asking", batch=9, key="k"
+        )
+    assert made == whole
+    assert [len(batch) for batch in model.batches] == [2, 2, 2, 2, 2]  # it is not tried with more
+    assert heard.said == [
+        f"asking: out of memory with {failed} requests at once: batch_size is {failed // 2} from "
+        "here on"
+        for failed in (9, 4)
+    ]
+
+
+def test_one_request_that_memory_does_not_hold_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        ask(Counting(most=0), tmp_path / "answers.jsonl")
 
 
 def test_where_no_prompt_has_room_the_candidate_fails(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +23,7 @@ from sartor.data.records import Example
 from sartor.errors import DataError, ModelError, PromptTooLongError
 from sartor.evaluation.records import Prediction
 from sartor.models.language_model import Completion, LanguageModel, Sampling
+from sartor.models.memory import give_back, ran_out
 
 BEGINNING = 200
 """Characters; messages that begin with as many alike are taken to hold one document."""
@@ -57,20 +58,26 @@ def predict(
 
     `path` keeps the answers; `what` names the work for people; `key` is the digest of whatever
     else the answers depend on (the customization). A prompt that leaves no room for an answer has
-    an empty one; PromptTooLongError where all do. What else the model raises is passed on.
+    an empty one; PromptTooLongError where all do. Where memory runs out, half as many are asked at
+    once from then on. What else the model raises is passed on.
     """
     _refuse_repeated(examples)
     header = Header(_digest_of(examples, sampling, key))
     made = _resume(path, header, {example.id for example in examples})
-    waiting = [example for example in examples if example.id not in made]
+    waiting = _in_order([example for example in examples if example.id not in made])
     with (
         progress.task(what, len(examples), "answers", done=len(made)) as task,
         path.open("a", encoding="utf-8", newline="\n") as file,
     ):
-        for group in _batches(waiting, batch):
-            answers = _ask(model, group, sampling)
+        while waiting:
+            group = waiting[: max(1, batch)]
+            answers = _ask_if_room(model, group, sampling)
+            if answers is None:
+                batch = _halved(len(group), what)
+                continue
             _append(file, answers)
             made.update((answer.id, answer.completion) for answer in answers)
+            waiting = waiting[len(group) :]
             task.advance(len(group))
     without = sum(completion.finish == "no_room" for completion in made.values())
     if without:
@@ -94,7 +101,7 @@ def _digest_of(examples: Sequence[Example], sampling: Sampling, key: str) -> str
     return digest(asked, sampling, key)
 
 
-def _batches(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+def _in_order(examples: Sequence[Example]) -> list[Example]:
     """Those that begin alike together, so that a model reads that once, and like lengths, so that
     little is padded; the longest first, so that a model that runs out of memory does so at once."""
     longest: dict[str, int] = {}
@@ -106,9 +113,7 @@ def _batches(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
         beginning = _beginning(example)
         return -longest[beginning], beginning, -_length(example), example.id
 
-    ordered = sorted(examples, key=place)
-    for start in range(0, len(ordered), max(1, size)):
-        yield ordered[start : start + max(1, size)]
+    return sorted(examples, key=place)
 
 
 def _beginning(example: Example) -> str:
@@ -120,6 +125,27 @@ def _beginning(example: Example) -> str:
 
 def _length(example: Example) -> int:
     return sum(len(message.content) for message in example.input)
+
+
+def _ask_if_room(
+    model: LanguageModel, examples: Sequence[Example], sampling: Sampling
+) -> list[Answer] | None:
+    """None where memory ran out and fewer at once may fit."""
+    try:
+        return _ask(model, examples, sampling)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error) or len(examples) == 1:
+            raise
+    return None  # outside, where what was raised no longer holds on to tensors
+
+
+def _halved(failed: int, what: str) -> int:
+    give_back()
+    progress.say(
+        f"{what}: out of memory with {failed} requests at once: batch_size is {failed // 2} from "
+        "here on"
+    )
+    return failed // 2
 
 
 def _ask(model: LanguageModel, examples: Sequence[Example], sampling: Sampling) -> list[Answer]:

@@ -77,6 +77,8 @@ def give_back() -> None:
     """Let go of what earlier work no longer needs, so that the peak is not that work's."""
     gc.collect()
     trim()
+    if gpu := _gpu():
+        gpu.empty_cache()
 
 
 def trim() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 
 from sartor.errors import ProcessError, TrainingError
-from sartor.models.memory import ran_out
+from sartor.models.memory import give_back, ran_out
 from sartor.progress import say
 from sartor.training.objective import Item
 from sartor.training.packing import packs
@@ -79,7 +78,7 @@ class Room:
 
     def _halve(self, failed: int) -> None:
         before, self.tokens = self.tokens, max(1, min(self.tokens, failed) // 2)
-        _give_back()
+        give_back()
         say(
             f"{self.what}: out of memory with {failed:,} tokens at once: pack_tokens is "
             f"{self.tokens:,} from here on, not {before:,}. The result is the same"
@@ -100,11 +99,3 @@ class Room:
             f"{self.what}: out of memory: {which} does not fit by itself. Shorten or leave out "
             "such examples, or choose a smaller base or a technique that trains less."
         )
-
-
-def _give_back() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
