@@ -17,6 +17,7 @@ from sartor.candidates import refuse_impossible as refuse_candidates
 from sartor.data.files import to_json
 from sartor.data.prepare import Prepared
 from sartor.data_step import collected_and_prepared
+from sartor.evaluation.estimate import group_of
 from sartor.evaluation.sampling import sampling_for
 from sartor.journey import Project, bases
 from sartor.models.devices import at_most
@@ -150,6 +151,7 @@ def _check(one: Project) -> Checkup:
     for trial in trials:
         trial.refuse_data(prepared.split.training)
     criteria = one.file.criteria
+    groups = list(map(group_of, prepared.split.test))
     disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
     estimates, room = expected(one, trials, cards, prepared)
     return Checkup(
@@ -164,7 +166,7 @@ def _check(one: Project) -> Checkup:
         warnings=prepared.warnings,
         scorer=criteria.scorer,
         margin=criteria.margin,
-        resolvable=resolvable(len(prepared.split.test), disagreement, len(trials) - 1),
+        resolvable=resolvable(groups, disagreement, len(trials) - 1),
         max_new_tokens=room,
         candidates=tuple(estimates),
     )

@@ -264,6 +264,28 @@ def test_right_or_wrong_no_fewer_than_eight_examples_are_said_to_show(
     assert graded.resolvable < never.resolvable
 
 
+@pytest.mark.parametrize(("drawn", "too_small", "shown"), [(16, 0.25, 0.26), (40, 0.09, 0.1)])
+def test_few_groups_are_said_to_show_only_what_they_can(
+    planted: Planted, drawn: int, too_small: float, shown: float
+) -> None:
+    """Where all 80 examples differ by as much, those groups not drawn are what is left to doubt."""
+    groups = [str(i % drawn) for i in range(80)]
+    for difference, verdict in ((too_small, "cannot tell"), (shown, "worse")):
+        reports = [planted("a", [0.5] * 80, groups=groups)]
+        reports += [planted("b", [0.5 - difference] * 80, groups=groups)]
+        decision = decide(reports, CRITERIA, seed=0)
+        assert row(decision, "b").verdict == verdict
+        assert too_small < decision.resolvable <= shown
+
+
+def test_four_groups_show_nothing(planted: Planted) -> None:
+    groups = [str(i % 4) for i in range(80)]
+    values = {"a": 1.0, "b": 0.0}
+    reports = [planted(name, [value] * 80, groups=groups) for name, value in values.items()]
+    decision = decide(reports, CRITERIA, seed=0)
+    assert (row(decision, "b").verdict, decision.resolvable) == ("cannot tell", 1)
+
+
 def test_groups_are_resampled_as_wholes(planted: Planted) -> None:
     groups = [str(i // 10) for i in range(300)]
     shift = np.repeat(np.random.default_rng(5).normal(0, 0.15, size=30), 10)

@@ -18,7 +18,7 @@ from sartor.evaluation.estimate import group_of
 from sartor.evaluation.level import Level, with_any, with_best
 from sartor.evaluation.paired import Paired, Seeds, pair
 from sartor.evaluation.records import Report
-from sartor.evaluation.statistics import Interval, smallest_difference
+from sartor.evaluation.statistics import Interval, smallest_difference, unseen_share
 
 ALPHA = 0.05
 """Two-sided, over all comparisons together."""
@@ -107,7 +107,9 @@ def ranked(
         means=means,
         best=best,
         distances={},
-        resolvable=resolvable(n, spread, len(pairs), all(map(is_right_or_wrong, values.values()))),
+        resolvable=resolvable(
+            groups, spread, len(pairs), all(map(is_right_or_wrong, values.values()))
+        ),
         pairs=pairs,
         seeded={name: len(by_seed[name]) > 1 for name in values},
     )
@@ -119,10 +121,18 @@ def at_margin(ranking: Ranking, margin: float) -> Ranking:
     return replace(ranking, distances=_corrected(ranking, margin))
 
 
-def resolvable(n: int, spread: float, pairs: int, right_or_wrong: bool = False) -> float:
-    """The smallest difference that `n` examples can be expected to show, where differences of
-    `pairs` comparisons have that standard deviation."""
-    return smallest_difference(n, spread, ALPHA / max(1, pairs), right_or_wrong=right_or_wrong)
+def resolvable(
+    groups: Sequence[Hashable], spread: float, pairs: int, right_or_wrong: bool = False
+) -> float:
+    """The smallest difference that the examples of those groups can be expected to show, where
+    differences of `pairs` comparisons have that standard deviation. Few groups show none that
+    those not seen could turn around."""
+    n, drawn, alpha = len(groups), len(set(groups)), ALPHA / max(1, pairs)
+    found = smallest_difference(n, spread, alpha, right_or_wrong=right_or_wrong)
+    unseen = unseen_share(drawn, alpha)
+    if unseen == 1 or (right_or_wrong and drawn == n):  # a table, which has limits of its own
+        return found
+    return min(1.0, max(found, unseen / (1 - unseen)))
 
 
 def is_right_or_wrong(values: Sequence[float]) -> bool:
