@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
@@ -68,6 +69,15 @@ def test_the_nearest_is_the_one_that_scored_nearest(planted: Planted) -> None:
     far[:10] = 1.1 - far[:10]
     found = summary([planted("a", best), planted("near", near), planted("far", far - 0.08)])
     assert "The nearest, near, is between" in found.words.how_sure
+
+
+def test_what_the_test_part_can_show_is_said(planted: Planted) -> None:
+    values = {"a": 1.0, "b": 0.0}
+    for drawn, shown in ((4, "no difference"), (80, r"differences of 0\.\d{3} or more")):
+        groups = [str(i % drawn) for i in range(80)]
+        reports = [planted(name, [value] * 80, groups=groups) for name, value in values.items()]
+        told = summary(reports).words.how_sure
+        assert re.match(f"On 80 held-out test examples, {shown} can be expected to show", told)
 
 
 def test_of_one_without_a_score_no_distance_is_told(planted: Planted) -> None:

@@ -229,6 +229,14 @@ def test_a_run_without_candidates_still_gets_a_page() -> None:
     assert "inf" not in re.findall(r"\w+", told)
 
 
+def test_a_test_part_that_shows_nothing_says_so() -> None:
+    reports = [report("rag", 0.7), report("lora", 0.5)]
+    unsure = decided(None, "rag", against("lora", "cannot tell"))
+    told = text_of(render(page(replace(unsure, resolvable=1.0), *reports)))
+    assert "examples: too few to show any difference" in told
+    assert "no difference can be expected to show; the margin you allow is" in told
+
+
 def test_thirty_candidates_with_long_names_and_no_cost_fit() -> None:
     names = [f"{number} " + "long " * 60 for number in range(30)]
     reports = [

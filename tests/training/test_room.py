@@ -23,6 +23,7 @@ from sartor.training.room import Room
 OUT: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    lambda: RuntimeError("could not create a primitive"),  # oneDNN
     lambda: MemoryError(),
 ]
 
@@ -108,6 +109,7 @@ def test_other_failures_are_not_taken_for_want_of_memory() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
     assert not ran_out(RuntimeError("shapes cannot be multiplied"))
+    assert not ran_out(RuntimeError("could not create a primitive descriptor for a matmul"))
     with pytest.raises(RuntimeError, match="shapes"):
         Room(10, "tiny", ALONE).put(trained_on(), broken, lambda: None)
 

@@ -77,10 +77,10 @@ def print_checkup(found: Checkup) -> None:
         f"to train on, {counts['validation']:,} for validation, {counts['test']:,} held out; "
         f"{found.dropped:,} left out"
     )
-    shown.print(
-        f"decided on {escape(found.scorer)}, margin {found.margin:g}; a difference of about "
-        f"{found.resolvable:.2f} or more can be told"
-    )
+    told = "no difference can be told"
+    if found.resolvable < 1:
+        told = f"a difference of about {found.resolvable:.2f} or more can be told"
+    shown.print(f"decided on {escape(found.scorer)}, margin {found.margin:g}; {told}")
     for said in found.left_out[:SHOWN_LEFT_OUT]:
         shown.print(f"left out: {escape(said)}")
     if (more := found.dropped - SHOWN_LEFT_OUT) > 0:

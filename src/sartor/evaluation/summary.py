@@ -146,10 +146,10 @@ def _how_sure(decision: Decision, subject: Report | None) -> str:
     if subject is None:
         return "Nothing can be said: no candidate was scored."
     name = subject.candidate
-    parts = [
-        f"On {decision.n:,} held-out test examples, differences of "
-        f"{decision.resolvable:.3f} or more can be expected to show."
-    ]
+    shown = "no difference"
+    if decision.resolvable < 1:
+        shown = f"differences of {decision.resolvable:.3f} or more"
+    parts = [f"On {decision.n:,} held-out test examples, {shown} can be expected to show."]
     rows = [r for r in decision.comparisons if r.is_of_two and r.verdict != "stopped"]
     own = next((row for row in rows if row.candidate == name), None)
     if own:

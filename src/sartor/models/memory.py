@@ -13,6 +13,9 @@ from typing import Any
 
 OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory")
 """What torch says on a CPU, the operating system, and CUDA."""
+NO_ROOM_FOR_CODE = "could not create a primitive"
+"""All that oneDNN says where there is no memory for the code of a product; more follows where it
+has no such product."""
 
 
 LARGE = 2 << 20
@@ -70,7 +73,8 @@ def ran_out(error: BaseException) -> bool:
     """Whether memory ran out, of a GPU or of the machine."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    said = str(error).lower()
+    return said == NO_ROOM_FOR_CODE or any(words in said for words in OUT_OF_MEMORY)
 
 
 def give_back() -> None:

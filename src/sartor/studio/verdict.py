@@ -210,9 +210,14 @@ def _unsure_headline(unsure: Sequence[Standing]) -> Markup:
 def _why_unsure(decision: Decision, unsure: Sequence[Standing]) -> Iterator[Markup]:
     yield escape(decision.reason)
     if math.isfinite(decision.resolvable):
+        least = "no difference can be expected to show"
+        if decision.resolvable < 1:
+            least = (
+                "the smallest difference that can be expected to show is "
+                f"{figures.points(decision.resolvable)} points"
+            )
         yield escape(
-            f"With {figures.whole(decision.n, 'test example')} the smallest difference that can be "
-            f"expected to show is {figures.points(decision.resolvable)} points; "
+            f"With {figures.whole(decision.n, 'test example')} {least}; "
             f"the margin you allow is {figures.points(decision.criteria.margin)}."
         )
     for row in sorted(unsure, key=lambda row: _label_more(row) or 0)[:3]:
@@ -241,6 +246,8 @@ def _facts(decision: Decision, chosen: Standing | None, currency: str) -> Iterat
         yield Fact("Cost", cost, "per 1,000 answers")
         yield Fact("Speed", figures.seconds(measured.seconds_per_answer), "per answer")
     note = "examples"
-    if math.isfinite(decision.resolvable):
+    if decision.resolvable < 1:
         note += f": enough to show a difference of {figures.points(decision.resolvable)} points"
+    elif math.isfinite(decision.resolvable):
+        note += ": too few to show any difference"
     yield Fact("Tested on", f"{decision.n:,}", note)
