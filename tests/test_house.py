@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 
+import sartor
 from sartor.evaluation.scorers.registry import NEED_SETTINGS, SCORERS
 from sartor.project import ProjectFile
 from sartor.project.section import Section
@@ -36,6 +37,10 @@ def test_importing_sartor_imports_nothing_heavy(module: str) -> None:
     code = f"import {module}, sys; print(*sorted(set(sys.modules) & {HEAVY}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_the_version_is_the_packages() -> None:
+    assert sartor.__version__ == version("sartor")
 
 
 def test_the_changelog_ends_at_the_version_of_the_package() -> None:

@@ -10,20 +10,24 @@ The public names, loaded when first used: importing sartor costs next to nothing
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sartor.errors import SartorError
     from sartor.journey import Project
 
-__version__ = version("sartor")
+    __version__: str
+
 __all__ = ["Project", "SartorError", "__version__"]
 
 _HOMES = {"Project": "sartor.journey", "SartorError": "sartor.errors"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sartor")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sartor' has no attribute {name!r}")

@@ -1,5 +1,55 @@
-"""`python -m sartor`: the command line."""
+"""`sartor` and `python -m sartor`: the command line, and how Ctrl-C ends it from the start.
 
-from sartor.cli import main
+What is imported before `main` takes milliseconds; verbs and their libraries are imported in it.
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+PATIENCE = 2.0
+"""Seconds in which pressing Ctrl-C again changes nothing: what was stopped is cleaning up."""
+STOPPED = 130
+"""As shells have it: 128 and the signal's number."""
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C ends it without a traceback, whenever and how often it comes."""
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # no with nohup
+    if heard:
+        signal.signal(signal.SIGINT, Interrupts())
+    try:
+        from sartor.cli import main as command_line
+
+        command_line()
+    except KeyboardInterrupt:  # while imports go on; a verb's own is told in cli/app.py
+        print("\nstopped", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, _leave)
+
+
+class Interrupts:
+    """Stops what goes on, as Python does, but once for all that come close together."""
+
+    def __init__(self) -> None:
+        self._last = -PATIENCE
+
+    def __call__(self, *_: object) -> None:
+        now = time.monotonic()
+        if now - self._last >= PATIENCE:
+            self._last = now
+            raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> None:
+    """All is done but for what Python itself and libraries have to put away."""
+    os._exit(STOPPED)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,7 @@ from sartor.models.named import tokenizer_of
 from sartor.progress import say, task
 from sartor.project import refuse_impossible
 from sartor.techniques.estimating.judging import Estimated
+from sartor.tracking import tracker
 from sartor.trial import Trial
 
 FEW = 100
@@ -146,6 +147,7 @@ def _check(one: Project) -> Checkup:
     del scorers  # only that they are there
     cards = bases(one)
     refuse_candidates(trials, cards)
+    tracker.refuse_missing(one.file.tracking.model_dump())
     prepared = collected_and_prepared(one.folder, one.file)
     refuse_impossible(one.file, prepared.counts["documents"])
     for trial in trials:

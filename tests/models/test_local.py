@@ -97,6 +97,11 @@ def no_index(base: Path) -> None:
     (base / "model.safetensors.index.json").write_text("[]")
 
 
+def no_context(base: Path) -> None:
+    told = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**told, "max_position_embeddings": 0}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -123,6 +128,7 @@ def no_index(base: Path) -> None:
         (no_shard, r"holds only some of the model's weights: model-00002.* is missing \(1 of"),
         (no_index, "not an index of weights"),
         (lambda b: (b / "config.json").write_text("{"), "cannot read its configuration"),
+        (no_context, r"base: max_position_embeddings is 0 in its config.json. Expected how many t"),
         (
             lambda b: (b / "config.json").write_text('{"model_type": "unheard"}'),
             "cannot read its conf.*If the model is newer than transformers .*, upgrade that",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.journey.small_shop import Heard
 from tests.models.endpoints import (
     KEY,
     Got,
@@ -36,6 +37,7 @@ from sartor.errors import (
 from sartor.models import remote, remote_exchange
 from sartor.models.language_model import Completion, Sampling
 from sartor.models.remote import is_open_to_others, paid
+from sartor.progress import shown_by
 
 PRICES = {"input_price": 1000.0, "output_price": 2000.0}
 """100 tokens and 10: 0.12 an answer."""
@@ -340,11 +342,17 @@ ROOM = Sampling(max_new_tokens=10)
 def test_the_budget_stops_before_the_request_that_could_exceed_it(tmp_path: Path) -> None:
     with endpoint(well) as one:
         far = model(one.url, tmp_path, budget=0.4, concurrency=1, **PRICES)
-        with pytest.raises(
-            BudgetError, match=r"up to 0.058, and 0.36 of the budget of 0.4 is spent"
+        heard = Heard()
+        with (
+            shown_by(heard),
+            pytest.raises(BudgetError, match=r"up to 0.058, and 0.36 of the budget of 0.4 is sp"),
         ):
             far.generate([ask(f"Price{i}") for i in range(9)], ROOM)
         assert len(one.got) == 3
+        assert heard.lines == [
+            "remote model 'far': 3 of the 9 requests sent at once were answered before that "
+            "failed; the answers are kept, and not paid again"
+        ]
         assert paid(far.card) == pytest.approx(3 * 0.12)
         # what was paid is kept, and counted by the next process; a higher budget goes on
         again = model(one.url, tmp_path, budget=0.4, **PRICES)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests import tiny_models
@@ -14,7 +15,7 @@ from tests.techniques.recorder import Recorder, recorded
 from sartor.data.records import Conversation, Example, Message, TrainingData
 from sartor.errors import PromptTooLongError, TrainingError
 from sartor.models.language_model import ModelCard, Sampling
-from sartor.techniques.few_shot import FewShot
+from sartor.techniques.few_shot import FewShot, Shown
 from sartor.techniques.wrapping import Fits
 from sartor.techniques.zero_shot import ZeroShot, with_system
 
@@ -171,11 +172,17 @@ def test_fewer_are_shown_where_more_would_not_fit_in_training_as_in_service(
     assert 30 < completion.prompt_tokens <= tiny_models.CONTEXT // 2
 
 
-def test_a_request_that_is_too_long_by_itself_is_refused(base: ModelCard, tmp_path: Path) -> None:
+def test_a_request_that_is_too_long_by_itself_is_refused_after_it_is_read_once(
+    base: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     technique = FewShot(examples=2)
     model = technique.load(technique.fit(base, DATA, tmp_path))
+    assert isinstance(model, Shown)
+    read = Mock(wraps=model.inner.prompt_tokens)
+    monkeypatch.setattr(model.inner, "prompt_tokens", read)
     with pytest.raises(PromptTooLongError, match="reads at most 256"):
         model.generate([ask("lamps " * 300)], Sampling())
+    assert read.call_count == 1
 
 
 def test_time_inside_is_counted_once_and_not_spent_again(base: ModelCard, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tests import tiny_models
@@ -13,7 +14,7 @@ from sartor.data.records import Conversation, Document, Example, Message, Passag
 from sartor.errors import DataError, PromptTooLongError
 from sartor.models.language_model import Completion, ModelCard, Sampling, StreamingLanguageModel
 from sartor.techniques.few_shot import FewShot
-from sartor.techniques.rag import INSTRUCTION, Rag
+from sartor.techniques.rag import INSTRUCTION, Rag, Retrieving
 from sartor.techniques.wrapping import asked, with_passages
 
 TEXTS = {
@@ -105,11 +106,23 @@ def test_passages_that_do_not_fit_are_left_out_the_last_first(
     assert completion.prompt_tokens + 8 <= tiny_models.CONTEXT
 
 
-def test_a_request_too_long_by_itself_is_refused(base: ModelCard, tmp_path: Path) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_request_too_long_by_itself_is_refused_after_it_is_read_once(
+    streamed: bool, base: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have a megabyte: it is not searched with, nor tried with fewer and fewer passages."""
     rag = Rag(top_k=3)
     model = rag.load(rag.fit(base, DATA, tmp_path))
+    assert isinstance(model, Retrieving)
+    read = Mock(wraps=model.inner.prompt_tokens)
+    monkeypatch.setattr(model.inner, "prompt_tokens", read)
+    monkeypatch.setattr(model.retriever, "search", None)
+    request = ask("notice " * 300)
     with pytest.raises(PromptTooLongError, match="Shorten the request, use fewer passages"):
-        model.generate([ask("notice " * 300)], Sampling())
+        list(
+            model.stream(request, Sampling()) if streamed else model.generate([request], Sampling())
+        )
+    assert read.call_count == 1
 
 
 def test_room_for_a_long_answer_costs_no_passages(base: ModelCard, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.journey.small_shop import CONFIG, write
 from tests.techniques.test_preference_tuning import JUDGED
 from tests.training.test_loop import Heard, trained
 
-from sartor import progress
+from sartor import checkup, journey, progress
 from sartor.errors import MissingExtraError, ProjectError
 from sartor.project import Tracking, parse
 from sartor.techniques.registry import build
@@ -137,8 +137,32 @@ def test_without_its_library_the_extra_is_named(
 ) -> None:
     for module in ("torch.utils.tensorboard", "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf'pip install "sartor\[{name}\]"'):
-        tracker.opened({name: "kept"}, tmp_path, "shop")
+    shop = write(tmp_path / "shop")
+    with (shop / "sartor.toml").open("a") as file:
+        file.write(f'[tracking]\n{name} = "kept"\n')
+    for verb in (journey.run, checkup.check):
+        with pytest.raises(MissingExtraError, match=rf'pip install "sartor\[{name}\]"'):
+            verb(journey.Project.open(shop))
+    assert not list(shop.glob(".sartor/*/*"))
+
+
+def test_where_tensorboard_cannot_write_is_told_before_anything_is_spent(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ProjectError, match=r"tensorboard is 'taken', .* File exists. Give a fol"):
+        tracker.opened({"tensorboard": "taken"}, tmp_path, "shop")
+
+
+def test_training_goes_on_where_tensorboard_takes_no_more(tmp_path: Path) -> None:
+    opened = tracker.opened({"tensorboard": "runs"}, tmp_path, "shop")
+    (tmp_path / "runs" / "lora").write_text("")  # where its figures would go
+    heard = Heard()
+    with progress.shown_by(heard), tracker.recorded_by(opened), tracker.candidate("lora", SETTINGS):
+        trained(tmp_path / "made")
+    [said] = heard.said
+    assert said == (
+        f"tensorboard: {tmp_path / 'runs'} takes no more figures (File exists); the run goes on "
+        "without it"
+    )
 
 
 def test_tracking_is_off_unless_asked_for_and_does_not_ask_for_a_new_run() -> None:

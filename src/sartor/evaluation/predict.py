@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sartor import progress
 from sartor.data.files import digest, from_json, to_json, write_text
 from sartor.data.records import Example
-from sartor.errors import DataError, ModelError, PromptTooLongError
+from sartor.errors import DataError, DiskError, ModelError, PromptTooLongError
 from sartor.evaluation.records import Prediction
 from sartor.models.language_model import Completion, LanguageModel, Sampling
 from sartor.models.memory import give_back, ran_out
@@ -173,7 +173,7 @@ def _append(file: TextIO, answers: Sequence[Answer]) -> None:
         file.flush()
         os.fsync(file.fileno())
     except OSError as error:
-        raise DataError(
+        raise DiskError(
             f"cannot write {file.name}: {error.strerror}. Free some space or check the folder's "
             "rights, and run again: answers made so far are kept."
         ) from error

@@ -25,6 +25,7 @@ from sartor.models.remote_exchange import Asked, Exchange
 from sartor.models.remote_key import Key
 from sartor.models.remote_ledger import Kept, Ledger
 from sartor.models.remote_tokens import estimated_prompt, most_prompt
+from sartor.progress import say
 from sartor.project import Remote
 
 ARCHITECTURE = "remote"
@@ -167,6 +168,7 @@ class RemoteModel:
             if failures:
                 self._give_up(futures)
                 wait(futures)  # those under way are paid for: let them end
+                self._tell_kept(futures)
                 raise failures[0]
             return {one.request: f.result() for one, f in zip(asked, futures, strict=True)}
         except KeyboardInterrupt:
@@ -175,6 +177,15 @@ class RemoteModel:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _tell_kept(self, futures: Sequence[Future[Kept]]) -> None:
+        """Progress counts whole batches, so what came of a broken one is said."""
+        kept = sum(not f.cancelled() and f.exception() is None for f in futures)
+        if kept:
+            say(
+                f"remote model {self.card.name!r}: {kept} of the {len(futures)} requests sent at "
+                "once were answered before that failed; the answers are kept, and not paid again"
+            )
 
     def _give_up(self, futures: Sequence[Future[Kept]]) -> None:
         """Nothing more is sent, nor tried again."""

@@ -20,9 +20,10 @@ from sartor.models.language_model import ModelCard
 from sartor.models.named import folder_named
 from sartor.models.outline import configuration, empty_network
 from sartor.techniques.experts import module_of
+from sartor.techniques.weights import CONFIG
 from sartor.techniques.wrapping import INNER
 
-CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+WEIGHTS, PREFIX = "adapter_model.safetensors", "base_model.model."
 PICKLED = ("adapter_model.bin", "*.pt", "*.pth", "*.pkl")
 
 

@@ -188,14 +188,15 @@ class Shown:
             completions: list[Completion] = self.inner.generate(shown, sampling)
             return completions
 
-        return with_fewer(answers, conversations, self.shots.count)
+        most = self._fits.most(conversations, self.shots.count)
+        return with_fewer(answers, conversations, most)
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str | Completion]:
         def pieces(most: int) -> Iterator[str | Completion]:
             shown = self.shown(conversation, sampling.max_new_tokens, most=most)
             yield from self.inner.stream(shown, sampling)
 
-        return stream_with_fewer(pieces, self.shots.count)
+        return stream_with_fewer(pieces, self._fits.most([conversation], self.shots.count))
 
     def shown(
         self,

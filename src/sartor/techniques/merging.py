@@ -19,7 +19,7 @@ from sartor.data.records import Example
 from sartor.models import local
 from sartor.models.language_model import ModelCard
 from sartor.techniques import weights
-from sartor.techniques.earlier import CONFIG, WEIGHTS, Earlier
+from sartor.techniques.earlier import WEIGHTS, Earlier
 from sartor.techniques.technique import Customization
 from sartor.training.objective import VALIDATION_EXAMPLES
 from sartor.training.packed_attention import use_packed_attention
@@ -132,10 +132,10 @@ class Merging:
             self.become(choice)
         with writing(directory):
             if alone is None:
-                self.model.save_pretrained(directory, selected_adapters=[MERGED])
+                weights.write_adapter(self.model, directory, selected_adapters=[MERGED])
                 return
             directory.mkdir(parents=True, exist_ok=True)
-            for file in (CONFIG, WEIGHTS):
+            for file in (weights.CONFIG, WEIGHTS):
                 shutil.copyfile(self.parts[alone].adapter.folder / file, directory / file)
 
 

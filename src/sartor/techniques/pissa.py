@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import TrainingError
-from sartor.techniques.weights import Prepared
+from sartor.techniques.weights import Prepared, write_adapter
 from sartor.training.state import writing
 
 INITIAL = "initial"
@@ -40,8 +40,8 @@ def kept_as_plain(prepared: Prepared, directory: Path) -> Prepared:
         model.save_pretrained(directory / INITIAL)
 
     def save(folder: Path) -> None:
-        model.save_pretrained(
-            folder, path_initial_model_for_weight_conversion=str(directory / INITIAL)
+        write_adapter(
+            model, folder, path_initial_model_for_weight_conversion=str(directory / INITIAL)
         )
         shutil.rmtree(directory / INITIAL)
 

@@ -152,8 +152,9 @@ class Retrieving:
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling
     ) -> list[Completion]:
+        most = self._most(conversations)
         return with_fewer(
-            lambda some, most: self._answers(some, sampling, most), conversations, self.top_k
+            lambda some, most: self._answers(some, sampling, most), conversations, most
         )
 
     def _answers(
@@ -175,11 +176,16 @@ class Retrieving:
                 whole = isinstance(piece, Completion)
                 yield replace(piece, passages=passages) if whole else piece
 
-        return stream_with_fewer(pieces, self.top_k)
+        return stream_with_fewer(pieces, self._most([conversation]))
+
+    def _most(self, conversations: Sequence[Conversation]) -> int:
+        return self._fits.most([with_system(c, self.system) for c in conversations], self.top_k)
 
     def _read(
         self, conversations: Sequence[Conversation], answer: int, most: int
     ) -> list[tuple[Conversation, tuple[Passage, ...]]]:
+        if not most:
+            return [(with_system(c, self.system), ()) for c in conversations]
         hits = self.retriever.search([asked(c) for c in conversations], self.top_k)
         return [
             put_before(c, [h.passage for h in found[:most]], self.system, self._fits, answer)

@@ -5,6 +5,7 @@ Adapters are PEFT's, kept in its own format; its errors are told as ours.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from sartor.techniques.zero_shot import Prompted
 
 if TYPE_CHECKING:
     import torch
+
+CONFIG = "adapter_config.json"
+"""What PEFT says of an adapter in its folder."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,19 @@ def adapted(what: str, network: Any, config: Any) -> Prepared:
 def prepared(network: Any, model: Any) -> Prepared:
     """What is trained of a network inside PEFT's model, and is kept as PEFT keeps it."""
     named = {n: p for n, p in network.named_parameters() if p.requires_grad}
-    return Prepared(named, lambda folder: model.save_pretrained(folder), model=model)
+    return Prepared(named, lambda folder: write_adapter(model, folder), model=model)
+
+
+def write_adapter(model: Any, folder: Path, **how: Any) -> None:
+    """As PEFT keeps it, which lists layers in any order; here the same training leaves the same
+    bytes."""
+    model.save_pretrained(folder, **how)
+    path = folder / CONFIG
+    kept = json.loads(path.read_text("utf-8"))
+    for name in ("target_modules", "exclude_modules"):
+        if isinstance(kept.get(name), list):
+            kept[name].sort()
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True), "utf-8")
 
 
 def answering(

@@ -108,6 +108,11 @@ class Fits:
         room = min(answer, context // ANSWER_SHARE)
         return int(self.model.prompt_tokens(conversation)) + room <= context
 
+    def most(self, conversations: Sequence[Conversation], most: int) -> int:
+        """How many pieces to try: none before one request that leaves no room by itself, which a
+        stranger may send to a server, as long as it takes to read."""
+        return most if len(conversations) != 1 or self(conversations[0], 1) else 0
+
 
 def with_fewer(
     ask: Callable[[Sequence[Conversation], int], list[Completion]],

@@ -29,20 +29,14 @@ class MLflow:
     """Sends figures as metrics, a candidate's settings as parameters, its scores at the end."""
 
     def __init__(self, where: str, folder: Path, project: str) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call its makers
-        try:
-            import sqlalchemy
-            from mlflow.tracking import MlflowClient
-        except ImportError as error:
-            raise MissingExtraError("[tracking] mlflow", "MLflow", "mlflow") from error
-        del sqlalchemy
+        client = self.library()
         self.uri = _uri(where, folder)
         self._run, self._candidate, self._settings = "", "", dict[str, Any]()
         self._waiting: list[Any] = []
         self._flushed, self._lost = time.monotonic(), False
         try:
             with _quiet():
-                self._client = MlflowClient(tracking_uri=self.uri)
+                self._client = client(tracking_uri=self.uri)
                 found = self._client.get_experiment_by_name(project)
                 self._experiment = (
                     found.experiment_id if found else self._client.create_experiment(project)
@@ -53,6 +47,18 @@ class MLflow:
                 f"[tracking] mlflow is {where!r}, and no experiment can be kept there: {told}. "
                 "Give a folder, or the URI of a server that runs."
             ) from error
+
+    @staticmethod
+    def library() -> Any:
+        """What speaks to a server or a database; MissingExtraError where it is not there."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call its makers
+        try:
+            import sqlalchemy
+            from mlflow.tracking import MlflowClient
+        except ImportError as error:
+            raise MissingExtraError("[tracking] mlflow", "MLflow", "mlflow") from error
+        del sqlalchemy
+        return MlflowClient
 
     def begin(self, candidate: str, settings: Mapping[str, Any]) -> None:
         """Its run is made with its first figure; one that was stopped goes on."""

@@ -42,12 +42,20 @@ _stage: ContextVar[str] = ContextVar("stage", default="")
 
 def opened(wanted: Mapping[str, str | None], folder: Path, project: str) -> tuple[Tracker, ...]:
     """The trackers of [tracking]; MissingExtraError where a library is not there."""
-    made = []
+    named = {name: where for name, where in wanted.items() if where is not None}
+    return tuple(_kind(name)(where, folder, project) for name, where in named.items())
+
+
+def refuse_missing(wanted: Mapping[str, str | None]) -> None:
+    """MissingExtraError where a library of [tracking] is not there; nothing is opened."""
     for name, where in wanted.items():
         if where is not None:
-            module, _, kind = TRACKERS[name].partition(":")
-            made.append(getattr(import_module(module), kind)(where, folder, project))
-    return tuple(made)
+            _kind(name).library()
+
+
+def _kind(name: str) -> Any:
+    module, _, kind = TRACKERS[name].partition(":")
+    return getattr(import_module(module), kind)
 
 
 @contextmanager

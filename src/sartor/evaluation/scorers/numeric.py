@@ -1,7 +1,8 @@
 """Numeric: the answer's number is a target's, within a tolerance.
 
 "$1,496.5 million", "1.4965 billion" and "1496500000" are one number; "5 %" is 5. With a decimal
-comma, "1,5 Mio." is 1500000.
+comma, "1,5 Mio." is 1500000. "(4,931)" is 4931, since prose puts numbers in parentheses too
+("ten (10)"); with `accounting` it is -4931.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ _SCALES = {
 }  # fmt: skip
 _APART = "\u00a0\u202f\u2009'\u2019"
 """What stands between thousands where it is no comma; a plain space may part two numbers."""
-_NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+\u2212](?=[$€£¥₹]?\s?[\d.]))?[$€£¥₹]?\s?"
+_UNSIGNED = (
     rf"(?P<digits>\d{{1,3}}(?:[,{_APART}]\d{{3}})+(?:\.\d+)?|"
     r"\d+(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d{1,3})?"
     r"(?:\s?(?P<scale>(?i:thousand|millions?|billion|trillion|mn|bn|tausend|tsd|mio|millionen|"
     r"millones|milioni|mrd|milliarden?|milliards?)|MM|[kKMB])\b)?"
 )
+_NUMBER = re.compile(rf"(?<![\w.])(?P<sign>[-+\u2212](?=[$€£¥₹]?\s?[\d.]))?[$€£¥₹]?\s?{_UNSIGNED}")
+_ENCLOSED = re.compile(rf"\(\s?(?P<amount>[$€£¥₹]?\s?{_UNSIGNED}\s?%?)\s?\)")
+"""A number alone in parentheses, which accountants write for a negative one."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -52,6 +55,9 @@ class Numeric:
     `any`: one that is right is enough, which rewards an answer for naming many."""
     decimal: Literal[".", ","] = "."
     """What stands before the decimals."""
+    accounting: bool = False
+    """Whether a number alone in parentheses is negative, as in financial statements: "(4,931)" and
+    "$(4.9) million". Without it only a minus sign says so."""
 
     def __post_init__(self) -> None:
         for setting in ("tolerance", "relative"):
@@ -72,7 +78,7 @@ class Numeric:
         return float(any(self._near(number, right) for number in said for right in wanted))
 
     def _taken(self, text: str) -> list[float]:
-        found = numbers_in(text, self.decimal)
+        found = numbers_in(text, self.decimal, accounting=self.accounting)
         if self.take == "any":
             return found
         if self.take == "only" and len(set(found)) > 1:
@@ -84,10 +90,12 @@ class Numeric:
         return math.isclose(number, right, rel_tol=1e-9, abs_tol=reach)
 
 
-def numbers_in(text: str, decimal: str = ".") -> list[float]:
+def numbers_in(text: str, decimal: str = ".", *, accounting: bool = False) -> list[float]:
     """The numbers of a text in order, their scale ("million") reckoned in."""
     if decimal == ",":
         text = text.translate(str.maketrans(",.", ".,"))
+    if accounting:
+        text = _ENCLOSED.sub(r"-\g<amount>", text)
     return [_value(match) for match in _NUMBER.finditer(text)]
 
 
