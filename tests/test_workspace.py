@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.journey.small_shop import write
 
 from sartor.training.state import STATE, writing
 from sartor.workspace import Workspace
@@ -36,6 +37,38 @@ def test_what_a_killed_process_had_half_written_is_gone_with_the_next_run(tmp_pa
         assert not any(path.exists() for path in half)
         assert being_written.exists()
         assert not_ours.exists()
+
+
+FULL = """
+import resource, runpy, sys
+room = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # as a disk that has no more room
+runpy.run_module("sartor", run_name="__main__")
+"""
+
+
+def on_a_full_disk(room: int, *words: str) -> str:
+    """What the command line says where no file may have more than `room` bytes."""
+    command = [sys.executable, "-c", FULL, str(room), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_a_disk_without_room_for_a_process_number_is_told_with_its_folder(tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop")
+    said = on_a_full_disk(0, "run", str(shop))
+    assert f"error: cannot write in {shop / '.sartor'}: File too large. Check" in said
+    assert (shop / ".sartor" / "lock").read_bytes() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_half_a_starter_is_taken_away_where_the_disk_is_full(tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    said = on_a_full_disk(5000, "init", str(new), "--use-case", "ecommerce")
+    assert f"error: cannot write the starter to {new}: File too large. Free some" in said
+    assert list(new.iterdir()) == []
 
 
 def interrupted(path: Path) -> None:

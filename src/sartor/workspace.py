@@ -44,23 +44,29 @@ class Workspace:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the project: one run at a time. BusyError names the process that holds it."""
-        try:
+        with self._told_of_the_disk():
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "lock").open("a+")
+        with file:
+            taken = _take(file, self.project)
+            try:  # from the first byte on: Ctrl-C may come at once
+                if taken:
+                    with self._told_of_the_disk():
+                        _sign(file)
+                    self._sweep()
+                yield
+            finally:
+                file.truncate(0)
+
+    @contextlib.contextmanager
+    def _told_of_the_disk(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ProjectError(
                 f"cannot write in {self.root}: {error.strerror}. "
                 "Check the folder's rights and the disk."
             ) from error
-        with file:
-            taken = _take(file, self.project)
-            try:  # from the first byte on: Ctrl-C may come at once
-                if taken:
-                    _sign(file)
-                    self._sweep()
-                yield
-            finally:
-                file.truncate(0)
 
     def _sweep(self) -> None:
         """Remove what killed processes had half written."""
@@ -104,10 +110,8 @@ def _take(file: IO[str], project: Path) -> bool:
 
 def _sign(file: IO[str]) -> None:
     """Say which process has it."""
-    file.seek(0)
     file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    os.write(file.fileno(), str(os.getpid()).encode())  # at once: what is buffered fails again
 
 
 def is_current(folder: Path, key: str) -> bool:

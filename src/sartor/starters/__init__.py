@@ -6,6 +6,7 @@ Made by benchmarks/make_starter.py.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -39,8 +40,24 @@ def copy(name: str, destination: Path) -> None:
         raise ProjectError(
             f"{destination} is a file, and a starter needs a folder. Give another path."
         ) from error
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
+        _empty(destination)
         raise ProjectError(
-            f"cannot write the starter to {destination}: {error}. "
+            f"cannot write the starter to {destination}: {_reason(error)}. "
             "Free some space, or give a folder you may write to."
         ) from error
+
+
+def _empty(folder: Path) -> None:
+    """As it was before: half a starter would stand in the way of a whole one."""
+    with contextlib.suppress(OSError):  # not made, or not ours
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _reason(error: OSError) -> str:
+    """Of the first file that was not written: copying a folder goes on to the others."""
+    if isinstance(error, shutil.Error):
+        [(_, _, told), *_] = error.args[0]
+        return str(told).partition("] ")[2].partition(":")[0]
+    return error.strerror or str(error)
