@@ -10,9 +10,11 @@ The public names, loaded when first used: importing sartor costs next to nothing
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # of `typing`, whose import takes as long as all else here together
 if TYPE_CHECKING:
+    from typing import Any
+
     from sartor.errors import SartorError
     from sartor.journey import Project
 

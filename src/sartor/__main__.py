@@ -5,6 +5,7 @@ What is imported before `main` takes milliseconds; verbs and their libraries are
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # no with nohup
     if heard:
         signal.signal(signal.SIGINT, Interrupts())
+        # Registered first, so called last: at Python's very end no handler is called.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
         from sartor.cli import main as command_line
 
