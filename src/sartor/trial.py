@@ -176,7 +176,8 @@ class Training:
     @classmethod
     def of(cls, data: TrainingData) -> Training:
         examples = digest(data.train, data.validation, data.disliked)
-        return cls(data, examples, digest(data.documents))
+        untimed = [replace(document, collected_at="") for document in data.documents]
+        return cls(data, examples, digest(untimed))
 
     def read_by(self, technique: Any) -> tuple[str, str]:
         """Digests of what a technique, and those inside it, are made from."""

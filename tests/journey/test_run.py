@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_a_changed_candidate_runs_anew_and_the_others_do_not(shop: Path) -> None
     )
     assert by_name["rag"].changed == ()
     assert (first.looks, second.looks) == (1, 2)
+
+
+def test_files_that_were_only_touched_are_not_learned_anew(shop: Path) -> None:
+    """As a checkout elsewhere does, where other data change too."""
+    set_config(shop, '"zero-shot", "rag", "lora"', '"rag"')
+    set_config(shop, "[techniques.lora]\nlearning_rates = [0.002]\nepochs = 1.0\nrank = 4\n", "")
+    Project.open(shop).run()
+    os.utime(shop / "products.csv", (1.6e9, 1.6e9))
+    set_config(shop, "test_fraction = 0.4", "test_fraction = 0.4\nmax_test = 20")
+    assert Project.open(shop).run().n == 20
+    assert len(list(shop.glob(".sartor/customizations/rag-*"))) == 1
 
 
 def test_changed_data_is_read_anew(shop: Path) -> None:
