@@ -64,6 +64,17 @@ def merged(base: ModelCard, folder: Path, **settings: Any) -> tuple[Any, Any]:
     return made, technique.load(made)
 
 
+def test_the_layers_that_an_adapter_names_stand_in_order(
+    base: ModelCard, adapters: tuple[str, str], tmp_path: Path
+) -> None:
+    """So that the same training leaves the same bytes; PEFT lists a set, in any order."""
+    made, _ = merged(base, tmp_path, adapters=adapters, weights=(0.5, 0.5))
+    for folder in (adapters[0], made.directory):
+        named = json.loads((Path(folder) / "adapter_config.json").read_text())["target_modules"]
+        assert named == sorted(named)
+        assert len(named) > 3, named
+
+
 @pytest.mark.parametrize("weights", [(0.5, 0.5), (1.0, 0.0)])
 def test_a_merge_that_cannot_be_written_is_told_with_its_folder(
     weights: tuple[float, ...], base: ModelCard, adapters: tuple[str, str], tmp_path: Path
