@@ -27,25 +27,37 @@ def copy(name: str, destination: Path) -> None:
             f"there is no starter {name!r}. Choose one of: {', '.join(names())}; "
             "or bring your own data with --documents and --examples."
         )
+    _refuse_unless_free(destination)
     try:
-        if destination.exists() and any(destination.iterdir()):
-            raise ProjectError(
-                f"{destination} is not empty, and a starter would mix with what is there. "
-                "Give an empty folder, or one that does not exist yet."
-            )
         shutil.copytree(
             FOLDER / name, destination, dirs_exist_ok=True, copy_function=shutil.copyfile
         )
+    except OSError as error:
+        _empty(destination)
+        raise _unwritten(destination, error) from error
+
+
+def _refuse_unless_free(destination: Path) -> None:
+    try:
+        taken = destination.exists() and any(destination.iterdir())
     except NotADirectoryError as error:
         raise ProjectError(
             f"{destination} is a file, and a starter needs a folder. Give another path."
         ) from error
     except OSError as error:
-        _empty(destination)
+        raise _unwritten(destination, error) from error
+    if taken:
         raise ProjectError(
-            f"cannot write the starter to {destination}: {_reason(error)}. "
-            "Free some space, or give a folder you may write to."
-        ) from error
+            f"{destination} is not empty, and a starter would mix with what is there. "
+            "Give an empty folder, or one that does not exist yet."
+        )
+
+
+def _unwritten(destination: Path, error: OSError) -> ProjectError:
+    return ProjectError(
+        f"cannot write the starter to {destination}: {_reason(error)}. "
+        "Free some space, or give a folder you may write to."
+    )
 
 
 def _empty(folder: Path) -> None:
