@@ -98,8 +98,8 @@ class Checkup:
     scorer: str
     margin: float
     resolvable: float
-    """Smallest difference of right-or-wrong scores the test part can be expected to show, where
-    candidates disagree on a fifth of the examples."""
+    """Smallest difference that the test part can be expected to show, where one candidate is right
+    and the other wrong on a fifth of the examples; 1 where it can show none."""
     max_new_tokens: int
     candidates: tuple[Expected, ...]
 
@@ -143,8 +143,8 @@ def check(one: Project, processes: int | None = None) -> Checkup:
 def _check(one: Project) -> Checkup:
     from sartor.evaluation.ranking import resolvable
 
-    trials, scorers = one.trials(), one.scorers()
-    del scorers  # only that they are there
+    trials = one.trials()
+    binary = {scorer.name: scorer.binary for scorer in one.scorers()}
     cards = bases(one)
     refuse_candidates(trials, cards)
     tracker.refuse_missing(one.file.tracking.model_dump())
@@ -154,7 +154,7 @@ def _check(one: Project) -> Checkup:
         trial.refuse_data(prepared.split.training)
     criteria = one.file.criteria
     groups = list(map(group_of, prepared.split.test))
-    disagreement = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
+    spread = 0.2**0.5  # the standard deviation of differences that are +-1 on a fifth
     estimates, room = expected(one, trials, cards, prepared)
     return Checkup(
         project=one.name,
@@ -168,7 +168,7 @@ def _check(one: Project) -> Checkup:
         warnings=prepared.warnings,
         scorer=criteria.scorer,
         margin=criteria.margin,
-        resolvable=resolvable(groups, disagreement, len(trials) - 1),
+        resolvable=resolvable(groups, spread, len(trials) - 1, binary.get(criteria.scorer, False)),
         max_new_tokens=room,
         candidates=tuple(estimates),
     )

@@ -167,7 +167,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Training:
-    """What techniques may learn from, with digests of its parts."""
+    """What techniques may learn from, with digests of its parts; documents without the time at
+    which they were collected, which teaches nothing."""
 
     data: TrainingData
     examples: str
@@ -176,8 +177,8 @@ class Training:
     @classmethod
     def of(cls, data: TrainingData) -> Training:
         examples = digest(data.train, data.validation, data.disliked)
-        untimed = [replace(document, collected_at="") for document in data.documents]
-        return cls(data, examples, digest(untimed))
+        untimed = tuple(replace(document, collected_at="") for document in data.documents)
+        return cls(replace(data, documents=untimed), examples, digest(untimed))
 
     def read_by(self, technique: Any) -> tuple[str, str]:
         """Digests of what a technique, and those inside it, are made from."""

@@ -264,15 +264,19 @@ def test_right_or_wrong_no_fewer_than_eight_examples_are_said_to_show(
     assert graded.resolvable < never.resolvable
 
 
-@pytest.mark.parametrize(("drawn", "too_small", "shown"), [(16, 0.25, 0.26), (40, 0.09, 0.1)])
+@pytest.mark.parametrize(
+    ("candidates", "drawn", "too_small", "shown"),
+    [(2, 16, 0.25, 0.26), (2, 40, 0.09, 0.1), (3, 16, 0.34, 0.35)],
+)
 def test_few_groups_are_said_to_show_only_what_they_can(
-    planted: Planted, drawn: int, too_small: float, shown: float
+    planted: Planted, candidates: int, drawn: int, too_small: float, shown: float
 ) -> None:
     """Where all 80 examples differ by as much, those groups not drawn are what is left to doubt."""
     groups = [str(i % drawn) for i in range(80)]
     for difference, verdict in ((too_small, "cannot tell"), (shown, "worse")):
-        reports = [planted("a", [0.5] * 80, groups=groups)]
-        reports += [planted("b", [0.5 - difference] * 80, groups=groups)]
+        means = {"a": 0.5, "b": 0.5 - difference, "c": 0.5 - difference}
+        reports = [planted(name, [mean] * 80, groups=groups) for name, mean in means.items()]
+        reports = reports[:candidates]
         decision = decide(reports, CRITERIA, seed=0)
         assert row(decision, "b").verdict == verdict
         assert too_small < decision.resolvable <= shown

@@ -100,6 +100,7 @@ def test_contains_asks_for_whole_words_in_order(answer: str, target: str, right:
         ("(4,931)", "-4931", {"accounting": True}, 1),
         ("A loss of $(4.9) million.", "-4900000", {"accounting": True}, 1),
         ("-4.9 million", "($4.9 million)", {"accounting": True}, 1),
+        ("A loss of EUR(4.9) million.", "-4900000", {"accounting": True}, 1),
         ("Down ( 3.2 % ).", "-3.2", {"accounting": True}, 1),
         ("(1.299,50)", "-1299,5", {"accounting": True, "decimal": ","}, 1),
         ("(about 10 of them)", "10", {"accounting": True}, 1),

@@ -12,10 +12,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from tests.journey.small_shop import Heard, Sartor, set_config
 
+from sartor.data.records import Document, TrainingData
 from sartor.errors import BusyError, DiskError, ModelError, ProjectError, SettingError
 from sartor.journey import Project
 from sartor.progress import shown_by
 from sartor.techniques.lora import LoRA
+from sartor.trial import Training
 
 KEYS = {
     "name", "technique", "base", "estimate", "cost_per_answer", "seconds_per_answer",
@@ -90,7 +92,7 @@ def test_a_changed_candidate_runs_anew_and_the_others_do_not(shop: Path) -> None
 
 
 def test_files_that_were_only_touched_are_not_learned_anew(shop: Path) -> None:
-    """As a checkout elsewhere does, where other data change too."""
+    """As a checkout elsewhere does, where the test part changes too."""
     set_config(shop, '"zero-shot", "rag", "lora"', '"rag"')
     set_config(shop, "[techniques.lora]\nlearning_rates = [0.002]\nepochs = 1.0\nrank = 4\n", "")
     Project.open(shop).run()
@@ -98,6 +100,16 @@ def test_files_that_were_only_touched_are_not_learned_anew(shop: Path) -> None:
     set_config(shop, "test_fraction = 0.4", "test_fraction = 0.4\nmax_test = 20")
     assert Project.open(shop).run().n == 20
     assert len(list(shop.glob(".sartor/customizations/rag-*"))) == 1
+
+
+def test_what_techniques_learn_from_does_not_tell_when_it_was_collected() -> None:
+    """Or stages that were finished before a stop would be made anew."""
+
+    def learned_from(collected_at: str) -> Training:
+        document = Document("d", "Lamps.", "d.txt", "Lamps", collected_at=collected_at)
+        return Training.of(TrainingData((document,), (), ()))
+
+    assert learned_from("2026-11-01") == learned_from("2026-11-30")
 
 
 def test_changed_data_is_read_anew(shop: Path) -> None:

@@ -350,7 +350,7 @@ def test_the_budget_stops_before_the_request_that_could_exceed_it(tmp_path: Path
             far.generate([ask(f"Price{i}") for i in range(9)], ROOM)
         assert len(one.got) == 3
         assert heard.lines == [
-            "remote model 'far': 3 of the 9 requests sent at once were answered before that "
+            "remote model 'far': 3 of these 9 requests were answered before that "
             "failed; the answers are kept, and not paid again"
         ]
         assert paid(far.card) == pytest.approx(3 * 0.12)

@@ -172,7 +172,7 @@ def test_fewer_are_shown_where_more_would_not_fit_in_training_as_in_service(
     assert 30 < completion.prompt_tokens <= tiny_models.CONTEXT // 2
 
 
-def test_a_request_that_is_too_long_by_itself_is_refused_after_it_is_read_once(
+def test_a_request_that_is_too_long_by_itself_is_not_tried_with_fewer_examples(
     base: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     technique = FewShot(examples=2)

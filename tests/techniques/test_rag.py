@@ -107,10 +107,10 @@ def test_passages_that_do_not_fit_are_left_out_the_last_first(
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_request_too_long_by_itself_is_refused_after_it_is_read_once(
+def test_a_request_too_long_by_itself_is_not_searched_with(
     streamed: bool, base: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have a megabyte: it is not searched with, nor tried with fewer and fewer passages."""
+    """It may have a megabyte, and is not tried with fewer and fewer passages either."""
     rag = Rag(top_k=3)
     model = rag.load(rag.fit(base, DATA, tmp_path))
     assert isinstance(model, Retrieving)
@@ -123,6 +123,8 @@ def test_a_request_too_long_by_itself_is_refused_after_it_is_read_once(
             model.stream(request, Sampling()) if streamed else model.generate([request], Sampling())
         )
     assert read.call_count == 1
+    with pytest.raises(PromptTooLongError, match="one of 2 requests leaves no room"):
+        model.generate([ask("When?"), request], Sampling())
 
 
 def test_room_for_a_long_answer_costs_no_passages(base: ModelCard, tmp_path: Path) -> None:

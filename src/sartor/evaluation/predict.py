@@ -59,7 +59,7 @@ def predict(
     `path` keeps the answers; `what` names the work for people; `key` is the digest of whatever
     else the answers depend on (the customization). A prompt that leaves no room for an answer has
     an empty one; PromptTooLongError where all do. Where memory runs out, half as many are asked at
-    once from then on. What else the model raises is passed on.
+    once of those that are left. What else the model raises is passed on.
     """
     _refuse_repeated(examples)
     header = Header(_digest_of(examples, sampling, key))

@@ -125,9 +125,10 @@ def resolvable(
     groups: Sequence[Hashable], spread: float, pairs: int, right_or_wrong: bool = False
 ) -> float:
     """The smallest difference that the examples of those groups can be expected to show, where
-    differences of `pairs` comparisons have that standard deviation. Few groups show none that
-    those not seen could turn around."""
-    n, drawn, alpha = len(groups), len(set(groups)), ALPHA / max(1, pairs)
+    differences of candidates, `pairs` and the best, have that standard deviation. Few groups show
+    none that those not seen could turn around."""
+    n, drawn = len(groups), len(set(groups))
+    alpha = ALPHA / max(1, pairs * (pairs + 1) / 2)  # as `at_most` has it before any is told
     found = smallest_difference(n, spread, alpha, right_or_wrong=right_or_wrong)
     unseen = unseen_share(drawn, alpha)
     if unseen == 1 or (right_or_wrong and drawn == n):  # a table, which has limits of its own

@@ -214,11 +214,12 @@ def context(config: Any) -> int:
     """Tokens that a model of that configuration reads; ModelError where that is none."""
     reads = config.get_text_config(decoder=True)  # of a model that also sees, the part that reads
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        if isinstance(found := getattr(reads, key, None), int):
-            if found < 1:
+        found = getattr(reads, key, None)
+        if isinstance(found, int) and found >= 0:  # -1, for no limit, tells nothing
+            if not found:
                 raise ModelError(
-                    f"{config.name_or_path}: {key} is {found} in its config.json. Expected how "
-                    "many tokens it reads, 1 or more; copy or download it again."
+                    f"{config.name_or_path}: {key} is 0 in its config.json. Expected how many "
+                    "tokens it reads, 1 or more; copy or download it again."
                 )
             return found
     return DEFAULT_CONTEXT

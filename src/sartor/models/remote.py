@@ -183,8 +183,8 @@ class RemoteModel:
         kept = sum(not f.cancelled() and f.exception() is None for f in futures)
         if kept:
             say(
-                f"remote model {self.card.name!r}: {kept} of the {len(futures)} requests sent at "
-                "once were answered before that failed; the answers are kept, and not paid again"
+                f"remote model {self.card.name!r}: {kept} of these {len(futures)} requests were "
+                "answered before that failed; the answers are kept, and not paid again"
             )
 
     def _give_up(self, futures: Sequence[Future[Kept]]) -> None:

@@ -109,9 +109,16 @@ class Fits:
         return int(self.model.prompt_tokens(conversation)) + room <= context
 
     def most(self, conversations: Sequence[Conversation], most: int) -> int:
-        """How many pieces to try: none before one request that leaves no room by itself, which a
-        stranger may send to a server, as long as it takes to read."""
-        return most if len(conversations) != 1 or self(conversations[0], 1) else 0
+        """How many pieces to try: none before a request that leaves no room by itself, since a
+        stranger may send a server one that takes long to search with. PromptTooLongError where it
+        is one of several."""
+        if all(self(conversation, 1) for conversation in conversations):
+            return most
+        if len(conversations) > 1:
+            raise PromptTooLongError(
+                f"one of {len(conversations)} requests leaves no room for an answer. Ask it alone."
+            )
+        return 0
 
 
 def with_fewer(

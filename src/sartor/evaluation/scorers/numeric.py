@@ -95,7 +95,7 @@ def numbers_in(text: str, decimal: str = ".", *, accounting: bool = False) -> li
     if decimal == ",":
         text = text.translate(str.maketrans(",.", ".,"))
     if accounting:
-        text = _ENCLOSED.sub(r"-\g<amount>", text)
+        text = _ENCLOSED.sub(r" -\g<amount>", text)
     return [_value(match) for match in _NUMBER.finditer(text)]
 
 
