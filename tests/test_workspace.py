@@ -65,10 +65,10 @@ def test_a_disk_without_room_for_a_process_number_is_told_with_its_folder(tmp_pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
 def test_half_a_starter_is_taken_away_where_the_disk_is_full(tmp_path: Path) -> None:
-    new = tmp_path / "new"
-    said = on_a_full_disk(5000, "init", str(new), "--use-case", "ecommerce")
-    assert f"error: cannot write the starter to {new}: File too large. Free some" in said
-    assert list(new.iterdir()) == []
+    for new in (tmp_path / "new" / "shop", tmp_path):
+        said = on_a_full_disk(5000, "init", str(new), "--use-case", "ecommerce")
+        assert f"error: cannot write the starter to {new}: File too large. Free some" in said
+        assert list(tmp_path.iterdir()) == []
 
 
 def interrupted(path: Path) -> None:

@@ -19,7 +19,8 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line. Ctrl-C ends it without a traceback, whenever and how often it comes."""
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # no with nohup
+    # Not where a script started it with `&`: a shell has such a command ignore Ctrl-C.
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, Interrupts())
         # Registered first, so called last: at Python's very end no handler is called.
@@ -29,11 +30,20 @@ def main() -> None:
 
         command_line()
     except KeyboardInterrupt:  # while imports go on; a verb's own is told in cli/app.py
-        print("\nstopped", file=sys.stderr)
+        _tell()
         raise SystemExit(STOPPED) from None
+    except SystemExit as end:
+        # While words are parsed, typer makes its own Exit of Ctrl-C, and says nothing.
+        if end.__context__ and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            _tell()
+        raise
     finally:
         if heard:
             signal.signal(signal.SIGINT, _leave)
+
+
+def _tell() -> None:
+    print("\nstopped", file=sys.stderr)
 
 
 class Interrupts:

@@ -47,7 +47,7 @@ def interrupted(when: str, *words: str) -> subprocess.CompletedProcess[str]:
     ("verb", "module"),
     [
         ("run", "sartor.cli"), ("run", "typer"), ("check", "rich"), ("run", "sartor.journey"),
-        ("check", "torch"), ("run", "transformers"),
+        ("check", "torch"), ("run", "transformers"), ("run", "pydantic"),
     ],
 )  # fmt: skip
 def test_ctrl_c_while_libraries_are_imported_leaves_no_traceback(
@@ -56,7 +56,7 @@ def test_ctrl_c_while_libraries_are_imported_leaves_no_traceback(
     done = interrupted(module, verb, str(shop))
     assert done.returncode in STOPPED, done.stderr
     assert "Traceback" not in done.stderr
-    assert "stopped" in done.stderr
+    assert done.stderr.count("stopped") == 1
 
 
 def test_ctrl_c_while_python_exits_leaves_no_traceback() -> None:
@@ -99,7 +99,7 @@ def test_ctrl_c_is_heard_again_where_cleaning_up_takes_long(
 
 
 def test_a_command_that_does_not_hear_ctrl_c_goes_on() -> None:
-    """As nohup and a shell's `&` start it."""
+    """As a script's `&` starts it."""
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPTED
     done = subprocess.run(
         [sys.executable, "-c", deaf, "typer", "models", "--help"],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import runpy
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,41 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"is not empty.*Give an empty folder"):
         starters.copy("ecommerce", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+def press(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("shop/examples.jsonl"):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(press)
+runpy.run_module("sartor", run_name="__main__")
+"""
+"""Ctrl-C as soon as the copy of the examples is opened."""
+
+
+def test_a_copy_that_was_interrupted_can_be_made_again(tmp_path: Path) -> None:
+    shop = tmp_path / "new" / "shop"
+    words = ["init", str(shop), "--use-case", "ecommerce"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    starters.copy("ecommerce", shop)
+    assert contents(shop) == contents(STARTER)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders there")
+def test_what_cannot_be_copied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "examples.jsonl").write_text("")
+    os.mkfifo(tmp_path / "odd" / "pipe")
+    monkeypatch.setattr(starters, "FOLDER", tmp_path)
+    with pytest.raises(ProjectError, match=r"to .*new: `.*pipe` is a named pipe\. Free some"):
+        starters.copy("odd", tmp_path / "new")
 
 
 def test_an_unknown_starter_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from sartor.errors import MissingExtraError, ProjectError
 from sartor.project import Tracking, parse
 from sartor.techniques.registry import build
 from sartor.tracking import tracker
+from sartor.tracking.mlflow import MLflow
+from sartor.tracking.tensorboard import TensorBoard
 
 SETTINGS = {"technique": "lora", "rank": 2, "inner": {"alpha": 4.0}}
 FIGURES = {"loss", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second"}
@@ -150,6 +153,14 @@ def test_where_tensorboard_cannot_write_is_told_before_anything_is_spent(tmp_pat
     (tmp_path / "taken").write_text("")
     with pytest.raises(ProjectError, match=r"tensorboard is 'taken', .* File exists. Give a fol"):
         tracker.opened({"tensorboard": "taken"}, tmp_path, "shop")
+    tracker.opened({"tensorboard": "free"}, tmp_path, "shop")
+    assert list((tmp_path / "free").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder where not even root writes")
+def test_a_folder_that_takes_no_files_is_told_before_anything_is_spent(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"tensorboard is '/proc', and no .*: /proc.*Give a fol"):
+        tracker.opened({"tensorboard": "/proc"}, tmp_path, "shop")
 
 
 def test_training_goes_on_where_tensorboard_takes_no_more(tmp_path: Path) -> None:
@@ -163,6 +174,70 @@ def test_training_goes_on_where_tensorboard_takes_no_more(tmp_path: Path) -> Non
         f"tensorboard: {tmp_path / 'runs'} takes no more figures (File exists); the run goes on "
         "without it"
     )
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from sartor import progress
+from sartor.tracking import tracker
+
+class Said(progress.Silent):
+    def say(self, message):
+        print(message)
+
+opened = tracker.opened({"tensorboard": "runs"}, Path(sys.argv[1]), "shop")
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # as a disk that has no more room
+with progress.shown_by(Said()), tracker.recorded_by(opened):
+    for name in ("lora", "full"):
+        with tracker.candidate(name, {"rank": 2}) as scores:
+            for phase in ("try 0.1", "try 0.2"):
+                tracker.record(phase, 1, {"loss": 0.5})
+            for step in range(1, 200):
+                tracker.record("train", step, {"loss": 1.0, "learning_rate": 0.1})
+            scores["token_f1"] = 0.5
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_a_full_disk_is_told_once_and_what_was_written_before_is_kept(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "default::ResourceWarning", "-c", FULL, str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        f"tensorboard: {tmp_path / 'runs'} takes no more figures (File too large); the run goes on "
+        "without it\n"
+    )
+    assert done.stderr == ""
+    for phase in ("try 0.1", "try 0.2"):
+        assert [one.value for one in events(tmp_path / "runs/lora" / phase).Scalars("loss")] == [
+            0.5
+        ]
+    steps = [one.step for one in events(tmp_path / "runs" / "lora").Scalars("loss")]
+    assert len(steps) > 10
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_what_a_killed_sitting_wrote_is_hidden_by_what_is_written_again(tmp_path: Path) -> None:
+    for first, loss in ((1, 3.0), (4, 2.0)):
+        [one] = tracker.opened({"tensorboard": "runs"}, tmp_path, "shop")
+        one.begin("lora", SETTINGS)
+        for step in range(first, 7):
+            one.record("train", step, {"loss": loss})
+        one.finish({})
+    kept = [(one.step, one.value) for one in events(tmp_path / "runs" / "lora").Scalars("loss")]
+    assert kept == [(1, 3.0), (2, 3.0), (3, 3.0), (4, 2.0), (5, 2.0), (6, 2.0)]
+
+
+def test_a_tracker_has_what_the_architecture_says() -> None:
+    kinds: tuple[type[tracker.Tracker], ...] = (TensorBoard, MLflow)
+    assert [f"{kind.__module__}:{kind.__name__}" for kind in kinds] == [*tracker.TRACKERS.values()]
+    page = Path(__file__).parents[2] / "docs" / "architecture.md"
+    [named] = re.findall(r"^\| tracker \|.* a class that has (.*?) \|", page.read_text(), re.M)
+    methods = {name for name in vars(tracker.Tracker) if not name.startswith("_")}
+    assert methods == set(re.findall(r"`(\w+)`", named))
 
 
 def test_tracking_is_off_unless_asked_for_and_does_not_ask_for_a_new_run() -> None:
@@ -192,6 +267,9 @@ class Kept:
 
     def __init__(self) -> None:
         self.steps: dict[tuple[str, str], list[int]] = {}
+
+    @staticmethod
+    def library() -> None: ...
 
     def begin(self, candidate: str, settings: Any) -> None: ...
 

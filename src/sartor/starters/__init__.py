@@ -7,7 +7,9 @@ Made by benchmarks/make_starter.py.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sartor.errors import ProjectError
@@ -28,12 +30,16 @@ def copy(name: str, destination: Path) -> None:
             "or bring your own data with --documents and --examples."
         )
     _refuse_unless_free(destination)
+    new = [path for path in (destination, *destination.parents) if not path.exists()]
     try:
         shutil.copytree(
             FOLDER / name, destination, dirs_exist_ok=True, copy_function=shutil.copyfile
         )
+    except KeyboardInterrupt:
+        _undo(destination, new)
+        raise
     except OSError as error:
-        _empty(destination)
+        _undo(destination, new)
         raise _unwritten(destination, error) from error
 
 
@@ -60,16 +66,19 @@ def _unwritten(destination: Path, error: OSError) -> ProjectError:
     )
 
 
-def _empty(folder: Path) -> None:
+def _undo(destination: Path, new: Sequence[Path]) -> None:
     """As it was before: half a starter would stand in the way of a whole one."""
     with contextlib.suppress(OSError):  # not made, or not ours
-        for path in folder.iterdir():
+        for path in destination.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for folder in new:
+            folder.rmdir()
 
 
 def _reason(error: OSError) -> str:
     """Of the first file that was not written: copying a folder goes on to the others."""
     if isinstance(error, shutil.Error):
         [(_, _, told), *_] = error.args[0]
-        return str(told).partition("] ")[2].partition(":")[0]
+        numbered = re.match(r"\[\w+ \d+\] ([^:]+)", str(told))  # [Errno 28] No space: 'file'
+        return numbered[1] if numbered else str(told)
     return error.strerror or str(error)

@@ -23,6 +23,15 @@ TRACKERS = {
 class Tracker(Protocol):
     """Keeps the figures of candidates, one after another."""
 
+    def __init__(self, where: str, folder: Path, project: str) -> None:
+        """ProjectError where nothing can be kept there, before anything is spent."""
+        ...
+
+    @staticmethod
+    def library() -> Any:
+        """What it is kept with; MissingExtraError where that is not there."""
+        ...
+
     def begin(self, candidate: str, settings: Mapping[str, Any]) -> None:
         """The figures that follow are this candidate's."""
         ...
@@ -53,9 +62,10 @@ def refuse_missing(wanted: Mapping[str, str | None]) -> None:
             _kind(name).library()
 
 
-def _kind(name: str) -> Any:
+def _kind(name: str) -> type[Tracker]:
     module, _, kind = TRACKERS[name].partition(":")
-    return getattr(import_module(module), kind)
+    found: type[Tracker] = getattr(import_module(module), kind)
+    return found
 
 
 @contextmanager
