@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.journey.small_shop import Heard
 
 from sartor import progress
 from sartor.data.records import Conversation, Example, Message
@@ -23,14 +24,6 @@ EXAMPLES = tuple(
 
 class UnpluggedError(RuntimeError):
     """What a model may raise."""
-
-
-class Heard(progress.Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @dataclass
@@ -105,7 +98,7 @@ def test_out_of_memory_halves_what_is_asked_at_once(tmp_path: Path) -> None:
         )
     assert made == whole
     assert [len(batch) for batch in model.batches] == [2, 2, 2, 2, 2]  # it is not tried with more
-    assert heard.said == [
+    assert heard.lines == [
         f"asking: out of memory with {failed} requests at once: batch_size is {failed // 2} from "
         "here on"
         for failed in (9, 4)

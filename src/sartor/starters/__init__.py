@@ -35,12 +35,11 @@ def copy(name: str, destination: Path) -> None:
         shutil.copytree(
             FOLDER / name, destination, dirs_exist_ok=True, copy_function=shutil.copyfile
         )
-    except KeyboardInterrupt:
+    except (OSError, KeyboardInterrupt) as error:
         _undo(destination, new)
+        if isinstance(error, OSError):
+            raise _unwritten(destination, error) from error
         raise
-    except OSError as error:
-        _undo(destination, new)
-        raise _unwritten(destination, error) from error
 
 
 def _refuse_unless_free(destination: Path) -> None:

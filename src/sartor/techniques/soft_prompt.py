@@ -122,7 +122,7 @@ def save(folder: Path, base: ModelCard, made: torch.Tensor, kind: dict[str, Any]
     if kind is None:
         return
     write_json(
-        folder / "adapter_config.json",
+        folder / weights.CONFIG,
         {
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base.name,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.data.files import write_json
 from sartor.errors import MissingExtraError, ModelError, TrainingError
 from sartor.models import libraries, local
 from sartor.models.language_model import LanguageModel
@@ -67,7 +68,7 @@ def write_adapter(model: Any, folder: Path, **how: Any) -> None:
     for name in ("target_modules", "exclude_modules"):
         if isinstance(kept.get(name), list):
             kept[name].sort()
-    path.write_text(json.dumps(kept, indent=2, sort_keys=True), "utf-8")
+    write_json(path, kept)
 
 
 def answering(
