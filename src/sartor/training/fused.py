@@ -19,6 +19,7 @@ from torch.nn import functional
 from sartor.training.dropping import drops
 from sartor.training.feed_forward import fed_forward, is_gated, is_known
 from sartor.training.low_rank import Sums, adapted, is_adapted
+from sartor.training.norm import is_norm, normed
 from sartor.training.remade import Remade, is_off, note
 
 TOLERANCE = 2e-2
@@ -49,7 +50,7 @@ def _replacements() -> tuple[tuple[Any, Any], ...]:
     """Which modules, and their other forward; the first that fits and gives the same is taken."""
     sums = Sums()
     return (
-        (is_adapted, partial(adapted, sums=sums)), (_is_norm, _norm),
+        (is_adapted, partial(adapted, sums=sums)), (is_norm, normed),
         (is_known, partial(fed_forward, sums=sums)), (is_gated, _gated),
     )  # fmt: skip
 
@@ -78,55 +79,6 @@ def _width(module: Any) -> int:
     if is_gated(module):
         return int(getattr(module.gate_proj, "base_layer", module.gate_proj).in_features)
     return int(module.weight.shape[-1])
-
-
-# Root-mean-square norm. Zhang and Sennrich 2019, arXiv:1910.07467.
-
-
-def _is_norm(module: Any) -> bool:
-    named = type(module).__name__.endswith("RMSNorm") and hasattr(module, "weight")
-    return named and module.weight is not None and hasattr(module, "variance_epsilon")
-
-
-def _norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        weight = module.weight
-        with torch.no_grad():
-            scale = x.float().square().mean(-1, keepdim=True).add_(module.variance_epsilon).rsqrt_()
-        result: torch.Tensor = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
-        if not weight.requires_grad:  # else it changes
-            note(result, _normed, x, weight, scale)
-        return result
-
-    return forward
-
-
-def _normed(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    normed: torch.Tensor = (x.float() * scale).to(x.dtype) * weight
-    return normed
-
-
-class _Norm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension, in float32 inside; `scale`
-    is one by that root."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, scale: Any) -> Any:
-        ctx.save_for_backward(x, weight, scale)
-        return _normed(x, weight, scale)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        x, weight, scale = ctx.saved_tensors
-        normed = x.float() * scale
-        dy = gradients[0].float()
-        d_weight = None
-        if ctx.needs_input_grad[1]:
-            d_weight = (dy * normed).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
-        dy = dy * weight
-        along = (dy * normed).mean(-1, keepdim=True)
-        return dy.sub_(normed.mul_(along)).mul_(scale).to(x.dtype), d_weight, None
 
 
 # Gated feed-forward. Shazeer 2020, arXiv:2002.05202.
