@@ -11,7 +11,7 @@ import torch
 from tests import tiny_models
 
 from sartor.techniques.weights import peft_errors
-from sartor.training.attention_blocks import blocks
+from sartor.training.attention_blocks import together
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.feed_forward import _parts as parts_of
 from sartor.training.fused import use_fused
@@ -47,10 +47,9 @@ def test_blocked_attention_and_its_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sartor.training.blocked_attention.KEPT", kept)
-    for where in ("attention_blocks", "blocked_attention"):
-        monkeypatch.setattr(f"sartor.training.{where}.QUERIES", queries)
-        monkeypatch.setattr(f"sartor.training.{where}.LAST", last)
-    blocks.cache_clear()
+    monkeypatch.setattr("sartor.training.attention_blocks.QUERIES", queries)
+    monkeypatch.setattr("sartor.training.attention_blocks.LAST", last)
+    together.cache_clear()
     generator = torch.Generator().manual_seed(1)
     q, k, v = (
         torch.randn(n, 16, 3, generator=generator, dtype=torch.float64, requires_grad=True)

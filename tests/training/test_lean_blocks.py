@@ -103,7 +103,7 @@ def test_examples_of_any_length_ask_for_few_shapes_of_product() -> None:
     shapes = set()
     for length in range(1, 600):
         for run in attention_blocks.every([Span(7, 7 + length)]):
-            blocks = attention_blocks.blocks(run, None)
+            blocks = list(attention_blocks.blocks(run, None))
             assert sum(block.count for block in blocks) == length
             shapes |= {(b.end - b.start, b.end - b.first) for b in blocks}
     assert len(shapes) == 2 * 5

@@ -2,7 +2,8 @@
 
 oneDNN compiles a program for every new shape of product, which takes longer than the product, and
 half a megabyte. So blocks come in few sizes whatever the examples' lengths; what a block holds
-beyond its example is computed and dropped.
+beyond its example is computed and dropped. Those of one size go into one product, of several
+examples: one block alone is so little work that asking for it takes as long.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ LAST = 64
 """Of a run's last block, where so many are enough. Keys come in multiples of it."""
 FEW = 16
 """Virtual tokens come in multiples of it."""
+TOGETHER = (8, 4, 2, 1)
+"""Blocks in one product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def asking(spans: Sequence[Span], places: Sequence[int]) -> list[Run]:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Queries of a run, and the keys before their end; keys are counted as `seen` lays them."""
+    """Queries of a run, and the keys before their end; keys are counted from the first that the
+    run sees, with some before it that stand for nothing."""
 
     row: int
     """Of the first query."""
@@ -72,6 +76,21 @@ class Block:
     """Of queries and keys, perhaps beyond the run's."""
     before: int
     """Keys that stand for nothing, the first ones."""
+    seen: tuple[tuple[int, int, int], ...]
+    """Which keys it sees: from one place in the row of keys to another, and where the first of
+    them stands, counted from `first`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Blocks of one size, for one product."""
+
+    blocks: tuple[Block, ...]
+    queries: torch.Tensor
+    """Rows of their queries, block after block, (blocks * queries,); the row after the last for
+    what is no run's."""
+    keys: torch.Tensor
+    """Places of their keys, likewise, (blocks * keys,)."""
 
 
 def _before(run: Run) -> int:
@@ -81,41 +100,63 @@ def _before(run: Run) -> int:
     return -start % (min(FEW, LAST) if start < LAST else LAST)
 
 
-@lru_cache(maxsize=256)
-def blocks(run: Run, window: int | None) -> tuple[Block, ...]:
-    """Those of a run; every layer asks for them."""
-    return tuple(_divided(run, window))
-
-
-def _divided(run: Run, window: int | None) -> Iterator[Block]:
+def blocks(run: Run, window: int | None) -> Iterator[Block]:
+    """Those of a run, where each query sees the last `window` keys."""
     before = _before(run)
+    places = (*run.span.before, (run.span.start, run.span.end))
     for at in range(0, run.count, QUERIES):
         count = min(QUERIES, run.count - at)
         start = before + run.span.offset + run.place - run.span.start + at
         first = 0 if window is None else max(0, start - window + 1) // LAST * LAST
         end = start + (LAST if count <= LAST else QUERIES)
-        yield Block(run.row + at, count, first, start, end, before)
+        seen = tuple(_seen(places, before, first, end))
+        yield Block(run.row + at, count, first, start, end, before, seen)
 
 
-def seen(keys: torch.Tensor, run: Run) -> torch.Tensor:
-    """The keys (key heads, some and tokens and some more, dimension) that a run sees, some before
-    its first and after its last. Of `keys` the first `LAST` stand for nothing."""
-    before, span = _before(run), run.span
-    if not span.before:
-        return keys[:, LAST + span.start - before :]
-    others = [keys[:, LAST + start : LAST + end] for start, end in span.before]
-    own = keys[:, LAST + span.start : LAST + span.end + QUERIES]
-    return torch.cat([keys[:, :before], *others, own], 1)
-
-
-def give_back(total: torch.Tensor, gradient: torch.Tensor, run: Run) -> None:
-    """Add the gradient of what a run saw to that of all keys."""
-    at = _before(run)
-    for start, end in (*run.span.before, (run.span.start, run.span.end)):
-        total[:, LAST + start : LAST + end] += gradient[:, at : at + end - start]
+def _seen(
+    places: Sequence[tuple[int, int]], at: int, first: int, last: int
+) -> Iterator[tuple[int, int, int]]:
+    """Which of the places, that stand one after another from `at` on, are keys `first` to `last`;
+    each with where it stands from `first` on."""
+    for start, end in places:
+        low, high = max(first, at), min(last, at + end - start)
+        if low < high:
+            yield start + low - at, start + high - at, low - first
         at += end - start
 
 
-def part(keys: torch.Tensor, block: Block) -> torch.Tensor:
-    """Those that a block may see, side by side: products of a slice take half as long again."""
-    return keys[:, block.first : block.end].contiguous()
+@lru_cache(maxsize=8)
+def together(
+    runs: tuple[Run, ...], window: int | None, scores: int, rows: int, tokens: int,
+    device: torch.device,
+) -> tuple[Together, ...]:  # fmt: skip
+    """The blocks of all runs by size, of one as many at once as make `scores` pairs of a query and
+    a key, or one alone; of so many `rows` of queries and `tokens` of keys. Every layer asks."""
+    by_size: dict[tuple[int, int, int], list[Block]] = {}
+    for run in runs:
+        for block in blocks(run, window):
+            by_size.setdefault((block.first, block.start, block.end), []).append(block)
+    return tuple(
+        Together(part, *(t.to(device) for t in _places(part, rows, tokens)))
+        for (first, start, end), alike in by_size.items()
+        for part in _parts(alike, scores // ((end - start) * (end - first)))
+    )
+
+
+def _parts(alike: list[Block], most: int) -> Iterator[tuple[Block, ...]]:
+    """Few sizes again: powers of two."""
+    for size in (size for size in TOGETHER if size <= max(1, most)):
+        while len(alike) >= size:
+            yield tuple(alike[:size])
+            alike = alike[size:]
+
+
+def _places(part: tuple[Block, ...], rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    [size, *_] = part
+    queries = torch.full((len(part), size.end - size.start), rows)
+    keys = torch.full((len(part), size.end - size.first), tokens)
+    for number, block in enumerate(part):
+        queries[number, : block.count] = torch.arange(block.row, block.row + block.count)
+        for start, end, at in block.seen:
+            keys[number, at : at + end - start] = torch.arange(start, end)
+    return queries.flatten(), keys.flatten()

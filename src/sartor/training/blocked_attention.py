@@ -1,8 +1,9 @@
 """Attention over the examples of a pack as blocks of matrix products, forward and backward.
 
 Some queries at a time against the keys that they may see (attention_blocks.py), so the causal half
-is skipped. Queries and keys may come not yet turned by their positions: they are laid out anew here
-anyway, and turned on the way (Su et al. 2021, arXiv:2104.09864).
+is skipped; those of several examples at once. Queries and keys may come not yet turned by their
+positions: they are laid out anew here anyway, and turned on the way (Su et al. 2021,
+arXiv:2104.09864).
 
 What each query gave each key is kept for the backward pass where keys are few and the model is
 narrow, and computed again elsewhere: kept, it takes memory by the square of an example's length.
@@ -16,25 +17,16 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from sartor.models.rotary import turned
-from sartor.training.attention_blocks import (
-    LAST,
-    QUERIES,
-    Block,
-    Run,
-    blocks,
-    every,
-    give_back,
-    part,
-    seen,
-)
+from sartor.training.attention_blocks import Block, Run, Together, every, together
 from sartor.training.masks import KEPT, NARROW, hidden
 from sartor.training.sharing import Span
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of every place, (tokens, dimension) each."""
+SCORES = 1 << 18
+"""Of all heads at once: half a megabyte in bfloat16."""
 
 
 def blocked_attention(
@@ -84,84 +76,68 @@ def _unseen(
     return torch.zeros(unseen.shape, dtype=like[1]).masked_fill_(unseen, float("-inf"))
 
 
-def _is_kept(query: torch.Tensor, block: Block) -> bool:
-    """Whether what each query (key heads, groups, rows, dimension) gives each key is kept."""
-    kinds, groups, _, width = query.shape
-    return kinds * groups * width < NARROW and block.end <= KEPT
+def _is_kept(heads: int, width: int, block: Block) -> bool:
+    """Whether what each query gives each key is kept."""
+    return heads * width < NARROW and block.end <= KEPT
 
 
 class _Blocked(torch.autograd.Function):
-    """Queries are held as (key heads, groups, rows, dimension): a key head's are rows of one
-    product. Zeros stand after queries, and on both sides of keys and values, for blocks that begin
-    before a run or end after it."""
+    """Queries are held as (key heads, rows, groups * dimension): a key head's are rows of one
+    product. A row of zeros stands after queries, keys and values, for places of a block that are
+    no run's."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Any, key: Any, value: Any, turn: Any, runs: Any, scaling: float,
         window: Any,
     ) -> Any:  # fmt: skip
-        rows, heads, width = query.shape
-        kinds = key.shape[1]
+        (rows, heads, width), (tokens, kinds, _) = query.shape, key.shape
         asked = _asked(turn, runs, rows)
-        q = _laid_out(query, asked, 0).mul_(scaling).view(kinds, heads // kinds, -1, width)
-        k, v = _laid_out(key, turn, LAST), _laid_out(value, None, LAST)
+        q = _laid_out(query, kinds, asked).mul_(scaling)
+        k, v = _laid_out(key, kinds, turn), _laid_out(value, kinds, None)
         out = query.new_empty(1, rows, heads, value.shape[-1])
-        view = _by_key_head(out, kinds)
+        view = out.view(rows, kinds, -1).transpose(0, 1)
         given = []
-        for run in runs:
-            seen_k, seen_v = seen(k, run), seen(v, run)
-            for block in blocks(run, window):
-                chances = _chances(_rows(q, block), seen_k, block, window)
-                if _is_kept(q, block):
-                    given.append(chances)
-                made = torch.bmm(chances, part(seen_v, block))
-                made = made.view(kinds, -1, block.end - block.start, v.shape[-1])[
-                    :, :, : block.count
-                ]
-                view[:, :, block.row : block.row + block.count] = made
+        products = together(runs, window, SCORES // heads, rows, tokens, q.device)
+        for product in products:
+            keys = _taken(k, product.keys, product, width)
+            chances = _chances(_taken(q, product.queries, product, width), keys, product, window)
+            if _is_kept(heads, width, product.blocks[0]):
+                given.append(chances)
+            made = torch.bmm(chances, _taken(v, product.keys, product, v.shape[-1]))
+            _put(made, product, into=view)
         ctx.save_for_backward(q, k, v, *given)
-        ctx.turn, ctx.asked, ctx.runs = turn, asked, runs
-        ctx.scaling, ctx.window, ctx.shape = scaling, window, (rows, len(key))
+        ctx.turn, ctx.asked, ctx.products = turn, asked, products
+        ctx.scaling, ctx.window, ctx.shape = scaling, window, query.shape
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         q, k, v, *given = ctx.saved_tensors
-        kinds, groups, _, width = q.shape
-        rows, tokens = ctx.shape
-        d_out = _by_key_head(gradients[0].contiguous(), kinds)
-        d_q = q.new_empty(kinds, groups, rows, width)
-        d_k, d_v = torch.zeros_like(k), torch.zeros_like(v)
+        (rows, heads, width), kinds = ctx.shape, len(k)
+        d_out = _laid_out(gradients[0][0], kinds, None)
+        d_q = q.new_empty(kinds, rows, q.shape[-1])
+        d_k = torch.zeros_like(k)
+        d_v = v.new_zeros(*v.shape[1::-1], v.shape[-1])  # by place, as it is asked for
         kept = iter(given)
-        for run in ctx.runs:
-            seen_k, seen_v = seen(k, run), seen(v, run)
-            shared = run.span.before
-            d_seen_k = torch.zeros_like(seen_k) if shared else seen(d_k, run)
-            d_seen_v = torch.zeros_like(seen_v) if shared else seen(d_v, run)
-            for block in blocks(run, ctx.window):
-                own = slice(block.row, block.row + block.count)
-                asking = _rows(q, block)
-                dy = d_out[:, :, own].contiguous()
-                if more := block.end - block.start - block.count:  # those are not the run's
-                    dy = functional.pad(dy, (0, 0, 0, more))
-                dy = dy.flatten(1, 2)
-                is_kept = _is_kept(q, block)
-                chances = next(kept) if is_kept else _chances(asking, seen_k, block, ctx.window)
-                d_seen_v[:, block.first : block.end].baddbmm_(chances.transpose(1, 2), dy)
-                d_chances = torch.bmm(dy, part(seen_v, block).transpose(1, 2))
-                d_scores = torch.ops.aten._softmax_backward_data(
-                    d_chances, chances, -1, chances.dtype
-                )
-                d_rows = torch.bmm(d_scores, part(seen_k, block))
-                d_q[:, :, own] = d_rows.view(kinds, groups, -1, width)[:, :, : block.count]
-                d_seen_k[:, block.first : block.end].baddbmm_(d_scores.transpose(1, 2), asking)
-            if shared:
-                give_back(d_k, d_seen_k, run)
-                give_back(d_v, d_seen_v, run)
-        d_query = _back(d_q.mul_(ctx.scaling).flatten(0, 1), ctx.asked)
-        d_key = _back(d_k[:, LAST : LAST + tokens], ctx.turn)
-        return d_query, d_key, d_v[:, LAST : LAST + tokens].transpose(0, 1), *[None] * 4
+        for product in ctx.products:
+            asking = _taken(q, product.queries, product, width)
+            dy = _taken(d_out, product.queries, product, v.shape[-1])
+            keys = _taken(k, product.keys, product, width)
+            if _is_kept(heads, width, product.blocks[0]):
+                chances = next(kept)
+            else:
+                chances = _chances(asking, keys, product, ctx.window)
+            _give_back(torch.bmm(chances.transpose(1, 2), dy), product, to=d_v.transpose(0, 1))
+            values = _taken(v, product.keys, product, v.shape[-1])
+            d_chances = torch.bmm(dy, values.transpose(1, 2))
+            d_scores = torch.ops.aten._softmax_backward_data(d_chances, chances, -1, chances.dtype)
+            _put(torch.bmm(d_scores, keys), product, into=d_q)
+            _give_back(torch.bmm(d_scores.transpose(1, 2), asking), product, to=d_k)
+        d_query = _back(d_q.mul_(ctx.scaling), heads, ctx.asked)
+        d_key = _back(d_k[:, :-1], kinds, ctx.turn)
+        return d_query, d_key, d_v[:-1], *[None] * 4
 
 
 def _asked(turn: Turn | None, runs: Sequence[Run], rows: int) -> Turn | None:
@@ -172,57 +148,85 @@ def _asked(turn: Turn | None, runs: Sequence[Run], rows: int) -> Turn | None:
     return turn[0][places], turn[1][places]
 
 
-def _laid_out(row: torch.Tensor, turn: Turn | None, before: int) -> torch.Tensor:
-    """(tokens, heads, dimension) turned, as (heads, tokens, dimension) among zeros."""
+def _laid_out(row: torch.Tensor, kinds: int, turn: Turn | None) -> torch.Tensor:
+    """(tokens, heads, dimension) turned, as (key heads, tokens and one of zeros, groups *
+    dimension)."""
     tokens, heads, width = row.shape
-    made = row.new_empty(heads, before + tokens + QUERIES, width)
-    made[:, :before] = 0
-    made[:, before + tokens :] = 0
-    here = made[:, before : before + tokens]
+    made = row.new_empty(kinds, tokens + 1, heads // kinds * width)
+    made[:, tokens:] = 0
+    parted = row.reshape(tokens, kinds, -1, width).transpose(0, 1)
+    here = made[:, :tokens].view(kinds, tokens, -1, width)
     if turn is None:
-        here.copy_(row.transpose(0, 1))
+        here.copy_(parted)
     else:
-        turned(row.transpose(0, 1), *turn, into=here)
+        cosines, sines = (t[:, None] for t in turn)
+        turned(parted, cosines, sines, into=here)
     return made
 
 
-def _back(gradient: torch.Tensor, turn: Turn | None) -> torch.Tensor:
-    """The gradient of what was turned, of that of what came of it: (tokens, heads, dimension)."""
-    heads, tokens, width = gradient.shape
+def _back(gradient: torch.Tensor, heads: int, turn: Turn | None) -> torch.Tensor:
+    """The gradient of what was turned, (tokens, heads, dimension), of that of what came of it,
+    (key heads, tokens, groups * dimension)."""
+    kinds, tokens, _ = gradient.shape
+    parted = gradient.reshape(kinds, tokens, heads // kinds, -1)
+    width = parted.shape[-1]
+    made = gradient.new_empty(tokens, kinds, heads // kinds, width)
+    into = made.transpose(0, 1)
     if turn is None:
-        return gradient.transpose(0, 1)
-    half = width // 2
-    cosines, sines = turn
-    made = gradient.new_empty(tokens, heads, width)
-    by_head = made.transpose(0, 1)
-    torch.mul(gradient, cosines, out=by_head)
-    by_head[..., :half].addcmul_(gradient[..., half:], sines[..., half:])
-    by_head[..., half:].addcmul_(gradient[..., :half], sines[..., :half], value=-1)
-    return made
+        into.copy_(parted)
+    else:
+        half = width // 2
+        cosines, sines = (t[:, None] for t in turn)
+        torch.mul(parted, cosines, out=into)
+        into[..., :half].addcmul_(parted[..., half:], sines[..., half:])
+        into[..., half:].addcmul_(parted[..., :half], sines[..., :half], value=-1)
+    return made.view(tokens, heads, width)
 
 
-def _rows(query: torch.Tensor, block: Block) -> torch.Tensor:
-    """A block's queries: (key heads, groups * queries, dimension)."""
-    end = block.row + block.end - block.start
-    return query[:, :, block.row : end].flatten(1, 2)
+def _taken(laid: torch.Tensor, places: torch.Tensor, product: Together, width: int) -> torch.Tensor:
+    """Of a laid out tensor what stands at these places: (key heads * blocks, groups * places of a
+    block, width)."""
+    return laid.index_select(1, places).view(len(laid) * len(product.blocks), -1, width)
 
 
 def _chances(
-    rows: torch.Tensor, keys: torch.Tensor, block: Block, window: int | None
+    rows: torch.Tensor, keys: torch.Tensor, product: Together, window: int | None
 ) -> torch.Tensor:
-    """What each query gives each key: (key heads, groups * queries, keys)."""
-    scores = torch.bmm(rows, part(keys, block).transpose(1, 2))
+    """What each query gives each key: (key heads * blocks, queries * groups, keys)."""
+    scores = torch.bmm(rows, keys.transpose(1, 2))
+    block = product.blocks[0]
     last = block.first if window is not None else block.start  # all before is seen
     first, end = block.start - last, block.end - last  # masks are the same wherever a block stands
     unseen = _unseen(first, end, 0, window, (rows.device, rows.dtype))
-    square = scores.view(len(rows), -1, block.end - block.start, block.end - block.first)
-    square[..., last - block.first :].add_(unseen)
-    if block.before > block.first:
-        square[..., : block.before - block.first] = float("-inf")
+    square = scores.view(len(rows), block.end - block.start, -1, block.end - block.first)
+    square[..., last - block.first :].add_(unseen[:, None])
+    for number, block in enumerate(product.blocks):
+        if block.before > block.first:
+            alone = square[number :: len(product.blocks)]
+            alone[..., : block.before - block.first] = float("-inf")
     return torch.softmax(scores, -1)
 
 
-def _by_key_head(row: torch.Tensor, kinds: int) -> torch.Tensor:
-    """(1, tokens, heads, dimension) as (key heads, groups, tokens, dimension)."""
-    _, tokens, heads, width = row.shape
-    return row.view(tokens, kinds, heads // kinds, width).permute(1, 2, 0, 3)
+def _put(made: torch.Tensor, product: Together, into: torch.Tensor) -> None:
+    """Write what blocks gave, (key heads * blocks, queries * groups, width), to their rows of
+    (key heads, rows, groups * width)."""
+    parted = made.view(len(into), len(product.blocks), -1, into.shape[-1])
+    for number, block in enumerate(product.blocks):
+        into[:, block.row : block.row + block.count] = parted[:, number, : block.count]
+
+
+def _give_back(made: torch.Tensor, product: Together, to: torch.Tensor) -> None:
+    """Add the gradients of the keys that blocks saw, (key heads * blocks, keys, width), to that of
+    all keys."""
+    parted = made.view(len(to), len(product.blocks), -1, to.shape[-1])
+    seen: dict[tuple[int, int, int], list[int]] = {}
+    for number, block in enumerate(product.blocks):
+        for places in block.seen:
+            seen.setdefault(places, []).append(number)
+    for (start, end, at), numbers in seen.items():
+        part = parted[:, :, at : at + end - start]
+        if 1 < len(numbers) == len(product.blocks):  # all share it
+            to[:, start:end] += part.sum(1)
+        else:
+            for number in numbers:
+                to[:, start:end] += part[:, number]

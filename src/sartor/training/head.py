@@ -13,7 +13,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LOGITS = 1 << 22
-"""At once; each takes some six bytes."""
+"""At once, four bytes each, or two."""
+CACHED = 1 << 18
+"""Of them in float32 at a time, on a CPU."""
 GATHERED = 1 << 25
 """Gradients of logits, two or four bytes each, that wait for one product with all their rows: the
 gradient of a trained head is as large as the head, and made for a few rows at a time it takes
@@ -73,20 +75,11 @@ class _Summed(torch.autograd.Function):
         waiting: list[torch.Tensor] = []
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            logits = functional.linear(rows[part], kernel, offset).float()  # (some, vocabulary)
-            right = labels[part, None]
-            largest = logits.amax(-1, keepdim=True)
-            chances = logits.sub_(largest)
-            total -= chances.gather(1, right).sum()
-            summed = chances.exp_().sum(-1, keepdim=True)
-            total += summed.log().sum()
+            logits = functional.linear(rows[part], kernel, offset)  # (some, vocabulary)
+            total += _lost(logits, labels[part, None], d_bias, learning=any(wanted))
             if not any(wanted):
                 continue
-            d_logits = chances.div_(summed)
-            d_logits.scatter_add_(1, right, torch.full_like(right, -1, dtype=d_logits.dtype))
-            if d_bias is not None:
-                d_bias += d_logits.sum(0).to(d_bias.dtype)
-            d_logits = d_logits.to(dtype)
+            d_logits = logits
             if d_hidden is not None:
                 d_hidden[part] = (d_logits @ kernel).to(hidden.dtype)
             if d_weight is None:
@@ -105,3 +98,31 @@ class _Summed(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         [given] = gradients
         return *(None if made is None else made.mul_(given) for made in ctx.made), None, None
+
+
+def _lost(
+    logits: torch.Tensor, right: torch.Tensor, d_bias: torch.Tensor | None, *, learning: bool
+) -> torch.Tensor:
+    """The sum of the cross-entropy of these rows; logits become their gradients where `learning`.
+
+    In float32 inside, a few rows at a time: all of them would be written to memory at each step.
+    """
+    total = torch.zeros((), device=logits.device)
+    step = max(1, CACHED // logits.shape[-1]) if logits.device.type == "cpu" else len(logits)
+    for start in range(0, len(logits), step):
+        part = slice(start, start + step)
+        chances = logits[part].float()
+        chances.sub_(chances.amax(-1, keepdim=True))
+        total -= chances.gather(1, right[part]).sum()
+        summed = chances.exp_().sum(-1, keepdim=True)
+        total += summed.log().sum()
+        if not learning:
+            continue
+        chances.div_(summed)
+        one = torch.full_like(right[part], -1, dtype=chances.dtype)
+        chances.scatter_add_(1, right[part], one)
+        if d_bias is not None:
+            d_bias += chances.sum(0).to(d_bias.dtype)
+        if chances.dtype != logits.dtype:
+            logits[part] = chances
+    return total
