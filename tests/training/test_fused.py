@@ -11,7 +11,7 @@ import torch
 from tests import tiny_models
 
 from sartor.techniques.weights import peft_errors
-from sartor.training.attention_blocks import together
+from sartor.training.attention_blocks import every, together
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.feed_forward import _parts as parts_of
 from sartor.training.fused import use_fused
@@ -19,7 +19,10 @@ from sartor.training.low_rank import Sums
 from sartor.training.masks import hidden
 from sartor.training.sharing import Span
 
-SPANS = (Span(0, 4), Span(4, 11, ((0, 4),)), Span(11, 13, ((0, 4), (4, 11))), Span(13, 16))
+SPANS = (
+    Span(0, 4), Span(4, 11, ((0, 4),)), Span(11, 13, ((0, 4), (4, 11))), Span(13, 16),
+    Span(16, 23, ((0, 4),)), Span(23, 30, ((0, 4),)), Span(30, 37, ((13, 16),)),
+)  # fmt: skip
 
 
 def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None) -> torch.Tensor:
@@ -38,7 +41,9 @@ def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
 @pytest.mark.parametrize(("queries", "last"), [(2, 1), (4, 2), (128, 64)])
 @pytest.mark.parametrize("kept", [5, 1024])
+@pytest.mark.parametrize("scores", [1, 1 << 18])
 def test_blocked_attention_and_its_gradient(
+    scores: int,
     kept: int,
     queries: int,
     last: int,
@@ -47,12 +52,15 @@ def test_blocked_attention_and_its_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sartor.training.blocked_attention.KEPT", kept)
+    monkeypatch.setattr("sartor.training.blocked_attention.SCORES", scores)
     monkeypatch.setattr("sartor.training.attention_blocks.QUERIES", queries)
     monkeypatch.setattr("sartor.training.attention_blocks.LAST", last)
     together.cache_clear()
     generator = torch.Generator().manual_seed(1)
     q, k, v = (
-        torch.randn(n, 16, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        torch.randn(
+            n, SPANS[-1].end, 3, generator=generator, dtype=torch.float64, requires_grad=True
+        )
         for n in (heads[0], heads[1], heads[1])
     )
     made = blocked_attention(q, k, v, SPANS, 0.4, window)
@@ -63,6 +71,18 @@ def test_blocked_attention_and_its_gradient(
     other = torch.autograd.grad((expected * weights).sum(), (q, k, v))
     for one, another in zip(own, other, strict=True):
         assert torch.allclose(one, another)
+
+
+def test_blocks_of_one_size_go_into_one_product_and_into_few_sizes() -> None:
+    spans = [Span(start, start + 100, ((0, 7),)) for start in range(7, 1307, 100)]
+    runs = tuple(every(spans))
+    products = together(runs, None, 1 << 30, 1307, 1307, torch.device("cpu"))
+    assert [len(product.blocks) for product in products] == [8, 4, 1]
+    assert sorted(block.row for product in products for block in product.blocks) == [
+        span.start for span in spans
+    ]
+    alone = together(runs, None, 1, 1307, 1307, torch.device("cpu"))
+    assert [len(product.blocks) for product in alone] == [1] * 13
 
 
 def adapt(network: Any, **settings: Any) -> None:
@@ -104,6 +124,15 @@ def test_gradients_are_those_of_the_modules_own(architecture: str, trained: str)
     assert float((own[1] - expected[1]).norm() / expected[1].norm()) < 1e-5
 
 
+@pytest.mark.parametrize("numbers", [1, 200])
+@pytest.mark.parametrize("trained", ["adapters", "all"])
+def test_norms_of_some_rows_at_a_time_are_the_same(
+    trained: str, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sartor.training.norm.NUMBERS", numbers)
+    test_gradients_are_those_of_the_modules_own("llama", trained)
+
+
 def test_in_bfloat16_gradients_differ_by_rounding_alone() -> None:
     reference = gradients(adapted("llama"))[1]
     network = adapted("llama", torch.bfloat16)
@@ -111,6 +140,11 @@ def test_in_bfloat16_gradients_differ_by_rounding_alone() -> None:
     own = gradients(network)[1]
     assert float((own - reference).norm() / reference.norm()) < 2e-2
     assert own.dtype == torch.float32
+
+
+def test_in_two_bytes_a_number_more_rows_go_into_a_product() -> None:
+    rows = torch.empty(4000, 1)
+    assert len(parts_of(rows)) > len(parts_of(rows.bfloat16())) > 1
 
 
 @pytest.mark.parametrize("rows", [5, 24])

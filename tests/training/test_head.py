@@ -22,10 +22,17 @@ def made(bias: bool = False, trained: bool = True) -> tuple[torch.Tensor, Any, t
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("gathered", [1, 40 * 25, 1 << 20])
 @pytest.mark.parametrize("logits", [1, 40 * 20, 1 << 20])
+@pytest.mark.parametrize("cached", [1, 40 * 7, 1 << 20])
 def test_the_loss_and_its_gradients_are_those_of_all_logits_at_once(
-    logits: int, gathered: int, trained: bool, bias: bool, monkeypatch: pytest.MonkeyPatch
+    cached: int,
+    logits: int,
+    gathered: int,
+    trained: bool,
+    bias: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(head, "LOGITS", logits)
+    monkeypatch.setattr(head, "CACHED", cached)
     monkeypatch.setattr(head, "GATHERED", gathered)
     hidden, layer, labels = made(bias, trained)
     wanted = [hidden, *(layer.parameters() if trained else ())]
