@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests import tiny_models
 from sartor import progress
 from sartor.data.records import Example, Message
 from sartor.errors import ModelError, TrainingError
+from sartor.training import packing
 from sartor.training.packed_attention import is_packed, use_packed_attention
 from sartor.training.packing import Encoded, answer_loss, encode, packs
 
@@ -239,3 +241,19 @@ def test_a_tokenizer_without_an_end_cannot_be_trained_with() -> None:
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="names no end-of-text token"):
         encode(tokenizer, [ask("?")], 64)
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "trims"),
+    [(64, torch.float32, 0), (1024, torch.float32, 1), (1024, torch.bfloat16, 0)],
+)
+def test_free_memory_is_handed_back_before_a_pack_where_that_costs_little(
+    width: int, dtype: torch.dtype, trims: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[None] = []
+    monkeypatch.setattr(packing, "trim", lambda: trimmed.append(None))
+    embeddings = torch.nn.Embedding(3, width, dtype=dtype)
+    packing.make_room(
+        SimpleNamespace(device=torch.device("cpu"), get_input_embeddings=lambda: embeddings)
+    )
+    assert len(trimmed) == trims
