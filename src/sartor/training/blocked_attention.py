@@ -25,8 +25,8 @@ from sartor.training.sharing import Span
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of every place, (tokens, dimension) each."""
-SCORES = 1 << 18
-"""Of all heads at once: half a megabyte in bfloat16."""
+SCORES = 1 << 22
+"""Of all heads at once: eight megabytes in bfloat16."""
 
 
 def blocked_attention(
