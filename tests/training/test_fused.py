@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import peft
@@ -11,7 +12,7 @@ import torch
 from tests import tiny_models
 
 from sartor.techniques.weights import peft_errors
-from sartor.training.attention_blocks import every, together
+from sartor.training.attention_blocks import batches, every
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.feed_forward import _parts as parts_of
 from sartor.training.fused import use_fused
@@ -37,11 +38,20 @@ def plain(q: Any, k: Any, v: Any, spans: Any, scaling: float, window: int | None
     return torch.cat(parts, 1).transpose(0, 1)[None]
 
 
+@pytest.fixture
+def no_kept_batches() -> Iterator[None]:
+    """Their sizes are no part of what they are kept by."""
+    batches.cache_clear()
+    yield
+    batches.cache_clear()
+
+
+@pytest.mark.usefixtures("no_kept_batches")
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
 @pytest.mark.parametrize(("queries", "last"), [(2, 1), (4, 2), (128, 64)])
 @pytest.mark.parametrize("kept", [5, 1024])
-@pytest.mark.parametrize("scores", [1, 1 << 18])
+@pytest.mark.parametrize("scores", [1, 1 << 23])
 def test_blocked_attention_and_its_gradient(
     scores: int,
     kept: int,
@@ -55,7 +65,6 @@ def test_blocked_attention_and_its_gradient(
     monkeypatch.setattr("sartor.training.blocked_attention.SCORES", scores)
     monkeypatch.setattr("sartor.training.attention_blocks.QUERIES", queries)
     monkeypatch.setattr("sartor.training.attention_blocks.LAST", last)
-    together.cache_clear()
     generator = torch.Generator().manual_seed(1)
     q, k, v = (
         torch.randn(
@@ -73,15 +82,29 @@ def test_blocked_attention_and_its_gradient(
         assert torch.allclose(one, another)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_no_number_in_an_example_stays_out_of_its_neighbours(which: int) -> None:
+    spans = (Span(0, 5), Span(5, 10), Span(10, 12))  # the first two in one product
+    drawn = [torch.randn(2, 12, 3) for _ in range(3)]
+    drawn[which][:, 6] = torch.nan
+    q, k, v = (tensor.requires_grad_() for tensor in drawn)
+    made = blocked_attention(q, k, v, spans, 0.4)
+    other = [0, 1, 2, 3, 4, 10, 11]
+    assert made[0, other].isfinite().all()
+    assert not made[0, 5:10].isfinite().all()
+    for gradient in torch.autograd.grad(made.sum(), (q, k, v)):
+        assert gradient[:, other].isfinite().all()
+
+
 def test_blocks_of_one_size_go_into_one_product_and_into_few_sizes() -> None:
     spans = [Span(start, start + 100, ((0, 7),)) for start in range(7, 1307, 100)]
     runs = tuple(every(spans))
-    products = together(runs, None, 1 << 30, 1307, 1307, torch.device("cpu"))
+    products = batches(runs, None, 1 << 30, 1307, 1307, torch.device("cpu"))
     assert [len(product.blocks) for product in products] == [8, 4, 1]
     assert sorted(block.row for product in products for block in product.blocks) == [
         span.start for span in spans
     ]
-    alone = together(runs, None, 1, 1307, 1307, torch.device("cpu"))
+    alone = batches(runs, None, 1, 1307, 1307, torch.device("cpu"))
     assert [len(product.blocks) for product in alone] == [1] * 13
 
 
@@ -130,6 +153,7 @@ def test_norms_of_some_rows_at_a_time_are_the_same(
     trained: str, numbers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sartor.training.norm.NUMBERS", numbers)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     test_gradients_are_those_of_the_modules_own("llama", trained)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits_at_once(
 ) -> None:
     monkeypatch.setattr(head, "LOGITS", logits)
     monkeypatch.setattr(head, "CACHED", cached)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(head, "GATHERED", gathered)
     hidden, layer, labels = made(bias, trained)
     wanted = [hidden, *(layer.parameters() if trained else ())]
@@ -43,6 +45,20 @@ def test_the_loss_and_its_gradients_are_those_of_all_logits_at_once(
     assert found.item() == pytest.approx(expected.item(), abs=1e-4)  # summed in float32
     for one, another in zip(own, other, strict=True):
         assert torch.allclose(one, another, atol=1e-5)
+
+
+def test_in_bfloat16_many_rows_add_up_in_the_gradient_of_a_bias(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(head, "LOGITS", 1)
+    torch.manual_seed(3)
+    layer = torch.nn.Linear(6, 400, dtype=torch.bfloat16)
+    hidden, labels = torch.randn(2000, 6, dtype=torch.bfloat16), torch.randint(0, 400, (2000,))
+    found = torch.autograd.grad(head.summed_loss(hidden, layer, labels), layer.bias)[0].float()
+    wide = copy.deepcopy(layer).float()
+    loss = torch.nn.functional.cross_entropy(wide(hidden.float()), labels, reduction="sum")
+    expected = torch.autograd.grad(loss, wide.bias)[0]
+    assert float((found - expected).norm() / expected.norm()) < 1e-2
 
 
 def test_nothing_is_learnt_without_gradients() -> None:

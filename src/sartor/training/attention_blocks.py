@@ -22,7 +22,7 @@ LAST = 64
 """Of a run's last block, where so many are enough. Keys come in multiples of it."""
 FEW = 16
 """Virtual tokens come in multiples of it."""
-TOGETHER = (8, 4, 2, 1)
+BATCH_SIZES = (8, 4, 2, 1)
 """Blocks in one product."""
 
 
@@ -82,7 +82,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class Batch:
     """Blocks of one size, for one product."""
 
     blocks: tuple[Block, ...]
@@ -125,11 +125,11 @@ def _seen(
         at += end - start
 
 
-@lru_cache(maxsize=8)
-def together(
+@lru_cache(maxsize=4)
+def batches(
     runs: tuple[Run, ...], window: int | None, scores: int, rows: int, tokens: int,
     device: torch.device,
-) -> tuple[Together, ...]:  # fmt: skip
+) -> tuple[Batch, ...]:  # fmt: skip
     """The blocks of all runs by size, of one as many at once as make `scores` pairs of a query and
     a key, or one alone; of so many `rows` of queries and `tokens` of keys. Every layer asks."""
     by_size: dict[tuple[int, int, int], list[Block]] = {}
@@ -137,7 +137,7 @@ def together(
         for block in blocks(run, window):
             by_size.setdefault((block.first, block.start, block.end), []).append(block)
     return tuple(
-        Together(part, *(t.to(device) for t in _places(part, rows, tokens)))
+        Batch(part, *(t.to(device) for t in _places(part, rows, tokens)))
         for (first, start, end), alike in by_size.items()
         for part in _parts(alike, scores // ((end - start) * (end - first)))
     )
@@ -145,16 +145,16 @@ def together(
 
 def _parts(alike: list[Block], most: int) -> Iterator[tuple[Block, ...]]:
     """Few sizes again: powers of two."""
-    for size in (size for size in TOGETHER if size <= max(1, most)):
-        while len(alike) >= size:
-            yield tuple(alike[:size])
-            alike = alike[size:]
+    for count in (count for count in BATCH_SIZES if count <= max(1, most)):
+        while len(alike) >= count:
+            yield tuple(alike[:count])
+            alike = alike[count:]
 
 
 def _places(part: tuple[Block, ...], rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    [size, *_] = part
-    queries = torch.full((len(part), size.end - size.start), rows)
-    keys = torch.full((len(part), size.end - size.first), tokens)
+    one = part[0]
+    queries = torch.full((len(part), one.end - one.start), rows)
+    keys = torch.full((len(part), one.end - one.first), tokens)
     for number, block in enumerate(part):
         queries[number, : block.count] = torch.arange(block.row, block.row + block.count)
         for start, end, at in block.seen:

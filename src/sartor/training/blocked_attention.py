@@ -19,14 +19,14 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from sartor.models.rotary import turned
-from sartor.training.attention_blocks import Block, Run, Together, every, together
+from sartor.training.attention_blocks import Batch, Block, Run, batches, every
 from sartor.training.masks import KEPT, NARROW, hidden
 from sartor.training.sharing import Span
 
 Turn = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of every place, (tokens, dimension) each."""
-SCORES = 1 << 22
-"""Of all heads at once: eight megabytes in bfloat16."""
+SCORES = 1 << 23
+"""Bytes of all heads' at once."""
 
 
 def blocked_attention(
@@ -96,18 +96,19 @@ class _Blocked(torch.autograd.Function):
         q = _laid_out(query, kinds, asked).mul_(scaling)
         k, v = _laid_out(key, kinds, turn), _laid_out(value, kinds, None)
         out = query.new_empty(1, rows, heads, value.shape[-1])
-        view = out.view(rows, kinds, -1).transpose(0, 1)
+        view = out.view(rows, kinds, heads // kinds * v.shape[-1]).transpose(0, 1)
         given = []
-        products = together(runs, window, SCORES // heads, rows, tokens, q.device)
-        for product in products:
-            keys = _taken(k, product.keys, product, width)
-            chances = _chances(_taken(q, product.queries, product, width), keys, product, window)
-            if _is_kept(heads, width, product.blocks[0]):
+        most = SCORES // (heads * q.element_size())
+        batched = batches(runs, window, most, rows, tokens, q.device)
+        for batch in batched:
+            keys = _taken(k, batch.keys, batch, width)
+            chances = _chances(_taken(q, batch.queries, batch, width), keys, batch, window)
+            if _is_kept(heads, width, batch.blocks[0]):
                 given.append(chances)
-            made = torch.bmm(chances, _taken(v, product.keys, product, v.shape[-1]))
-            _put(made, product, into=view)
+            made = torch.bmm(chances, _taken(v, batch.keys, batch, v.shape[-1]))
+            _put(made, batch, into=view)
         ctx.save_for_backward(q, k, v, *given)
-        ctx.turn, ctx.asked, ctx.products = turn, asked, products
+        ctx.turn, ctx.asked, ctx.batched = turn, asked, batched
         ctx.scaling, ctx.window, ctx.shape = scaling, window, query.shape
         return out
 
@@ -121,20 +122,20 @@ class _Blocked(torch.autograd.Function):
         d_k = torch.zeros_like(k)
         d_v = v.new_zeros(*v.shape[1::-1], v.shape[-1])  # by place, as it is asked for
         kept = iter(given)
-        for product in ctx.products:
-            asking = _taken(q, product.queries, product, width)
-            dy = _taken(d_out, product.queries, product, v.shape[-1])
-            keys = _taken(k, product.keys, product, width)
-            if _is_kept(heads, width, product.blocks[0]):
+        for batch in ctx.batched:
+            asking = _taken(q, batch.queries, batch, width)
+            dy = _taken(d_out, batch.queries, batch, v.shape[-1])
+            keys = _taken(k, batch.keys, batch, width)
+            if _is_kept(heads, width, batch.blocks[0]):
                 chances = next(kept)
             else:
-                chances = _chances(asking, keys, product, ctx.window)
-            _give_back(torch.bmm(chances.transpose(1, 2), dy), product, to=d_v.transpose(0, 1))
-            values = _taken(v, product.keys, product, v.shape[-1])
+                chances = _chances(asking, keys, batch, ctx.window)
+            _give_back(torch.bmm(chances.transpose(1, 2), dy), batch, to=d_v.transpose(0, 1))
+            values = _taken(v, batch.keys, batch, v.shape[-1])
             d_chances = torch.bmm(dy, values.transpose(1, 2))
             d_scores = torch.ops.aten._softmax_backward_data(d_chances, chances, -1, chances.dtype)
-            _put(torch.bmm(d_scores, keys), product, into=d_q)
-            _give_back(torch.bmm(d_scores.transpose(1, 2), asking), product, to=d_k)
+            _put(torch.bmm(d_scores, keys), batch, into=d_q)
+            _give_back(torch.bmm(d_scores.transpose(1, 2), asking), batch, to=d_k)
         d_query = _back(d_q.mul_(ctx.scaling), heads, ctx.asked)
         d_key = _back(d_k[:, :-1], kinds, ctx.turn)
         return d_query, d_key, d_v[:-1], *[None] * 4
@@ -154,8 +155,8 @@ def _laid_out(row: torch.Tensor, kinds: int, turn: Turn | None) -> torch.Tensor:
     tokens, heads, width = row.shape
     made = row.new_empty(kinds, tokens + 1, heads // kinds * width)
     made[:, tokens:] = 0
-    parted = row.reshape(tokens, kinds, -1, width).transpose(0, 1)
-    here = made[:, :tokens].view(kinds, tokens, -1, width)
+    parted = row.reshape(tokens, kinds, heads // kinds, width).transpose(0, 1)
+    here = made[:, :tokens].view(kinds, tokens, heads // kinds, width)
     if turn is None:
         here.copy_(parted)
     else:
@@ -168,8 +169,8 @@ def _back(gradient: torch.Tensor, heads: int, turn: Turn | None) -> torch.Tensor
     """The gradient of what was turned, (tokens, heads, dimension), of that of what came of it,
     (key heads, tokens, groups * dimension)."""
     kinds, tokens, _ = gradient.shape
-    parted = gradient.reshape(kinds, tokens, heads // kinds, -1)
-    width = parted.shape[-1]
+    width = gradient.shape[-1] // (heads // kinds)
+    parted = gradient.reshape(kinds, tokens, heads // kinds, width)
     made = gradient.new_empty(tokens, kinds, heads // kinds, width)
     into = made.transpose(0, 1)
     if turn is None:
@@ -183,49 +184,49 @@ def _back(gradient: torch.Tensor, heads: int, turn: Turn | None) -> torch.Tensor
     return made.view(tokens, heads, width)
 
 
-def _taken(laid: torch.Tensor, places: torch.Tensor, product: Together, width: int) -> torch.Tensor:
+def _taken(laid: torch.Tensor, places: torch.Tensor, batch: Batch, width: int) -> torch.Tensor:
     """Of a laid out tensor what stands at these places: (key heads * blocks, groups * places of a
     block, width)."""
-    return laid.index_select(1, places).view(len(laid) * len(product.blocks), -1, width)
+    return laid.index_select(1, places).view(len(laid) * len(batch.blocks), -1, width)
 
 
 def _chances(
-    rows: torch.Tensor, keys: torch.Tensor, product: Together, window: int | None
+    rows: torch.Tensor, keys: torch.Tensor, batch: Batch, window: int | None
 ) -> torch.Tensor:
     """What each query gives each key: (key heads * blocks, queries * groups, keys)."""
     scores = torch.bmm(rows, keys.transpose(1, 2))
-    block = product.blocks[0]
+    block = batch.blocks[0]
     last = block.first if window is not None else block.start  # all before is seen
     first, end = block.start - last, block.end - last  # masks are the same wherever a block stands
     unseen = _unseen(first, end, 0, window, (rows.device, rows.dtype))
     square = scores.view(len(rows), block.end - block.start, -1, block.end - block.first)
     square[..., last - block.first :].add_(unseen[:, None])
-    for number, block in enumerate(product.blocks):
+    for number, block in enumerate(batch.blocks):
         if block.before > block.first:
-            alone = square[number :: len(product.blocks)]
+            alone = square[number :: len(batch.blocks)]
             alone[..., : block.before - block.first] = float("-inf")
     return torch.softmax(scores, -1)
 
 
-def _put(made: torch.Tensor, product: Together, into: torch.Tensor) -> None:
+def _put(made: torch.Tensor, batch: Batch, into: torch.Tensor) -> None:
     """Write what blocks gave, (key heads * blocks, queries * groups, width), to their rows of
     (key heads, rows, groups * width)."""
-    parted = made.view(len(into), len(product.blocks), -1, into.shape[-1])
-    for number, block in enumerate(product.blocks):
+    parted = made.view(len(into), len(batch.blocks), -1, into.shape[-1])
+    for number, block in enumerate(batch.blocks):
         into[:, block.row : block.row + block.count] = parted[:, number, : block.count]
 
 
-def _give_back(made: torch.Tensor, product: Together, to: torch.Tensor) -> None:
+def _give_back(made: torch.Tensor, batch: Batch, to: torch.Tensor) -> None:
     """Add the gradients of the keys that blocks saw, (key heads * blocks, keys, width), to that of
     all keys."""
-    parted = made.view(len(to), len(product.blocks), -1, to.shape[-1])
+    parted = made.view(len(to), len(batch.blocks), -1, to.shape[-1])
     seen: dict[tuple[int, int, int], list[int]] = {}
-    for number, block in enumerate(product.blocks):
+    for number, block in enumerate(batch.blocks):
         for places in block.seen:
             seen.setdefault(places, []).append(number)
     for (start, end, at), numbers in seen.items():
         part = parted[:, :, at : at + end - start]
-        if 1 < len(numbers) == len(product.blocks):  # all share it
+        if 1 < len(numbers) == len(batch.blocks):  # all share it
             to[:, start:end] += part.sum(1)
         else:
             for number in numbers:

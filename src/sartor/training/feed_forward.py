@@ -1,8 +1,8 @@
 """Gated feed-forward layers as one function, some rows at a time.
 
-What stands between its three products is as wide as they are and cheap to compute: of some hundred
-rows it is still at hand when the next step reads it, of a whole pack it is not. And of the
-gradients of gate and up no more than those rows are ever held. Shazeer 2020, arXiv:2002.05202.
+What stands between its three products is as wide as they are and cheap to compute: in float32, of
+some hundred rows it is still at hand when the next step reads it, of a whole pack it is not. And of
+the gradients of gate and up no more than those rows are ever held. Shazeer 2020, arXiv:2002.05202.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sartor.training.remade import Remade, noted
 
 ROWS, ROWS_OF_HALF = 512, 2048
 """At a time, on a CPU: fewer make products slow, more leave the cache. In two bytes a number oneDNN
-lays out the weight anew for each product, and more pay."""
+lays out the weight anew for each product, so it is asked for fewer (Zen 4, widths 256 and 768)."""
 NAMES = ("gate_proj", "up_proj", "down_proj")
 
 

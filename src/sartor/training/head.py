@@ -13,9 +13,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LOGITS = 1 << 22
-"""At once, four bytes each, or two."""
+"""At once. On a CPU each takes the bytes that the products are computed in, elsewhere four more."""
 CACHED = 1 << 18
-"""Of them in float32 at a time, on a CPU."""
+"""Of them in float32 at a time, on a CPU, for each thread."""
 GATHERED = 1 << 25
 """Gradients of logits, two or four bytes each, that wait for one product with all their rows: the
 gradient of a trained head is as large as the head, and made for a few rows at a time it takes
@@ -68,6 +68,7 @@ class _Summed(torch.autograd.Function):
         given = zip((hidden, weight, bias), wanted, strict=True)
         made = [torch.zeros_like(tensor) if needed else None for tensor, needed in given]
         d_hidden, d_weight, d_bias = made
+        d_bias = None if d_bias is None else d_bias.float()  # small numbers are added to large ones
         rows, kernel = hidden.to(dtype), weight.to(dtype)
         offset = None if bias is None else bias.to(dtype)
         total = torch.zeros((), device=hidden.device)
@@ -76,10 +77,12 @@ class _Summed(torch.autograd.Function):
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             logits = functional.linear(rows[part], kernel, offset)  # (some, vocabulary)
-            total += _lost(logits, labels[part, None], d_bias, learning=any(wanted))
+            total += _cross_entropy(logits, labels[part, None], learning=any(wanted))
             if not any(wanted):
                 continue
-            d_logits = logits
+            d_logits = logits  # it has written over them
+            if d_bias is not None:
+                d_bias += d_logits.sum(0, dtype=torch.float32)
             if d_hidden is not None:
                 d_hidden[part] = (d_logits @ kernel).to(hidden.dtype)
             if d_weight is None:
@@ -90,6 +93,7 @@ class _Summed(torch.autograd.Function):
                 gathered = torch.cat(waiting) if len(waiting) > 1 else waiting[0]
                 d_weight += gathered.t() @ rows[end - count : end]
                 waiting.clear()
+        made[2] = None if d_bias is None else d_bias.to(bias.dtype)
         ctx.made = made
         return total
 
@@ -100,15 +104,15 @@ class _Summed(torch.autograd.Function):
         return *(None if made is None else made.mul_(given) for made in ctx.made), None, None
 
 
-def _lost(
-    logits: torch.Tensor, right: torch.Tensor, d_bias: torch.Tensor | None, *, learning: bool
-) -> torch.Tensor:
-    """The sum of the cross-entropy of these rows; logits become their gradients where `learning`.
+def _cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool) -> torch.Tensor:
+    """The sum of these rows' losses; where `learning`, logits become their gradients.
 
     In float32 inside, a few rows at a time: all of them would be written to memory at each step.
     """
     total = torch.zeros((), device=logits.device)
-    step = max(1, CACHED // logits.shape[-1]) if logits.device.type == "cpu" else len(logits)
+    step = len(logits)
+    if logits.device.type == "cpu":
+        step = max(1, CACHED * torch.get_num_threads() // logits.shape[-1])
     for start in range(0, len(logits), step):
         part = slice(start, start + step)
         chances = logits[part].float()
@@ -121,8 +125,6 @@ def _lost(
         chances.div_(summed)
         one = torch.full_like(right[part], -1, dtype=chances.dtype)
         chances.scatter_add_(1, right[part], one)
-        if d_bias is not None:
-            d_bias += chances.sum(0).to(d_bias.dtype)
         if chances.dtype != logits.dtype:
             logits[part] = chances
     return total

@@ -93,16 +93,16 @@ def at_once(network: Any, tokens: int) -> int:
 def make_room(network: Any) -> None:
     """Before a pack: what packs of other sizes left free in the heap is of no use to it.
 
-    Only of wide networks in float32 on a CPU, where it is a tenth of the memory for a thirtieth of
-    the time; of narrow ones it would be a tenth of the time, and so it would in bfloat16, for a
-    twenty-fifth of the memory.
+    Only of wide networks whose weights are held in float32 on a CPU, where it is a tenth of the
+    memory for a thirtieth of the time; of narrow ones it would be a tenth of the time, and so it
+    would of those held in bfloat16, for a twenty-fifth of the memory.
     """
-    if network.device.type == "cpu" and is_wide(_width(network)) and _is_float32(network):
+    if network.device.type == "cpu" and is_wide(_width(network)) and _held_in_float32(network):
         trim()
 
 
-def _is_float32(network: Any) -> bool:
-    return int(network.get_input_embeddings().weight.dtype.itemsize) > 2
+def _held_in_float32(network: Any) -> bool:
+    return int(network.get_input_embeddings().weight.element_size()) > 2
 
 
 def _width(network: Any) -> int:
