@@ -44,7 +44,7 @@ passed over in that; on one core, of LanceDB with 3,000 and 12,000 passages."""
 RETRIEVAL = 170 << 20
 """Bytes that LanceDB, pyarrow and wordllama take once they are in use."""
 TRIED = "tried on this machine with copies of few layers"
-SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 16, 2, 1024, 1 << 19
+SHAPES_A_STEP, STEPS_TRIED, SHAPES, SHAPE = 64, 2, 1024, 1 << 19
 """oneDNN keeps buffers for each size of matrix product it has met: so many new ones a step, of
 which so many steps are tried, at most so many sizes, each so many bytes and the model's width for
 each token. In bfloat16 on a CPU; environment variables set how many are kept (libraries.CACHES)."""
