@@ -91,6 +91,8 @@ class Batch:
     what is no run's."""
     keys: torch.Tensor
     """Places of their keys, likewise, (blocks * keys,)."""
+    seen: dict[tuple[int, int, int], list[int]]
+    """What its blocks see, each with the numbers of those that do."""
 
 
 def _before(run: Run) -> int:
@@ -137,7 +139,7 @@ def batches(
         for block in blocks(run, window):
             by_size.setdefault((block.first, block.start, block.end), []).append(block)
     return tuple(
-        Batch(part, *(t.to(device) for t in _places(part, rows, tokens)))
+        _batch(part, rows, tokens, device)
         for (first, start, end), alike in by_size.items()
         for part in _parts(alike, scores // ((end - start) * (end - first)))
     )
@@ -151,12 +153,15 @@ def _parts(alike: list[Block], most: int) -> Iterator[tuple[Block, ...]]:
             alike = alike[count:]
 
 
-def _places(part: tuple[Block, ...], rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(part: tuple[Block, ...], rows: int, tokens: int, device: torch.device) -> Batch:
     one = part[0]
+    seen: dict[tuple[int, int, int], list[int]] = {}
     queries = torch.full((len(part), one.end - one.start), rows)
     keys = torch.full((len(part), one.end - one.first), tokens)
     for number, block in enumerate(part):
         queries[number, : block.count] = torch.arange(block.row, block.row + block.count)
-        for start, end, at in block.seen:
+        for places in block.seen:
+            start, end, at = places
             keys[number, at : at + end - start] = torch.arange(start, end)
-    return queries.flatten(), keys.flatten()
+            seen.setdefault(places, []).append(number)
+    return Batch(part, queries.flatten().to(device), keys.flatten().to(device), seen)

@@ -220,11 +220,7 @@ def _give_back(made: torch.Tensor, batch: Batch, to: torch.Tensor) -> None:
     """Add the gradients of the keys that blocks saw, (key heads * blocks, keys, width), to that of
     all keys."""
     parted = made.view(len(to), len(batch.blocks), -1, to.shape[-1])
-    seen: dict[tuple[int, int, int], list[int]] = {}
-    for number, block in enumerate(batch.blocks):
-        for places in block.seen:
-            seen.setdefault(places, []).append(number)
-    for (start, end, at), numbers in seen.items():
+    for (start, end, at), numbers in batch.seen.items():
         part = parted[:, :, at : at + end - start]
         if 1 < len(numbers) == len(batch.blocks):  # all share it
             to[:, start:end] += part.sum(1)

@@ -12,6 +12,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.training.pieces import pieces
+
 LOGITS = 1 << 22
 """At once. On a CPU each takes the bytes that the products are computed in, elsewhere four more."""
 CACHED = 1 << 18
@@ -110,11 +112,7 @@ def _cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool)
     In float32 inside, a few rows at a time: all of them would be written to memory at each step.
     """
     total = torch.zeros((), device=logits.device)
-    step = len(logits)
-    if logits.device.type == "cpu":
-        step = max(1, CACHED * torch.get_num_threads() // logits.shape[-1])
-    for start in range(0, len(logits), step):
-        part = slice(start, start + step)
+    for part in pieces(logits, CACHED):
         chances = logits[part].float()
         chances.sub_(chances.amax(-1, keepdim=True))
         total -= chances.gather(1, right[part]).sum()

@@ -6,12 +6,13 @@ system and given back each time. Zhang and Sennrich 2019, arXiv:1910.07467.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from sartor.training.pieces import pieces
 from sartor.training.remade import note
 
 NUMBERS = 1 << 17
@@ -45,18 +46,10 @@ def _narrow(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype is torch.float64 else x
 
 
-def _parts(rows: torch.Tensor) -> Iterator[slice]:
-    count = len(rows)
-    step = max(1, count)
-    if rows.device.type == "cpu":
-        step = max(1, NUMBERS * torch.get_num_threads() // rows.shape[-1])
-    return (slice(start, start + step) for start in range(0, count, step))
-
-
 def _scaled(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     made = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, weight.dtype), device=x.device)
     rows, scales, into = x.flatten(0, -2), scale.flatten(0, -2), made.flatten(0, -2)
-    for part in _parts(rows):
+    for part in pieces(rows, NUMBERS):
         by_scale = rows[part].to(torch.float32, copy=True).mul_(scales[part])
         torch.mul(by_scale.to(x.dtype), weight, out=into[part])
     return made
@@ -80,7 +73,7 @@ class _Norm(torch.autograd.Function):
         learned = ctx.needs_input_grad[1]
         d_weight = torch.zeros(x.shape[-1:], device=x.device) if learned else None
         wide = weight.float()
-        for part in _parts(rows):
+        for part in pieces(rows, NUMBERS):
             by_scale = rows[part].to(torch.float32, copy=True).mul_(scales[part])
             given = dy[part].to(torch.float32, copy=True)
             if d_weight is not None:
