@@ -48,16 +48,22 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
     import torch
 
     torch.set_num_threads(threads)
-    from sartor.training.packing import Encoded, at_once, make_room, packs
+    from sartor.training.packing import Encoded
+    from sartor.training.passes import Passes
+    from sartor.training.processes import ALONE
     from sartor.training.settings import TrainingSettings
+    from sartor.training.state import State, Values
     from sartor.training.tricks import use_tricks
 
     torch.manual_seed(0)
     trainable = _trainable(base_card.describe(str(folder / "model")), method)
     settings = TrainingSettings()
     use_tricks(trainable.network, settings)
-    tokens = at_once(trainable.network, settings.pack_size)
-    trainable.network.train()
+    reading = trainable.reading(settings.pack_size)
+    passes, state = Passes(trainable, reading, settings, method, ALONE), State()
+    trained = {"params": list(trainable.parameters.values()), "times": 1.0}
+    optimizer = torch.optim.AdamW([trained], weight_decay=0.0, fused=True)  # as the peer has it
+    values = Values(trainable.parameters, {}, optimizer)
     rows = json.loads((folder / "ids.json").read_text())
     examples = [Encoded(str(i), (*r["p"], *r["c"]), len(r["p"])) for i, r in enumerate(rows)]
     groups: dict[int, list[Encoded]] = {}
@@ -68,24 +74,13 @@ def ours(folder: Path, method: str, batch: int, steps: int, threads: int) -> dic
     elif batch in BATCH.values():  # as many a step as the peer: the examples it has, in its order
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))
         examples = [examples[place] for place in order.tolist()]
-    optimizer = torch.optim.AdamW(
-        trainable.parameters.values(), lr=2e-4, weight_decay=0.0, fused=True
-    )
     losses, rates, walls = [], [], []
     for step in range(WARM + steps):
         part = examples[step * batch % len(examples) :][:batch]
         began, clock = time.process_time(), time.perf_counter()
-        scored = sum(len(e.tokens) - e.prompt for e in part)
-        total = 0.0
-        for pack in packs(sorted(part, key=lambda e: len(e.tokens)), tokens, shared=True):
-            make_room(trainable.network)  # as a run does
-            loss, _ = trainable.loss(pack)
-            (loss / scored).backward()
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(total / scored)
+        loss, _ = passes.gradients(sorted(part, key=lambda e: len(e.tokens)), state, values)
+        values.step(2e-4)
+        losses.append(loss)
         count = sum(len(e.tokens) for e in part)
         rates.append((count, time.process_time() - began))
         walls.append((count, time.perf_counter() - clock))

@@ -105,7 +105,7 @@ def test_one_example_that_does_not_fit_is_an_error_that_names_it(tmp_path: Path)
 
 
 def test_other_failures_are_not_taken_for_want_of_memory() -> None:
-    def broken(_: object) -> float:
+    def broken(_: object, lane: int | None) -> float:
         raise RuntimeError("shapes cannot be multiplied")
 
     assert not ran_out(RuntimeError("shapes cannot be multiplied"))
@@ -121,7 +121,7 @@ def trained_on() -> Any:
 
 
 def test_processes_that_share_weights_cannot_go_on_without_memory() -> None:
-    def out(_: Any) -> float:
+    def out(_: Any, lane: int | None) -> float:
         raise MemoryError
 
     room = Room(1000, "full", ALONE, in_step=True)

@@ -127,7 +127,7 @@ def _seen(
         at += end - start
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def batches(
     runs: tuple[Run, ...], window: int | None, scores: int, rows: int, tokens: int,
     device: torch.device,

@@ -8,6 +8,7 @@ Hu et al. 2021, arXiv:2106.09685, section 4.1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -52,8 +53,9 @@ class Sums:
         self._rooms: dict[Any, torch.Tensor] = {}
 
     def room(self, place: int, weight: torch.Tensor) -> torch.Tensor:
-        """As large as the weight; `place` tells those apart that are needed at once."""
-        key = (place, weight.shape, weight.dtype, weight.device)
+        """As large as the weight, the calling thread's own; `place` tells those apart that are
+        needed at once."""
+        key = (get_ident(), place, weight.shape, weight.dtype, weight.device)
         if key not in self._rooms:
             self._rooms[key] = torch.empty_like(weight, requires_grad=False)
         return self._rooms[key]

@@ -183,10 +183,15 @@ def _run(
     elif virtual is not None:
         embedded = network.get_input_embeddings()(tokens)
         given = {"inputs_embeds": torch.cat([virtual.to(embedded.dtype), embedded])[None]}
-    lower = getattr(network, "_sartor_lower", None) if virtual is None else None
+    lower = keeps_lower(network) if virtual is None else None
     if lower is not None:
         lower.begin(row)
     made = module(**given, position_ids=positions, use_cache=False, spans=row.spans, **more)
     if lower is not None:
         lower.end(row)
     return made
+
+
+def keeps_lower(network: Any) -> Any:
+    """What keeps the hidden states of the network's frozen lower blocks (lower.py), if anything."""
+    return getattr(network, "_sartor_lower", None)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from sartor.training.lanes import Gradients, lanes
 from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
 from sartor.training.packed_attention import is_packed
 from sartor.training.packing import at_once, make_room
 from sartor.training.processes import Team
-from sartor.training.room import Room
+from sartor.training.room import Room, Through
 from sartor.training.settings import TrainingSettings
 from sartor.training.sharding import end, is_sharded
 from sartor.training.state import State, Values
@@ -32,10 +34,13 @@ class Passes:
         self.reading = reading
         self.options = options
         self.team = team
-        self.at_once = at_once(trainable.network, options.pack_size)
         self.in_step = is_sharded(trainable.network)
-        packed = is_packed(trainable.network)
-        self.room = Room(self.at_once, what, team, shared=packed, in_step=self.in_step)
+        self.room = Room(
+            options.pack_size, what, team,
+            shared=is_packed(trainable.network), in_step=self.in_step,
+            pack=partial(at_once, trainable.network),
+            threads=1 if self.in_step else lanes(trainable),
+        )  # fmt: skip
 
     def gradients(self, batch: Sequence[Item], state: State, values: Values) -> tuple[float, float]:
         """Leave the batch's gradient, clipped; (loss, norm before), the loss perhaps no number.
@@ -51,24 +56,31 @@ class Passes:
         torch.manual_seed(seed)
         self._begin(batch)
 
+        parameters = list(values.now.values())
+        by_lane: dict[int, Gradients] = {}
+
         def afresh() -> None:
             values.clear()
+            by_lane.clear()
             torch.manual_seed(seed)
 
-        def through(pack: list[Item]) -> float:
+        def through(pack: list[Item], lane: int | None) -> float:
             make_room(self.trainable.network)
             loss = self._loss(pack, batch)
             value = self._agreed(loss.item())
-            if math.isfinite(value):
+            if not math.isfinite(value):
+                end(self.trainable.network)
+            elif lane is None:
                 (loss / counted).backward()  # type: ignore[no-untyped-call]
             else:
-                end(self.trainable.network)
+                by_lane.setdefault(lane, Gradients(parameters)).add(loss / counted)
             return value
 
         total = self._put(self.team.share(batch), through, afresh, state)
         if not math.isfinite(total):
             return total / counted, 0.0
-        parameters = list(values.now.values())
+        for _, made in sorted(by_lane.items()):
+            made.give()
         self.team.sum_gradients(parameters)
         return total / counted, clip(parameters).item()
 
@@ -78,7 +90,7 @@ class Passes:
 
         self.trainable.network.eval()
 
-        def through(pack: list[Item]) -> float:
+        def through(pack: list[Item], _: int | None) -> float:
             with torch.no_grad():
                 return self._agreed(self._loss(pack, held).item())
 
@@ -119,12 +131,12 @@ class Passes:
     def _put(
         self,
         examples: Sequence[Item],
-        through: Callable[[list[Item]], float],
+        through: Through,
         again: Callable[[], object],
         state: State,
     ) -> float:
-        self.room.tokens = state.pack_tokens or self.at_once
+        self.room.tokens = state.pack_tokens or self.options.pack_size
         total = self.room.put(examples, through, again)
-        if self.room.tokens < self.at_once:
+        if self.room.tokens < self.options.pack_size:
             state.pack_tokens = self.room.tokens
         return total

@@ -17,6 +17,7 @@ from typing import Any
 
 from sartor.errors import SettingError
 from sartor.models import local
+from sartor.training.pack_size import side_by_side, together
 from sartor.training.processes import dealt, launched
 
 DRAWN = 200
@@ -82,6 +83,18 @@ def on_gpu() -> bool:
     """Whether it trains on a GPU, here or elsewhere."""
     told = _meant.get()
     return (told is not None and told.on_gpus) or local.device().type == "cuda"
+
+
+def at_once(pack: int, width: int, examples: int) -> int:
+    """Tokens that go through a model of this width together, where `pack` may and a step has so
+    many examples: on a CPU by several threads side by side, which torchrun gives no process."""
+    if on_gpu():
+        return pack
+    import torch
+
+    threads = 1 if processes() > 1 else torch.get_num_threads()
+    count = side_by_side(threads, pack, examples)
+    return count * together(pack // count, width)
 
 
 def division_of(options: Any) -> Division:

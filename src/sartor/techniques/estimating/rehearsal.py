@@ -17,9 +17,10 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import outline
 from sartor.progress import Silent, shown_by
 from sartor.techniques.estimating.drawn import Drawn
+from sartor.training.lanes import parts
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.order import alike, shuffled
-from sartor.training.pack_size import together
+from sartor.training.pack_size import FEWEST, together
 from sartor.training.packing import Encoded, encode, packs
 from sartor.training.sharing import laid_out
 
@@ -68,7 +69,7 @@ def rehearsal(
     expected = mean * min(options.batch_size, len(encoded))
     usual = sorted(whole, key=lambda step: abs(_tokens(step) - expected))[:STEPS]
     if adapts(options):
-        usual = [_largest_pack(step, _at_once(options, card)) for step in usual]
+        usual = [_at_once(step, options, card) for step in usual]
         largest = _largest_pack(largest, options.pack_size)
     size = min(map(len, usual))
     flat = _again([example for step in usual for example in step[-size:]])
@@ -93,11 +94,20 @@ def adapts(options: TrainingSettings) -> bool:
     return hasattr(options, "trainable") or hasattr(options, "target_modules")
 
 
-def _at_once(options: TrainingSettings, card: ModelCard) -> int:
-    """Tokens that go through the base together (packing.at_once)."""
+def _at_once(
+    step: Sequence[Encoded], options: TrainingSettings, card: ModelCard
+) -> list[Encoded]:  # fmt: skip
+    """Of a step what goes through the base at once: the largest pack, or those of all lanes that go
+    side by side (training/lanes.py)."""
+    import torch
+
     if local.device().type != "cpu":
-        return options.pack_size
-    return together(options.pack_size, outline(card).hidden)
+        return _largest_pack(step, options.pack_size)
+    divided = parts(step, torch.get_num_threads(), options.pack_size)
+    most = together(options.pack_size // len(divided), outline(card).hidden)
+    chosen = [example for part in divided for example in _largest_pack(part, most)]
+    # so few would not be divided again
+    return list(step) if len(chosen) < FEWEST * len(divided) > FEWEST else chosen
 
 
 def _again(examples: Sequence[Encoded]) -> list[Encoded]:

@@ -21,13 +21,19 @@ from sartor.models.language_model import ModelCard
 from sartor.models.outline import Outline, outline
 from sartor.techniques.continued_pretraining import ContinuedPretraining
 from sartor.techniques.estimating.counted import SAMPLE, Counted
-from sartor.techniques.estimating.division import ALONE, Division, division_of, on_gpu, share
+from sartor.techniques.estimating.division import (
+    ALONE,
+    Division,
+    at_once,
+    division_of,
+    on_gpu,
+    share,
+)
 from sartor.techniques.estimating.drawn import Drawn, layers
 from sartor.techniques.estimating.extra_work import extended, one_rate, pieces
 from sartor.techniques.estimating.priced import Priced
 from sartor.techniques.wrapping import innermost
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
-from sartor.training.pack_size import together
 from sartor.training.sharing import WORTH_SHARING
 
 UNKNOWN_ADAPTER = 0.01
@@ -213,8 +219,8 @@ def _with_training(
     begin with, virtual tokens too, is there once among what goes through at once (sharing.py);
     on a CPU that is less where the model's `width` is large (pack_size.py).
     """
-    mean, longest, pack = fmean(train), max(train) + virtual, options.pack_size
-    pack = pack if on_gpu() else together(pack, width)
+    mean, longest = fmean(train), max(train) + virtual
+    pack = at_once(options.pack_size, width, options.batch_size)
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
@@ -222,8 +228,8 @@ def _with_training(
     looks = tries + math.ceil(steps / max(1, math.ceil(steps / options.looks)))
     common = work.shared_tokens - virtual
     common = common if common >= WORTH_SHARING else 0
-    at_once = options.batch_size * (mean - common) + common + virtual
-    largest = at_once + 2 * pstdev(train) * options.batch_size**0.5
+    usual = options.batch_size * (mean - common) + common + virtual
+    largest = usual + 2 * pstdev(train) * options.batch_size**0.5
     division, part = division_of(options), 1.0
     if division.processes > 1:
         mine = share(train, options.batch_size, division.processes)
