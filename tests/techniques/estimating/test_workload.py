@@ -153,3 +153,18 @@ def test_ones_own_technique_counts_as_trained_on_nothing(base: ModelCard) -> Non
 
 def test_the_same_data_are_counted_the_same(base: ModelCard) -> None:
     assert counted(Rag(inner=FewShot()), base) == counted(Rag(inner=FewShot()), base)
+
+
+def test_what_several_threads_put_through_side_by_side_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from sartor.techniques.estimating.division import at_once, meant
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert at_once(3072, 256, 8) == 3072
+    assert at_once(3072, 2048, 8) == 2048
+    assert at_once(3072, 2048, 3) == 1024  # too few examples to be divided
+    with meant(2):  # torchrun gives each process one thread
+        assert at_once(3072, 2048, 8) == 1024
