@@ -15,7 +15,6 @@ from tests.training.test_loop import ALIKE, Heard, trainable, trained, values
 
 from sartor import progress
 from sartor.errors import TrainingError
-from sartor.techniques.estimating.allocated import Allocated
 from sartor.techniques.lora import LoRA
 from sartor.techniques.p_tuning import PTuning
 from sartor.techniques.virtual_tokens import embedded
@@ -23,7 +22,7 @@ from sartor.techniques.weights import adapted
 from sartor.training import lanes
 from sartor.training.loop import Trainable, TrainingSettings
 from sartor.training.pack_size import side_by_side
-from sartor.training.packing import Encoded
+from sartor.training.packing import Encoded, encode
 from sartor.training.passes import Passes
 from sartor.training.processes import ALONE
 from sartor.training.state import State, Values
@@ -38,9 +37,9 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def encoded(lengths: tuple[int, ...], beginning: int = 0) -> list[Encoded]:
+def encoded(lengths: tuple[int, ...], beginning: int = 0, seed: int = 2) -> list[Encoded]:
     """Examples of these lengths, that begin alike for so many tokens."""
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(seed)
     shared = torch.randint(6, 300, (beginning,), generator=generator).tolist()
     made = []
     for number, length in enumerate(lengths):
@@ -82,6 +81,12 @@ def full(architecture: str = "llama") -> Trainable:
     )
 
 
+def checkpointed(architecture: str = "llama") -> Trainable:
+    what = lora(architecture)
+    use_tricks(what.network, TrainingSettings(checkpointing="on"))
+    return what
+
+
 def made_ready(what: Trainable) -> Trainable:
     use_tricks(what.network, TrainingSettings())
     return what
@@ -101,13 +106,13 @@ def gradients(what: Trainable, batch: list[Encoded], threads: int) -> tuple[floa
 
 
 @pytest.mark.parametrize("beginning", [0, 18])
-@pytest.mark.parametrize("make", [lora, p_tuning, full])
+@pytest.mark.parametrize("make", [lora, p_tuning, full, checkpointed])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
 def test_gradients_are_those_of_one_lane(
     make: Callable[[str], Trainable], architecture: str, beginning: int
 ) -> None:
     what, batch = make(architecture), encoded(LENGTHS, beginning)
-    assert lanes.lanes(what) == 2
+    assert lanes.threads_for(what) == 2
     assert len(lanes.parts(batch, 2, 3072)) == 2
     loss, expected = gradients(what, batch, 1)
     found_loss, found = gradients(what, batch, 2)
@@ -123,20 +128,41 @@ def test_they_are_the_same_each_time(dtype: torch.dtype) -> None:
         assert torch.equal(gradients(what, batch, 2)[1], first)
 
 
-def test_each_lane_has_its_own_thread_and_others_keep_theirs() -> None:
-    found = lanes.run(lambda lane, _: (lane, torch.get_num_threads()), 2)
-    assert found == [(0, 1), (1, 1)]
-    assert torch.get_num_threads() == 2
-
-
 def test_examples_are_divided_evenly_and_those_that_begin_alike_stay_together() -> None:
-    batch = [*encoded((60, 62, 64), 50), *encoded((80, 20, 25, 30, 15))]
+    batch = [*encoded((60, 62, 64), 50), *encoded((80, 20, 25, 30, 15), seed=3)]
     found = lanes.parts(batch, 2, 3072)
     assert sorted(e.tokens for part in found for e in part) == sorted(e.tokens for e in batch)
     alike = {e.tokens for e in batch[:3]}
     assert sum(bool(alike & {e.tokens for e in part}) for part in found) == 1
     for part in found:
         assert [len(e.tokens) for e in part] == sorted(len(e.tokens) for e in part)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 6, 8])
+@pytest.mark.parametrize("documents", [1, 2, 3, 4])
+@pytest.mark.parametrize("questions", [1, 2, 3, 6])
+def test_all_examples_have_a_part_and_no_part_is_empty(
+    threads: int, documents: int, questions: int
+) -> None:
+    batch = [
+        Encoded(f"{d}.{q}", (*range(100 * d, 100 * d + 90), 1000 + q, *range(40)), 120)
+        for d in range(documents)
+        for q in range(questions)
+    ]
+    found = lanes.parts(batch, threads, 6144)
+    assert sorted(e.id for part in found for e in part) == sorted(e.id for e in batch)
+    assert all(found)
+
+
+def test_questions_about_two_documents_are_divided_among_four_threads() -> None:
+    batch = [
+        Encoded(f"{d}.{q}", (*range(200 * d, 200 * d + 60), *([q + 1000] * 50)), 100)
+        for d in range(2)
+        for q in range(4)
+    ]
+    found = lanes.parts(batch, 4, 3072)
+    assert sorted(len(part) for part in found) == [2, 2, 2, 2]
+    assert all(len({e.id[0] for e in part}) == 1 for part in found)
 
 
 def test_examples_that_all_begin_alike_are_divided_where_what_they_share_is_little() -> None:
@@ -176,16 +202,15 @@ def test_one_lane_where_the_network_can_run_only_once_at_a_time(tmp_path: Path) 
     dynamic = lora()
     dynamic.network.config.rope_parameters["rope_type"] = "dynamic"
     other = made_ready(trainable(tiny_models.network("gpt2")))
-    large = full()
     for what in (dropping, lower, dynamic, other):
-        assert lanes.lanes(what) == 1
-    assert lanes.lanes(large) == 2
+        assert lanes.threads_for(what) == 1
+    assert lanes.threads_for(full()) == 2
 
 
 def test_one_lane_where_its_gradients_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "SMALL", 1000)
-    assert lanes.lanes(full()) == 1
-    assert lanes.lanes(lora()) == 2
+    assert lanes.threads_for(full()) == 1
+    assert lanes.threads_for(lora()) == 2
 
 
 @dataclass(frozen=True)
@@ -226,14 +251,49 @@ def test_no_number_in_one_lane_is_none_of_the_step() -> None:
 
 
 def test_memory_that_runs_out_in_lanes_halves_what_goes_through_at_once() -> None:
+    """Also where it is the smaller pack for which there was none."""
     loss, expected = gradients(odd(), encoded(LENGTHS), 2)
-    what, heard = odd(fits=100), Heard()
+
+    @dataclass(frozen=True)
+    class Once(Odd):
+        def loss(self, pack: Any) -> tuple[torch.Tensor, float]:
+            if not self.sizes and any(e.id == "e0" for e in pack):  # once
+                self.sizes.append(0)
+                raise MemoryError
+            return Trainable.loss(self, pack)
+
+    whole, heard = lora(), Heard()
+    what = Once(whole.network, whole.tokenizer, whole.parameters, whole.context, frozen=True)
     with progress.shown_by(heard):
         found_loss, found = gradients(what, encoded(LENGTHS), 2)
-    assert max(what.sizes) <= 100
-    assert "tiny: out of memory with " in heard.said[0]
+    at_once = sum(LENGTHS)
+    assert heard.said == [
+        f"tiny: out of memory with {at_once} tokens at once: pack_tokens is {at_once // 2} from "
+        "here on, not 3,072. The result is the same"
+    ]
     assert found_loss == pytest.approx(loss, rel=1e-6)
     assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_one_lane_stops_where_another_has_no_number() -> None:
+    """The packs that it has not begun are not put through."""
+    import threading
+
+    from sartor.training.room import Room
+
+    items, met, done = encoded((40,) * 8), threading.Event(), []
+
+    def through(pack: Any, lane: int | None) -> float:
+        if lane == 0:
+            met.set()
+            return math.nan
+        met.wait()
+        done.append(pack)
+        return 1.0
+
+    room = Room(3072, "tiny", ALONE, pack=lambda tokens: 40, threads=2)
+    assert math.isnan(room.put(items, through, lambda: None))
+    assert len(done) < 4
 
 
 def test_an_example_that_does_not_fit_alone_is_named_though_lanes_were_beside() -> None:
@@ -244,35 +304,11 @@ def test_an_example_that_does_not_fit_alone_is_named_though_lanes_were_beside() 
         gradients(odd(fits=10), encoded(LENGTHS), 2)
 
 
-def test_an_error_in_one_lane_ends_the_others_and_is_raised_when_they_have_ended() -> None:
-    ended = []
-
-    def work(lane: int, stopped: Callable[[], bool]) -> None:
-        if lane == 1:
-            raise ValueError("lane 1")
-        while not stopped():
-            pass
-        ended.append(lane)
-
-    with pytest.raises(ValueError, match="lane 1"):
-        lanes.run(work, 2)
-    assert ended == [0]
-    assert lanes.run(lambda lane, _: lane, 2) == [0, 1]  # and go on afterwards
-
-
-def test_tensors_of_all_lanes_are_counted() -> None:
-    def work(_: int, __: Callable[[], bool]) -> torch.Tensor:
-        return torch.ones(1000) + 1
-
-    with Allocated() as counted:
-        made = lanes.run(work, 2)
-    assert counted.now == 2 * made[0].nbytes
-    assert counted.peak >= 2 * made[0].nbytes
-
-
 def test_training_by_two_threads_comes_out_as_by_one(tmp_path: Path) -> None:
     """To the end of a run, looks at validation included."""
     options = TrainingSettings(batch_size=8, epochs=4, looks=4, learning_rates=(1e-2,))
+    asked = encode(tiny_models.tokenizer(), ALIKE.train, tiny_models.CONTEXT)
+    assert len(lanes.parts(asked, 2, options.pack_size)) == 2
 
     def run(threads: int) -> tuple[float, list[torch.Tensor]]:
         from sartor.training.loop import train

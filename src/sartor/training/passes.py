@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sartor.training.lanes import Gradients, lanes
+from sartor.training.gradients import Gradients
+from sartor.training.lanes import threads_for
 from sartor.training.objective import Item, Reading
 from sartor.training.optimizer import clip
 from sartor.training.packed_attention import is_packed
@@ -39,7 +40,7 @@ class Passes:
             options.pack_size, what, team,
             shared=is_packed(trainable.network), in_step=self.in_step,
             pack=partial(at_once, trainable.network),
-            threads=1 if self.in_step else lanes(trainable),
+            threads=1 if self.in_step else threads_for(trainable),
         )  # fmt: skip
 
     def gradients(self, batch: Sequence[Item], state: State, values: Values) -> tuple[float, float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Event
 
 from sartor.errors import ProcessError, TrainingError
 from sartor.models.memory import give_back, ran_out
 from sartor.progress import say
-from sartor.training import lanes
+from sartor.training import lanes, threads
 from sartor.training.objective import Item
 from sartor.training.packing import packs
 from sartor.training.processes import Team, heard
@@ -19,15 +20,12 @@ Through = Callable[[list[Item], int | None], float]
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A pack for which there was no memory."""
+    """There was no memory."""
 
-    pack: list[Item]
-    beside: int
-    """Packs at once, itself included."""
-
-    @property
-    def tokens(self) -> int:
-        return self.beside * sum(len(e.tokens) for e in self.pack)
+    tokens: int
+    """That went through at once, at most."""
+    alone: Item | None
+    """The example, where it was one and nothing went through beside it."""
 
 
 class Room:
@@ -60,40 +58,41 @@ class Room:
         while True:
             again()
             total, failed = self._try(examples, through)
-            size, is_alone = 0, False
-            if failed is not None:
-                size, is_alone = failed.tokens, len(failed.pack) == failed.beside == 1
-            found = self.team.gather(total, size, is_alone)
+            size, alone = (failed.tokens, failed.alone) if failed is not None else (0, None)
+            found = self.team.gather(total, size, alone is not None)
             short = [size for _, size, _ in found if size]
             if not short:
                 return sum(total for total, _, _ in found)
-            if any(alone for _, _, alone in found):
+            if any(single for _, _, single in found):
                 again()
-                raise self._too_large(failed.pack if failed is not None else [])
+                raise self._too_large(alone)
             self._halve(int(min(short)))
 
     def _try(self, examples: Sequence[Item], through: Through) -> tuple[float, _Failed | None]:
-        """The sum, and a pack that did not fit."""
+        """The sum, and whether memory ran out."""
         divided = lanes.parts(examples, self.threads, self.tokens)
-        count = len(divided)
-        most = self.pack(self.tokens // count)
-
-        def work(lane: int, stopped: Callable[[], bool]) -> tuple[float, _Failed | None]:
-            return self._one_lane(divided[lane], most, through, lane, stopped, count)
-
-        if count == 1:
-            return self._one_lane(divided[0], most, through, None, lambda: False, 1)
-        found = lanes.run(work, count)
-        failed = next((failed for _, failed in found if failed is not None), None)
-        return sum(total for total, _ in found), failed
+        most = self.pack(self.tokens // len(divided))
+        waiting = [self._packs(part, most) for part in divided]
+        if len(waiting) == 1:
+            total, failed = self._one_lane(waiting[0], through, None, Event())
+            if failed is None:
+                return total, None
+            return 0.0, _Failed(_tokens(failed), failed[0] if len(failed) == 1 else None)
+        found = threads.run(
+            lambda n, stop: self._one_lane(waiting[n], through, n, stop), len(waiting)
+        )
+        if all(failed is None for _, failed in found):
+            return sum(total for total, _ in found), None
+        return 0.0, _Failed(sum(max(map(_tokens, some)) for some in waiting), None)
 
     def _one_lane(
-        self, examples: Sequence[Item], most: int, through: Through, lane: int | None,
-        stopped: Callable[[], bool], beside: int,
-    ) -> tuple[float, _Failed | None]:  # fmt: skip
+        self, waiting: Sequence[list[Item]], through: Through, lane: int | None, stop: Event
+    ) -> tuple[float, list[Item] | None]:
+        """The sum of these packs, and the one that did not fit; others need not go on where the
+        whole is no number, or must be done anew."""
         total = 0.0
-        for pack in self._packs(examples, most):
-            if stopped():
+        for pack in waiting:
+            if stop.is_set():
                 break
             try:
                 with heard(self.team.rank):
@@ -103,9 +102,10 @@ class Room:
                     raise
                 if self.in_step:
                     raise self._out_of_step(pack) from error
-                return 0.0, _Failed(pack, beside)
+                stop.set()
+                return 0.0, pack
             if total - total != 0:  # no number
-                break
+                stop.set()
         return total, None
 
     def _packs(self, examples: Sequence[Item], most: int) -> list[list[Item]]:
@@ -125,16 +125,20 @@ class Room:
 
     def _out_of_step(self, pack: Sequence[Item]) -> ProcessError:
         return ProcessError(
-            f"{self.what}: out of memory with {sum(len(e.tokens) for e in pack):,} tokens at once. "
+            f"{self.what}: out of memory with {_tokens(pack):,} tokens at once. "
             f"With sharding that ends the run: set pack_tokens below {self.tokens:,}, or "
             'checkpointing = "on", and start it again.'
         )
 
-    def _too_large(self, failed: Sequence[Item]) -> TrainingError:
+    def _too_large(self, failed: Item | None) -> TrainingError:
         which = "an example of another process"
-        if failed:
-            which = f"example {failed[0].id}, of {len(failed[0].tokens):,} tokens,"
+        if failed is not None:
+            which = f"example {failed.id}, of {len(failed.tokens):,} tokens,"
         return TrainingError(
             f"{self.what}: out of memory: {which} does not fit by itself. Shorten or leave out "
             "such examples, or choose a smaller base or a technique that trains less."
         )
+
+
+def _tokens(pack: Sequence[Item]) -> int:
+    return sum(len(example.tokens) for example in pack)

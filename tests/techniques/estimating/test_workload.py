@@ -163,8 +163,9 @@ def test_what_several_threads_put_through_side_by_side_is_counted(
     from sartor.techniques.estimating.division import at_once, meant
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert at_once(3072, 256, 8) == 3072
-    assert at_once(3072, 2048, 8) == 2048
-    assert at_once(3072, 2048, 3) == 1024  # too few examples to be divided
+    assert at_once(3072, 256, 8, divided=True) == 3072
+    assert at_once(3072, 2048, 8, divided=True) == 2048
+    assert at_once(3072, 2048, 8, divided=False) == 1024
+    assert at_once(3072, 2048, 3, divided=True) == 1024  # too few examples to be divided
     with meant(2):  # torchrun gives each process one thread
-        assert at_once(3072, 2048, 8) == 1024
+        assert at_once(3072, 2048, 8, divided=True) == 1024

@@ -7,11 +7,14 @@ GPU torch keeps it itself.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from sartor.training import threads
 
 
 class Allocated(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -26,6 +29,25 @@ class Allocated(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         """Bytes."""
         self._known: dict[int, int] = {}
+
+    def __enter__(self) -> Allocated:
+        self._told = threads.in_turn.set(self._in_turn)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        super().__exit__(*failure)  # type: ignore[no-untyped-call]
+        threads.in_turn.reset(self._told)
+
+    def _in_turn(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Works that go on side by side elsewhere: what each takes at most is there at once."""
+        before, most, taken, made = self.now, self.peak, 0, []
+        for work in works:
+            start = self.peak = self.now
+            made.append(work())
+            taken += self.peak - start
+        self.peak = max(most, before + taken)
+        return made
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

@@ -85,15 +85,17 @@ def on_gpu() -> bool:
     return (told is not None and told.on_gpus) or local.device().type == "cuda"
 
 
-def at_once(pack: int, width: int, examples: int) -> int:
+def at_once(pack: int, width: int, examples: int, *, divided: bool) -> int:
     """Tokens that go through a model of this width together, where `pack` may and a step has so
-    many examples: on a CPU by several threads side by side, which torchrun gives no process."""
+    many examples: on a CPU, where that can be `divided`, by several threads side by side. torchrun
+    gives the processes that it will start one thread each."""
     if on_gpu():
         return pack
     import torch
 
-    threads = 1 if processes() > 1 else torch.get_num_threads()
-    count = side_by_side(threads, pack, examples)
+    told = _meant.get()
+    several = divided and (told is None or told.processes == 1)
+    count = side_by_side(torch.get_num_threads() if several else 1, pack, examples)
     return count * together(pack // count, width)
 
 

@@ -106,8 +106,9 @@ def _at_once(
     divided = parts(step, torch.get_num_threads(), options.pack_size)
     most = together(options.pack_size // len(divided), outline(card).hidden)
     chosen = [example for part in divided for example in _largest_pack(part, most)]
-    # so few would not be divided again
-    return list(step) if len(chosen) < FEWEST * len(divided) > FEWEST else chosen
+    if len(divided) > 1 and len(chosen) < FEWEST * len(divided):  # too few to be divided again
+        return list(step)
+    return sorted(chosen, key=lambda e: len(e.tokens))
 
 
 def _again(examples: Sequence[Encoded]) -> list[Encoded]:

@@ -33,6 +33,7 @@ from sartor.techniques.estimating.drawn import Drawn, layers
 from sartor.techniques.estimating.extra_work import extended, one_rate, pieces
 from sartor.techniques.estimating.priced import Priced
 from sartor.techniques.wrapping import innermost
+from sartor.training.lanes import SMALL
 from sartor.training.loop import VALIDATION_EXAMPLES, TrainingSettings
 from sartor.training.sharing import WORTH_SHARING
 
@@ -220,7 +221,8 @@ def _with_training(
     on a CPU that is less where the model's `width` is large (pack_size.py).
     """
     mean, longest = fmean(train), max(train) + virtual
-    pack = at_once(options.pack_size, width, options.batch_size)
+    divided = _is_divided(options, work)
+    pack = at_once(options.pack_size, width, options.batch_size, divided=divided)
     epochs = min(options.epochs, options.max_tokens / (mean * many))
     steps = max(1, math.ceil(epochs * many / options.batch_size))
     tries = len(options.learning_rates) if len(options.learning_rates) > 1 else 0
@@ -252,3 +254,10 @@ def _with_training(
         division=division,
         largest_part=part,
     )
+
+
+def _is_divided(options: TrainingSettings, work: Workload) -> bool:
+    """Whether threads may have parts of a step (training/lanes.py), as far as settings tell."""
+    if options.plain or any(getattr(options, name, 0) for name in ("dropout", "upper_layers")):
+        return False
+    return work.trains != "everything" or 4 * work.trainable_parameters <= SMALL
