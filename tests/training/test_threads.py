@@ -100,12 +100,14 @@ CTRL_C = """
 
 
 def test_ctrl_c_ends_all_of_them() -> None:
-    process: Any = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CTRL_C)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
-    )  # fmt: skip
-    assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", textwrap.dedent(CTRL_C)]
+    process: Any = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert said == "ended\nended\nstopped\n"
     assert process.returncode == 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Gradients:
@@ -17,6 +18,8 @@ class Gradients:
 
     def add(self, loss: torch.Tensor) -> None:
         """Add the loss's."""
+        import torch
+
         made = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         for place, (parameter, one) in enumerate(zip(self._parameters, made, strict=True)):
             if one is None:
