@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,7 @@ from sartor.training.processes import ALONE
 from sartor.training.state import State, Values
 from sartor.training.tricks import use_tricks
 
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def encoded(lengths: tuple[int, ...], beginning: int = 0, seed: int = 2) -> list[Encoded]:
@@ -92,14 +86,18 @@ def made_ready(what: Trainable) -> Trainable:
     return what
 
 
+def passed(what: Trainable, batch: list[Encoded]) -> tuple[float, float, Values]:
+    """The loss of a batch, the norm of its gradient, and the values that have it."""
+    options = TrainingSettings()
+    passes = Passes(what, what.reading(options.pack_size), options, "tiny", ALONE)
+    held = Values(what.parameters, {}, torch.optim.SGD(what.parameters.values()))
+    return *passes.gradients(batch, State(), held), held
+
+
 def gradients(what: Trainable, batch: list[Encoded], threads: int) -> tuple[float, torch.Tensor]:
     """The loss of a batch, and all gradients."""
     torch.set_num_threads(threads)
-    options = TrainingSettings()
-    passes = Passes(what, what.reading(options.pack_size), options, "tiny", ALONE)
-    optimizer = torch.optim.SGD(what.parameters.values())
-    state, held = State(), Values(what.parameters, {}, optimizer)
-    loss, _ = passes.gradients(batch, state, held)
+    loss, _, held = passed(what, batch)
     found = torch.cat([p.grad.flatten() for p in what.parameters.values() if p.grad is not None])
     held.clear()
     return loss, found
@@ -240,10 +238,7 @@ def test_no_number_in_one_lane_is_none_of_the_step() -> None:
     loss, found = gradients(odd(), encoded(LENGTHS), 2)
     assert math.isfinite(loss)
     what = odd(at="e7", number=math.nan)
-    options = TrainingSettings()
-    passes = Passes(what, what.reading(options.pack_size), options, "tiny", ALONE)
-    held = Values(what.parameters, {}, torch.optim.SGD(what.parameters.values()))
-    loss, norm = passes.gradients(encoded(LENGTHS), State(), held)
+    loss, norm, _ = passed(what, encoded(LENGTHS))
     assert math.isnan(loss)
     assert norm == 0.0
     assert all(p.grad is None for p in what.parameters.values())

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from threading import Event
 from typing import Any
 
@@ -17,13 +16,7 @@ import torch
 from sartor.techniques.estimating.allocated import Allocated
 from sartor.training import threads
 
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def test_each_has_its_own_thread_and_others_keep_theirs() -> None:

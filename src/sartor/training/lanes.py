@@ -9,14 +9,13 @@ of the parts: a step comes out the same each time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import TYPE_CHECKING, TypeVar
 
-from sartor.models.generation import common_prefix
 from sartor.training.dropping import drops
 from sartor.training.order import alike
 from sartor.training.pack_size import side_by_side
-from sartor.training.sharing import WORTH_SHARING, Sequenced
+from sartor.training.sharing import Sequenced, added
 
 if TYPE_CHECKING:
     from sartor.training.trainable import Trainable
@@ -94,8 +93,4 @@ def _units(examples: Sequence[Item], count: int) -> list[tuple[int, list[Item]]]
 
 def _size(neighbours: Sequence[Item]) -> int:
     """Tokens, of which what an example begins with like the one before it counts once."""
-    size = len(neighbours[0].tokens)
-    for before, example in pairwise(neighbours):
-        same = common_prefix([before.tokens, example.tokens])
-        size += len(example.tokens) - (same if same >= WORTH_SHARING else 0)
-    return size
+    return len(neighbours[0].tokens) + sum(starmap(added, pairwise(neighbours)))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sartor.data.records import Example
 from sartor.errors import TrainingError
 from sartor.models import chat
-from sartor.models.generation import common_prefix
 from sartor.models.memory import trim
 from sartor.models.prefix import Prefix
 from sartor.training.fitted import Fitted
@@ -23,7 +22,7 @@ from sartor.training.order import alike
 from sartor.training.pack_size import is_wide, together
 from sartor.training.packed_attention import is_packed
 from sartor.training.padded import goes_alone, padded
-from sartor.training.sharing import WORTH_SHARING, Row, Sequenced, laid_out
+from sartor.training.sharing import Row, Sequenced, added, laid_out
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +65,7 @@ def packs(examples: Sequence[Item], tokens: int, *, shared: bool = False) -> Ite
     for example in _kin_together(examples) if shared else examples:
         more = len(example.tokens)
         if shared and pack:
-            same = common_prefix([pack[-1].tokens, example.tokens])
-            more -= same if same >= WORTH_SHARING else 0
+            more = added(pack[-1], example)
         if pack and size + more > tokens:
             yield pack
             pack, size, more = [], 0, len(example.tokens)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sartor.models.generation import common_prefix
 from sartor.models.prefix_tree import Node, leaves
 
 WORTH_SHARING = 16
@@ -25,6 +26,12 @@ class Sequenced(Protocol):
     def tokens(self) -> tuple[int, ...]: ...
     @property
     def prompt(self) -> int: ...
+
+
+def added(before: Sequenced, example: Sequenced) -> int:
+    """Tokens that an example adds to a row behind another, with which it shares how both begin."""
+    same = common_prefix([before.tokens, example.tokens])
+    return len(example.tokens) - (same if same >= WORTH_SHARING else 0)
 
 
 @dataclass(frozen=True, slots=True)
