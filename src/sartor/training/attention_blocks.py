@@ -91,6 +91,8 @@ class Batch:
     what is no run's."""
     keys: torch.Tensor
     """Places of their keys, likewise, (blocks * keys,)."""
+    unseen: torch.Tensor
+    """Of each block's keys, how many of the first ones stand for nothing, (blocks,)."""
     seen: dict[tuple[int, int, int], list[int]]
     """What its blocks see, each with the numbers of those that do."""
 
@@ -164,4 +166,6 @@ def _batch(part: tuple[Block, ...], rows: int, tokens: int, device: torch.device
             start, end, at = places
             keys[number, at : at + end - start] = torch.arange(start, end)
             seen.setdefault(places, []).append(number)
-    return Batch(part, queries.flatten().to(device), keys.flatten().to(device), seen)
+    unseen = torch.tensor([max(0, block.before - block.first) for block in part])
+    asked, shown = queries.flatten().to(device), keys.flatten().to(device)
+    return Batch(part, asked, shown, unseen.to(device), seen)

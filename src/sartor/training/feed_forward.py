@@ -15,6 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.training.kernels import calls
 from sartor.training.low_rank import Product, Sums, factors, is_adapted
 from sartor.training.remade import Remade, noted
 
@@ -87,7 +88,7 @@ class _FeedForward(torch.autograd.Function):
         low = []
         for part in _parts(rows, whole):
             by_gate, by_up = to_gate.put(rows[part], gate[part]), to_up.put(rows[part], up[part])
-            gated = functional.silu(gate[part]).mul_(up[part])
+            gated = _gated(gate[part], up[part])
             low.append((by_gate, by_up, to_down.put(gated, flat[part])))
         joined = [None if one[0] is None else torch.cat(one) for one in zip(*low, strict=True)]
         ctx.save_for_backward(None if source else rows, gate, up, *joined, *tensors)
@@ -137,10 +138,20 @@ def _parts(rows: torch.Tensor, whole: bool = False) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*range(0, full * step + 1, step), len(rows)])]
 
 
+def _gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return calls.gated(gate, up) if calls.fits(gate, up) else functional.silu(gate).mul_(up)
+
+
 def _back_through_gate(
     to_down: Product, gate: torch.Tensor, up: torch.Tensor, low: Any, dy: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of gate and up, of that of what was put out; `to_down` learns."""
+    if calls.fits(gate, up):
+        gated, d_gate = calls.gated(gate, up), torch.empty_like(gate)
+        d_low = to_down.learn(gated, low, dy)
+        to_down.back(dy, d_low, into=d_gate)
+        calls.gated_back(gate, up, d_gate, d_up=gated)
+        return d_gate, gated
     silu = functional.silu(gate)
     gated = silu * up
     d_low = to_down.learn(gated, low, dy)

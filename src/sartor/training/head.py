@@ -12,6 +12,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.training.kernels import calls
 from sartor.training.pieces import pieces
 
 LOGITS = 1 << 22
@@ -111,6 +112,8 @@ def _cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool)
 
     In float32 inside, a few rows at a time: all of them would be written to memory at each step.
     """
+    if calls.fits(logits):
+        return torch.tensor(calls.cross_entropy(logits, right, learning=learning))
     total = torch.zeros((), device=logits.device)
     for part in pieces(logits, CACHED):
         chances = logits[part].float()

@@ -7,11 +7,13 @@ system and given back each time. Zhang and Sennrich 2019, arXiv:1910.07467.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from sartor.training.kernels import calls
 from sartor.training.pieces import pieces
 from sartor.training.remade import note
 
@@ -29,12 +31,18 @@ def normed(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """The forward of a module that `is_norm`."""
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        weight = module.weight
+        weight: torch.Tensor = module.weight
+        result: torch.Tensor
+        if not weight.requires_grad and calls.fits(x, weight):
+            epsilon = module.variance_epsilon
+            result = _Compiled.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+            note(result, partial(_normed, epsilon=epsilon), x, weight)
+            return result
         with torch.no_grad():
             # The one sum that reads bfloat16 without a copy in float32.
             size = torch.linalg.vector_norm(_narrow(x), dim=-1, keepdim=True, dtype=torch.float32)
             scale = size.square_().div_(x.shape[-1]).add_(module.variance_epsilon).rsqrt_()
-        result: torch.Tensor = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
+        result = _Norm.apply(x, weight, scale)  # type: ignore[no-untyped-call]
         if not weight.requires_grad:  # else it changes
             note(result, _scaled, x, weight, scale)
         return result
@@ -53,6 +61,26 @@ def _scaled(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch
         by_scale = rows[part].to(torch.float32, copy=True).mul_(scales[part])
         torch.mul(by_scale.to(x.dtype), weight, out=into[part])
     return made
+
+
+def _normed(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    return calls.norm(x, weight, epsilon)[0]
+
+
+class _Compiled(torch.autograd.Function):
+    """The same where the weight learns nothing, in one go over the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, epsilon: float) -> Any:
+        y, scale = calls.norm(x, weight, epsilon)
+        ctx.save_for_backward(x, weight, scale)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight, scale = ctx.saved_tensors
+        return calls.norm_back(x, weight, scale, gradients[0]), None, None
 
 
 class _Norm(torch.autograd.Function):

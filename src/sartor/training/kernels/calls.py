@@ -1,0 +1,183 @@
+"""The compiled functions on tensors; see functions.h for what each computes."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import torch
+
+from sartor.training.kernels import compiled
+
+MOST_THREADS = 2
+"""A function works in the thread that calls it, two to four times as fast as torch's operations,
+which more threads share."""
+Turn = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of every place, (tokens, dimension) each."""
+KINDS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+def fits(*tensors: torch.Tensor | None) -> bool:
+    """Whether these can be handed over: on a CPU, of one kind of number, and worth it."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    kind = given[0].dtype
+    return (
+        all(t.device.type == "cpu" and t.dtype is kind and type(t) in _PLAIN for t in given)
+        and kind in KINDS
+        and torch.get_num_threads() <= MOST_THREADS
+        and compiled.library() is not None
+    )
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""Not those that are divided among processes, or stand for others."""
+
+
+def norm(
+    x: torch.Tensor, weight: torch.Tensor, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x (..., width) normed, and by what each row was multiplied: (rows,) in float32."""
+    x = x.contiguous()
+    y, scale = torch.empty_like(x), torch.empty(x.numel() // x.shape[-1])
+    _call("norm", x, x, weight, epsilon, y, scale, *_rows(x))
+    return y, scale
+
+
+def norm_back(
+    x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, dy: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of x."""
+    x, dy = x.contiguous(), dy.contiguous()
+    dx = torch.empty_like(x)
+    _call("norm_back", x, x, weight, scale, dy, dx, *_rows(x))
+    return dx
+
+
+def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up."""
+    gate, up = gate.contiguous(), up.contiguous()
+    made = torch.empty_like(gate)
+    _call("gated", gate, gate, up, made, gate.numel())
+    return made
+
+
+def gated_back(gate: torch.Tensor, up: torch.Tensor, dy: torch.Tensor, d_up: torch.Tensor) -> None:
+    """The gradient of gate is written over `dy`, that of up into `d_up`; both are contiguous."""
+    gate, up = gate.contiguous(), up.contiguous()
+    _call("gated_back", gate, gate, up, dy, d_up, gate.numel())
+
+
+def laid_out(x: torch.Tensor, kinds: int, turn: Turn | None, scale: float) -> torch.Tensor:
+    """(tokens, heads, width) times `scale` and turned, as (kinds, tokens and one of zeros, heads /
+    kinds * width)."""
+    x = x.contiguous()
+    tokens, heads, width = x.shape
+    groups = heads // kinds
+    made = x.new_empty(kinds, tokens + 1, groups * width)
+    _call("laid_out", x, x, *_turn(turn), scale, made, tokens, kinds, groups, width)
+    return made
+
+
+def laid_back(
+    laid: torch.Tensor, heads: int, turn: Turn | None, scale: float, dtype: torch.dtype
+) -> torch.Tensor:
+    """The gradient (tokens, heads, width) of what was laid out, of that in float32 of what came of
+    it."""
+    kinds, places, row = laid.shape
+    tokens, groups = places - 1, heads // kinds
+    made = torch.empty(tokens, heads, row // groups, dtype=dtype)
+    _call("laid_back", made, laid, *_turn(turn), scale, made, tokens, kinds, groups, row // groups)
+    return made
+
+
+def chances(
+    scores: torch.Tensor, unseen: torch.Tensor, queries: int, start: int, window: int | None
+) -> None:
+    """Scores (key heads * blocks, queries * groups, keys) become chances. Of the keys of a block
+    (blocks,) the first ones are `unseen`; its query i sees those up to `start` + i."""
+    room = torch.empty(scores.shape[-1])
+    _call("chances", scores, scores, room, unseen, *_seen(scores, unseen, queries, start, window))
+
+
+def chances_back(
+    given: torch.Tensor, chances: torch.Tensor, unseen: torch.Tensor, queries: int, start: int,
+    window: int | None,
+) -> None:  # fmt: skip
+    """The gradient of scores is written over that of their chances."""
+    sizes = _seen(given, unseen, queries, start, window)
+    _call("chances_back", given, given, chances, unseen, *sizes)
+
+
+def put(rows: torch.Tensor, places: torch.Tensor, nowhere: int, to: torch.Tensor) -> None:
+    """Rows (kinds * blocks, ..., width) written to places (count,) of `to` (kinds, places, width);
+    those at `nowhere` are dropped."""
+    _call("put", rows, rows, places, nowhere, to, *_places(to, places))
+
+
+def added(rows: torch.Tensor, places: torch.Tensor, nowhere: int, to: torch.Tensor) -> None:
+    """Likewise, added to what is there, in float32."""
+    _call("added", rows, rows, places, nowhere, to, *_places(to, places))
+
+
+def cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool) -> float:
+    """The sum over logits (rows, words) at the right words (rows,); where `learning`, they become
+    their gradients. IndexError where a word is none of them."""
+    words = logits.shape[-1]
+    if len(right) and not 0 <= int(right.min()) <= int(right.max()) < words:
+        raise IndexError(f"a label is {int(right.max())}; there are {words} words")
+    room, right = torch.empty(words), right.contiguous()
+    total: float = _call("cross_entropy", logits, logits, right, room, *logits.shape, int(learning))
+    return total
+
+
+def _rows(x: torch.Tensor) -> tuple[int, int]:
+    return x.numel() // x.shape[-1], x.shape[-1]
+
+
+def _turn(turn: Turn | None) -> tuple[Any, Any]:
+    return (None, None) if turn is None else (turn[0].contiguous(), turn[1].contiguous())
+
+
+def _seen(
+    scores: torch.Tensor, unseen: torch.Tensor, queries: int, start: int, window: int | None
+) -> tuple[int, ...]:
+    count, rows, keys = scores.shape
+    return count // len(unseen), len(unseen), queries, rows // queries, keys, start, window or 0
+
+
+def _places(to: torch.Tensor, places: torch.Tensor) -> tuple[int, ...]:
+    return len(to), len(places), to.shape[-1], to.stride(0), to.stride(1)
+
+
+def _call(name: str, like: torch.Tensor, *arguments: Any) -> Any:
+    """The function for that kind of number; tensors are handed over by their address."""
+    return _function(f"{name}_{KINDS[like.dtype]}", name)(
+        *(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments)
+    )
+
+
+POINTER, NUMBER, COUNT = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64
+TAKES = {
+    "norm": [POINTER, POINTER, NUMBER, POINTER, POINTER, COUNT, COUNT],
+    "norm_back": [*[POINTER] * 5, COUNT, COUNT],
+    "gated": [*[POINTER] * 3, COUNT],
+    "gated_back": [*[POINTER] * 4, COUNT],
+    "laid_out": [*[POINTER] * 3, NUMBER, POINTER, *[COUNT] * 4],
+    "laid_back": [*[POINTER] * 3, NUMBER, POINTER, *[COUNT] * 4],
+    "chances": [*[POINTER] * 3, *[COUNT] * 7],
+    "chances_back": [*[POINTER] * 3, *[COUNT] * 7],
+    "put": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
+    "added": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
+    "cross_entropy": [*[POINTER] * 3, *[COUNT] * 3],
+}
+
+
+@cache
+def _function(full: str, name: str) -> Any:
+    library = compiled.library()
+    assert library is not None  # `fits` has been asked
+    function = getattr(library, full)
+    function.argtypes = TAKES[name]
+    function.restype = ctypes.c_double if name == "cross_entropy" else None
+    return function
