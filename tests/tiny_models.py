@@ -97,6 +97,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "bart": ("bart", BART),
     "biogpt": ("biogpt", dict.fromkeys(BIOGPT_DROPS, 0.0)),
     "doge": ("doge", {}),
+    "glm": ("glm", {"head_dim": 8, "attention_dropout": 0.0}),
     "hrm_text": ("hrm_text", {"head_dim": 8}),
     "olmo_clipped": ("olmo", {"clip_qkv": 3.0}),
     "roberta": ("roberta", {"is_decoder": True}),

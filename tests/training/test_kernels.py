@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
@@ -15,8 +13,13 @@ from tests import tiny_models
 from torch.nn import functional
 
 from sartor.progress import shown_by
+from sartor.training.blocked_attention import blocked_attention
 from sartor.training.fused import use_fused
+from sartor.training.head import use_plain_head
 from sartor.training.kernels import calls, compiled
+from sartor.training.lean_blocks import use_lean_blocks
+from sartor.training.packed_attention import use_packed_attention
+from sartor.training.sharing import Span
 
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
 """Largest difference in parts of the largest number."""
@@ -56,6 +59,10 @@ def test_a_norm_and_its_gradient(width: int, dtype: torch.dtype) -> None:
     assert_near(y, expected.detach(), dtype)
     [gradient] = torch.autograd.grad(expected, exact, dy.double())
     assert_near(calls.norm_back(x, weight, scale, dy), gradient, dtype)
+    spread = weight.repeat_interleave(2)[::2]  # every other number
+    assert torch.equal(calls.norm(x, spread, 1e-5)[0], y)
+    with pytest.raises(ValueError, match="a weight"):
+        calls.norm(x, weight[:1], 1e-5)
 
 
 @kinds_of_number
@@ -71,6 +78,18 @@ def test_a_gate_and_its_gradients(dtype: torch.dtype) -> None:
         (d_gate, d_up), torch.autograd.grad(expected, exact, dy.double()), strict=True
     ):
         assert_near(found, right, dtype)
+
+
+def test_small_chances_are_as_exact_as_large_ones() -> None:
+    gate = torch.linspace(-79, 79, 1001)
+    exact = functional.silu(gate.double())
+    found = calls.gated(gate, torch.ones_like(gate)).double()
+    assert ((found - exact).abs() <= 5e-7 * exact.abs()).all()
+
+
+def test_a_gate_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a gate \(3, 4\) for \(3, 1\)"):
+        calls.gated(drawn(3, 4), drawn(3, 1))
 
 
 @kinds_of_number
@@ -150,9 +169,63 @@ def test_the_loss_and_the_gradient_of_logits(learning: bool, dtype: torch.dtype)
         assert torch.equal(logits, before)
 
 
-def test_a_label_that_is_no_word_is_refused() -> None:
-    with pytest.raises(IndexError, match="a label is 4; there are 4 words"):
-        calls.cross_entropy(drawn(2, 4), torch.tensor([1, 4]), learning=True)
+def test_labels_that_do_not_fit_are_refused() -> None:
+    for wrong in (4, -100):
+        with pytest.raises(IndexError, match=f"a label is {wrong}; there are 4 words"):
+            calls.cross_entropy(drawn(2, 4), torch.tensor([1, wrong]), learning=True)
+    with pytest.raises(ValueError, match="1 labels for 2 rows"):
+        calls.cross_entropy(drawn(2, 4), torch.tensor([1]), learning=True)
+    with pytest.raises(ValueError, match="one after another"):
+        calls.cross_entropy(drawn(2, 4)[:, :3], torch.tensor([1, 2]), learning=True)
+    short = calls.cross_entropy(
+        drawn(2, 4), torch.tensor([1, 2], dtype=torch.int32), learning=False
+    )
+    assert short == calls.cross_entropy(drawn(2, 4), torch.tensor([1, 2]), learning=False)
+
+
+def test_heads_of_which_a_part_is_turned_are_refused() -> None:
+    turn = drawn(5, 2), drawn(5, 2)
+    with pytest.raises(ValueError, match=r"\(5, 4\) numbers are turned by \(5, 2\)"):
+        calls.laid_out(drawn(5, 2, 4), 2, turn, 1.0)
+
+
+@pytest.mark.parametrize("architecture", ["glm", "llama"])  # the first turns a part
+def test_lean_blocks_are_used_where_all_of_a_head_is_turned(architecture: str) -> None:
+    network = tiny_models.network(architecture)
+    assert use_packed_attention(network)
+    use_plain_head(network, torch.arange(3, 20))
+    assert use_lean_blocks(network) is (architecture == "llama")
+
+
+@pytest.mark.parametrize("named", [torch.bfloat16, torch.float64])
+def test_what_torch_makes_where_nothing_is_said_does_not_matter(named: torch.dtype) -> None:
+    x, weight, right = drawn(64, 512), drawn(512), torch.arange(64)
+    scores, unseen = drawn(1, 64, 512), torch.tensor([0])
+    q, k, v = (drawn(2, 40, 8, seed=seed).requires_grad_() for seed in range(3))
+
+    def all_of_it() -> list[torch.Tensor]:
+        chances, logits = scores.clone(), x.clone()
+        calls.chances(chances, unseen, 64, 400, None)
+        calls.cross_entropy(logits, right, learning=True)
+        seen = blocked_attention(q, k, v, [Span(0, 40)], 0.3)
+        made = torch.autograd.grad(seen.square().sum(), (q, k, v))
+        return [*calls.norm(x, weight, 1e-5), chances, logits, *made]
+
+    expected = all_of_it()
+    try:
+        torch.set_default_dtype(named)
+        assert all(map(torch.equal, all_of_it(), expected))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_under_autocast_attention_is_that_of_the_smaller_numbers() -> None:
+    q, k, v = (drawn(2, 40, 8, seed=seed) for seed in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = blocked_attention(q, k, v, [Span(0, 40)], 0.3)
+    expected = blocked_attention(q.double(), k.double(), v.double(), [Span(0, 40)], 0.3)
+    assert found.dtype is torch.bfloat16
+    assert_near(found, expected, torch.bfloat16)
 
 
 @kinds_of_number
@@ -161,7 +234,7 @@ def test_what_is_no_number_is_handed_on(dtype: torch.dtype) -> None:
     x[1, 2] = float("nan")
     y, scale = calls.norm(x, torch.ones(8, dtype=dtype), 1e-5)
     assert y[1].isnan().all()
-    assert scale.isnan().tolist() == [False, True, False]
+    assert scale.isnan().flatten().tolist() == [False, True, False]
     assert calls.gated(x, x).isnan().sum() == 1
     scores = x.clone()[None]
     calls.chances(scores, torch.tensor([0]), 3, 5, None)
@@ -239,23 +312,62 @@ def test_it_is_compiled_once(anew: Path) -> None:
     assert anew.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_file_that_is_no_longer_whole_is_made_again(anew: Path) -> None:
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.5, 0.95])
+def test_a_file_that_is_no_longer_whole_is_made_again(anew: Path, part: float) -> None:
     compiled.library()
     [made] = anew.iterdir()
     whole = made.read_bytes()
     made.unlink()  # the loaded one stays as it is
-    made.write_bytes(whole[:100])
-    told = "from sartor.training.kernels import compiled; print(compiled.library())"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    assert "CDLL" in done.stdout
-    assert made.stat().st_size == len(whole)
+    made.write_bytes(whole[: int(part * len(whole))])
+    compiled.library.cache_clear()
+    assert compiled.library() is not None
+    assert [path.read_bytes() for path in anew.iterdir()] == [whole]
 
 
-def test_where_others_may_write_nothing_is_kept(anew: Path) -> None:
+@pytest.mark.parametrize("which", ["kernels", "sartor", "cache"])
+def test_where_others_may_write_nothing_is_kept(anew: Path, which: str) -> None:
     anew.mkdir(parents=True)
-    anew.chmod(0o777)
+    next(path for path in (anew, *anew.parents) if path.name == which).chmod(0o777)
     assert compiled.library() is not None
     assert not list(anew.iterdir())
+
+
+def test_without_a_home_it_is_made_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    compiled.library.cache_clear()
+    assert compiled.library() is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_trial_runs_nothing_from_this_folder(
+    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ctypes.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert compiled.library() is not None
+    assert list(anew.iterdir())
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+def test_cc_names_a_compiler_and_its_arguments(
+    spaced: bool, anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / ("my cc" if spaced else "my-cc")
+    compiler.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/told\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler) if spaced else f"{compiler} -O1")
+    assert compiled.library() is not None
+    told = (tmp_path / "told").read_text().split()
+    assert told == (["--version", "-O3"] if spaced else ["-O1", "-O1"])
+    assert list(anew.iterdir())
 
 
 def test_without_a_compiler_torch_does_it(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,18 +380,41 @@ def test_without_a_compiler_torch_does_it(anew: Path, monkeypatch: pytest.Monkey
     assert not anew.exists()
 
 
+def test_a_compiler_that_is_not_there_is_said_once(
+    anew: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/gcc")
+    heard = Heard()
+    with shown_by(heard):
+        assert not calls.fits(drawn(2))
+        assert not calls.fits(drawn(2))
+    [said] = heard.said
+    assert "CC names '/nowhere/gcc', which is not there" in said
+
+
+BROKEN = {
+    "echo 'kernels.c:1: error: no space left' >&2; echo 'ld returned 1' >&2; exit 1": "no space",
+    "for last; do :; done; : > made; cp made \"$(echo $* | sed 's/.*-o //; s/ .*//')\"": "not run",
+    "sleep 9": "longer than 1 seconds",
+    "exit 3": "it ended with 3",
+}
+
+
+@pytest.mark.parametrize(("script", "reason"), BROKEN.items())
 def test_a_compiler_that_fails_is_said_once(
-    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, reason: str, anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken-cc"
-    broken.write_text("#!/bin/sh\necho 'no space left' >&2\nexit 1\n")
+    broken.write_text(f"#!/bin/sh\n[ $# -gt 1 ] || exit 0\n{script}\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
+    monkeypatch.setattr(compiled, "SECONDS", 1)
+    monkeypatch.chdir(tmp_path)
     heard = Heard()
     with shown_by(heard):
         assert not calls.fits(drawn(2))
         assert not calls.fits(drawn(2))
     [said] = heard.said
     assert "could not compile" in said
-    assert "no space left" in said
+    assert reason in said
     assert not list(anew.iterdir())

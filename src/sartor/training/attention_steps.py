@@ -199,7 +199,7 @@ class Compiled:
         return given
 
     def room(self, laid: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(laid.shape)
+        return torch.zeros(laid.shape, dtype=torch.float32, device="cpu")
 
     def asked_back(self, made: torch.Tensor, batch: Batch, to: torch.Tensor) -> None:
         calls.added(made, batch.queries, to.shape[1] - 1, to)

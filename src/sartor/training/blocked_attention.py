@@ -57,6 +57,9 @@ def turned_attention(
     """The same for query (rows, heads, dimension), and key and value (tokens, key heads,
     dimension), the first two turned here where there is a `turn`; `runs` say which queries there
     are. Returns (1, rows, heads, dimension)."""
+    if torch.is_autocast_enabled(kind := query.device.type):
+        dtype = torch.get_autocast_dtype(kind)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if query.dtype != value.dtype:  # normalized in float32, as Qwen 3 does where weights train
         query, key = query.to(value.dtype), key.to(value.dtype)
     result: torch.Tensor = _Blocked.apply(  # type: ignore[no-untyped-call]

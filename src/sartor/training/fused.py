@@ -89,7 +89,7 @@ def _width(module: Any) -> int:
 def _gated(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         gate, up = module.gate_proj(x), module.up_proj(x)
-        if calls.fits(gate, up):
+        if gate.shape == up.shape and calls.fits(gate, up):
             gated = _Compiled.apply(gate, up)  # type: ignore[no-untyped-call]
             note(gated, calls.gated, gate, up)
         else:

@@ -33,7 +33,8 @@ def normed(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         weight: torch.Tensor = module.weight
         result: torch.Tensor
-        if not weight.requires_grad and calls.fits(x, weight):
+        alike = weight.shape == x.shape[-1:] and not weight.requires_grad
+        if alike and calls.fits(x, weight):
             epsilon = module.variance_epsilon
             result = _Compiled.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
             note(result, partial(_normed, epsilon=epsilon), x, weight)

@@ -37,10 +37,12 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 def norm(
     x: torch.Tensor, weight: torch.Tensor, epsilon: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (..., width) normed, and by what each row was multiplied: (rows,) in float32."""
-    x = x.contiguous()
-    y, scale = torch.empty_like(x), torch.empty(x.numel() // x.shape[-1])
-    _call("norm", x, x, weight, epsilon, y, scale, *_rows(x))
+    """x (..., width) normed, and by what each row was multiplied: (..., 1) in float32."""
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"a weight {tuple(weight.shape)} for rows of {x.shape[-1]}")
+    x, scale = x.contiguous(), _float32(*x.shape[:-1], 1)
+    y = torch.empty_like(x)
+    _call("norm", x, x, weight.contiguous(), epsilon, y, scale, *_rows(x))
     return y, scale
 
 
@@ -50,12 +52,14 @@ def norm_back(
     """The gradient of x."""
     x, dy = x.contiguous(), dy.contiguous()
     dx = torch.empty_like(x)
-    _call("norm_back", x, x, weight, scale, dy, dx, *_rows(x))
+    _call("norm_back", x, x, weight.contiguous(), scale, dy, dx, *_rows(x))
     return dx
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up."""
+    if gate.shape != up.shape:
+        raise ValueError(f"a gate {tuple(gate.shape)} for {tuple(up.shape)}")
     gate, up = gate.contiguous(), up.contiguous()
     made = torch.empty_like(gate)
     _call("gated", gate, gate, up, made, gate.numel())
@@ -75,7 +79,9 @@ def laid_out(x: torch.Tensor, kinds: int, turn: Turn | None, scale: float) -> to
     tokens, heads, width = x.shape
     groups = heads // kinds
     made = x.new_empty(kinds, tokens + 1, groups * width)
-    _call("laid_out", x, x, *_turn(turn), scale, made, tokens, kinds, groups, width)
+    _call(
+        "laid_out", x, x, *_turn(turn, (tokens, width)), scale, made, tokens, kinds, groups, width
+    )
     return made
 
 
@@ -86,8 +92,10 @@ def laid_back(
     it."""
     kinds, places, row = laid.shape
     tokens, groups = places - 1, heads // kinds
-    made = torch.empty(tokens, heads, row // groups, dtype=dtype)
-    _call("laid_back", made, laid, *_turn(turn), scale, made, tokens, kinds, groups, row // groups)
+    width = row // groups
+    made = torch.empty(tokens, heads, width, dtype=dtype, device="cpu")
+    turned = _turn(turn, (tokens, width))
+    _call("laid_back", made, laid, *turned, scale, made, tokens, kinds, groups, width)
     return made
 
 
@@ -96,7 +104,7 @@ def chances(
 ) -> None:
     """Scores (key heads * blocks, queries * groups, keys) become chances. Of the keys of a block
     (blocks,) the first ones are `unseen`; its query i sees those up to `start` + i."""
-    room = torch.empty(scores.shape[-1])
+    room = _float32(scores.shape[-1])
     _call("chances", scores, scores, room, unseen, *_seen(scores, unseen, queries, start, window))
 
 
@@ -112,6 +120,7 @@ def chances_back(
 def put(rows: torch.Tensor, places: torch.Tensor, nowhere: int, to: torch.Tensor) -> None:
     """Rows (kinds * blocks, ..., width) written to places (count,) of `to` (kinds, places, width);
     those at `nowhere` are dropped."""
+    rows = rows.to(to.dtype)
     _call("put", rows, rows, places, nowhere, to, *_places(to, places))
 
 
@@ -123,10 +132,13 @@ def added(rows: torch.Tensor, places: torch.Tensor, nowhere: int, to: torch.Tens
 def cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool) -> float:
     """The sum over logits (rows, words) at the right words (rows,); where `learning`, they become
     their gradients. IndexError where a word is none of them."""
-    words = logits.shape[-1]
-    if len(right) and not 0 <= int(right.min()) <= int(right.max()) < words:
-        raise IndexError(f"a label is {int(right.max())}; there are {words} words")
-    room, right = torch.empty(words), right.contiguous()
+    words, right = logits.shape[-1], right.reshape(-1).to(torch.int64).contiguous()
+    if len(right) != len(logits) or not logits.is_contiguous():
+        raise ValueError(f"{len(right)} labels for {len(logits)} rows of logits, one after another")
+    wrong = right[(right < 0) | (right >= words)]
+    if len(wrong):
+        raise IndexError(f"a label is {int(wrong[0])}; there are {words} words")
+    room = _float32(words)
     total: float = _call("cross_entropy", logits, logits, right, room, *logits.shape, int(learning))
     return total
 
@@ -135,8 +147,18 @@ def _rows(x: torch.Tensor) -> tuple[int, int]:
     return x.numel() // x.shape[-1], x.shape[-1]
 
 
-def _turn(turn: Turn | None) -> tuple[Any, Any]:
-    return (None, None) if turn is None else (turn[0].contiguous(), turn[1].contiguous())
+def _float32(*shape: int) -> torch.Tensor:
+    """Whatever torch makes where nothing is said."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
+def _turn(turn: Turn | None, shape: tuple[int, int]) -> tuple[Any, Any]:
+    """ValueError where only a part of each head is turned, as in GLM."""
+    if turn is None:
+        return None, None
+    if any(t.shape != shape for t in turn):
+        raise ValueError(f"{shape} numbers are turned by {tuple(turn[0].shape)}")
+    return turn[0].contiguous(), turn[1].contiguous()
 
 
 def _seen(

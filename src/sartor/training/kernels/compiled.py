@@ -12,7 +12,9 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -28,7 +30,7 @@ COMPILERS = ("cc", "gcc", "clang")
 """Asked in this order; the environment's CC comes first, and where it is empty there is none."""
 FLAGS = (
     "-O3", "-std=c11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math",
-    "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math",
+    "-ffp-contract=fast", "-fopenmp-simd",
 )  # fmt: skip
 """Not -ffast-math: it knows no infinities, and sets how all the process treats small numbers."""
 PROCESSORS = ("-march=native", "-mcpu=native")
@@ -50,41 +52,58 @@ def library() -> ctypes.CDLL | None:
     compiler = _compiler()
     if compiler is None:
         return None
-    try:
-        with _folder() as folder:
-            made = folder / f"kernels-{_key(compiler)}.so"
-            if (kept := _loaded(made)) is not None:
-                return kept
-            _compile(compiler, made)
-            return ctypes.CDLL(str(made))
-    except (OSError, subprocess.SubprocessError) as error:
-        say(
-            f"{compiler} could not compile sartor's functions for this processor "
-            f"({_last_line(error)}): training goes on without them, somewhat slower"
-        )
-        return None
+    failure: Exception | None = None
+    for folder in (_kept, _passing):
+        try:
+            with folder() as place:
+                return _in(place, compiler)
+        except (OSError, subprocess.SubprocessError) as error:
+            failure = error
+    say(
+        f"{' '.join(compiler)} could not compile sartor's functions for this processor "
+        f"({_reason(failure)}): training goes on without them, somewhat slower"
+    )
+    return None
 
 
-def _loaded(made: Path) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(str(made))
-    except OSError:  # it is not there, or no longer whole
-        return None
-
-
-def _compiler() -> str | None:
+def _compiler() -> tuple[str, ...] | None:
+    """Its path, and arguments that CC gives it."""
     named = os.environ.get("CC")
-    return next(filter(None, map(shutil.which, COMPILERS if named is None else [named])), None)
+    if named is None:
+        found = next(filter(None, map(shutil.which, COMPILERS)), None)
+        return None if found is None or os.name == "nt" else (found,)
+    for words in ([named], shlex.split(named)):
+        if words and (found := shutil.which(words[0])):
+            return (found, *words[1:])
+    if named.strip():
+        say(f"CC names {named!r}, which is not there: training goes on without compiled functions")
+    return None
 
 
-def _key(compiler: str) -> str:
+def _in(folder: Path, compiler: tuple[str, ...]) -> ctypes.CDLL:
+    """The functions as they lie in a folder, made there unless they are there whole: a file's name
+    ends in the digest of what it holds. Half of one may load, and end the process later."""
+    key = _key(compiler)
+    for made in folder.glob(f"{key}-*.so"):
+        if made.stem == f"{key}-{_digest(made.read_bytes())}":
+            return ctypes.CDLL(str(made))
+        made.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=folder) as place:
+        new = _compiled(compiler, Path(place))
+        made = new.replace(folder / f"{key}-{_digest(new.read_bytes())}.so")
+    return ctypes.CDLL(str(made))
+
+
+def _key(compiler: tuple[str, ...]) -> str:
     """Another source, compiler or processor makes another file."""
-    told = hashlib.sha256()
-    for name in SOURCES:
-        told.update((Path(__file__).parent / name).read_bytes())
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS)
-    told.update(b"\0".join([version.stdout, " ".join(FLAGS).encode(), _processor()]))
-    return told.hexdigest()[:20]
+    sources = [(Path(__file__).parent / name).read_bytes() for name in SOURCES]
+    version = subprocess.run([*compiler, "--version"], capture_output=True, timeout=SECONDS).stdout
+    how = " ".join([*compiler[1:], *FLAGS]).encode()
+    return _digest(b"\0".join([*sources, version, how, _processor()]))
+
+
+def _digest(told: bytes) -> str:
+    return hashlib.sha256(told).hexdigest()[:20]
 
 
 def _processor() -> bytes:
@@ -98,53 +117,60 @@ def _processor() -> bytes:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """The user's cache; where nothing can be kept there, a folder that goes afterwards."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    kept = Path(home).expanduser() / "sartor" / "kernels"
+def _kept() -> Iterator[Path]:
+    """The user's cache. OSError where nobody but the user is sure to be able to write there."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_ours = _is_ours(kept)
-    except (OSError, RuntimeError):  # no home, or one that is read-only
-        is_ours = False
-    if is_ours:
-        yield kept
-    else:
-        with tempfile.TemporaryDirectory(prefix="sartor-") as folder:
-            yield Path(folder)
+        cache = Path(home if home.startswith("/") else "~/.cache").expanduser()
+    except RuntimeError as error:
+        raise OSError(f"there is no home folder: {error}") from error
+    kept = cache / "sartor" / "kernels"
+    for folder in (cache, kept.parent, kept):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept = kept.resolve()
+    for folder in (kept, *kept.parents):
+        told, ours = folder.stat(), folder in (kept, kept.parent)
+        others = stat.S_IWOTH | (stat.S_IWGRP if ours else 0)
+        if told.st_uid not in {0, os.getuid()} or (
+            told.st_mode & others and not told.st_mode & stat.S_ISVTX
+        ):
+            raise OSError(f"others may write in {folder}")
+    yield kept
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can put code there for us to load."""
-    told = folder.stat()
-    return (
-        os.access(folder, os.W_OK)
-        and (not hasattr(os, "getuid") or told.st_uid == os.getuid())
-        and not told.st_mode & 0o022
-    )
+@contextmanager
+def _passing() -> Iterator[Path]:
+    """A folder that goes when what lies in it has been loaded."""
+    with tempfile.TemporaryDirectory(prefix="sartor-") as folder:
+        yield Path(folder)
 
 
-def _compile(compiler: str, made: Path) -> None:
-    source = Path(__file__).parent / SOURCES[0]
-    with tempfile.TemporaryDirectory(prefix="making-", dir=made.parent) as folder:
-        new = Path(folder) / made.name
-        for number, processor in enumerate((*PROCESSORS, None)):
-            flags = [*FLAGS, *([processor] if processor else [])]
-            command = [compiler, *flags, "-o", str(new), str(source), "-lm"]
-            try:
-                _run(command)
-                _run([sys.executable, "-c", TRIAL, str(new)])
-                break
-            except subprocess.CalledProcessError:
-                if number == len(PROCESSORS):
-                    raise
-        new.replace(made)
+def _compiled(compiler: tuple[str, ...], folder: Path) -> Path:
+    """A library made there, of which a function has been tried."""
+    source, made = Path(__file__).parent / SOURCES[0], folder / "kernels.so"
+    for number, processor in enumerate((*PROCESSORS, "")):
+        flags = [*FLAGS, *([processor] if processor else [])]
+        try:
+            _run([*compiler, *flags, "-o", str(made), str(source), "-lm"])
+            _run([sys.executable, "-I", "-c", TRIAL, str(made)])
+            break
+        except subprocess.CalledProcessError:
+            if number == len(PROCESSORS):
+                raise
+    return made
 
 
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
 
 
-def _last_line(error: Exception) -> str:
-    lines = (getattr(error, "stderr", None) or b"").decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), str(error))
+def _reason(error: Exception | None) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it took longer than {SECONDS} seconds"
+    if not isinstance(error, subprocess.CalledProcessError):
+        return str(error)
+    if error.cmd[0] == sys.executable:
+        return "what it made does not run here"
+    lines = [line.strip() for line in error.stderr.decode(errors="replace").split("\n")]
+    told = [line for line in lines if "error" in line.lower()] or list(filter(None, lines))
+    return told[0] if told else f"it ended with {error.returncode}"

@@ -7,6 +7,7 @@ void NAMED(norm)(const NUMBER *restrict x, const NUMBER *restrict weight, float 
                  NUMBER *restrict y, float *restrict scale, int64_t rows, int64_t width) {
     for (int64_t row = 0; row < rows; row++, x += width, y += width) {
         float squares = 0;
+        SUMS(squares)
         for (int64_t i = 0; i < width; i++) squares += WIDE(x[i]) * WIDE(x[i]);
         float by = 1.0f / sqrtf(squares / (float)width + epsilon);
         scale[row] = by;
@@ -21,6 +22,7 @@ void NAMED(norm_back)(const NUMBER *restrict x, const NUMBER *restrict weight,
                       int64_t rows, int64_t width) {
     for (int64_t row = 0; row < rows; row++, x += width, dy += width, dx += width) {
         float by = scale[row], along = 0;
+        SUMS(along)
         for (int64_t i = 0; i < width; i++) along += WIDE(dy[i]) * WIDE(weight[i]) * (WIDE(x[i]) * by);
         along /= (float)width;
         for (int64_t i = 0; i < width; i++)
@@ -118,6 +120,7 @@ void NAMED(chances)(NUMBER *scores, float *restrict room, const int64_t *restric
             int64_t end = start + query / groups + 1, first = unseen[block % blocks];
             if (window && end - window > first) first = end - window;
             float most = NAMED(largest)(scores + first, end - first), sum = 0;
+            SUMS(sum)
             for (int64_t i = first; i < end; i++) {
                 room[i] = EXPONENTIAL(WIDE(scores[i]) - most);
                 sum += room[i];
@@ -139,6 +142,7 @@ void NAMED(chances_back)(NUMBER *restrict given, const NUMBER *restrict chances,
             int64_t end = start + query / groups + 1, first = unseen[block % blocks];
             if (window && end - window > first) first = end - window;
             float along = 0;
+            SUMS(along)
             for (int64_t i = first; i < end; i++) along += WIDE(given[i]) * WIDE(chances[i]);
             for (int64_t i = 0; i < first; i++) given[i] = NARROW(0.0f);
             for (int64_t i = first; i < end; i++)
@@ -177,6 +181,7 @@ double NAMED(cross_entropy)(NUMBER *restrict logits, const int64_t *restrict rig
     double total = 0;
     for (int64_t row = 0; row < rows; row++, logits += words) {
         float most = NAMED(largest)(logits, words), sum = 0;
+        SUMS(sum)
         for (int64_t i = 0; i < words; i++) {
             room[i] = EXPONENTIAL(WIDE(logits[i]) - most);
             sum += room[i];

@@ -2,8 +2,8 @@
 
    Every function is there for float32 and for bfloat16 (its name says which) and computes in float32
    either way. Tensors are contiguous unless strides, in numbers, are given; what is summed is summed
-   in one order, so the same input gives the same bits. No function allocates, and none keeps
-   anything: several threads may call at once. */
+   in one order, so the same input gives the same bits; SUMS(total) lets a loop's sum be made of
+   several. No function allocates, and none keeps anything: several threads may call at once. */
 
 #include <math.h>
 #include <stdint.h>
@@ -12,6 +12,9 @@
 typedef uint16_t bfloat16;
 
 enum { LANES = 16 };
+
+#define PRAGMA(words) _Pragma(#words)
+#define SUMS(total) PRAGMA(omp simd reduction(+ : total))
 
 static inline float wide(bfloat16 number) {
     union { uint32_t bits; float value; } made = {.bits = (uint32_t)number << 16};
@@ -23,6 +26,13 @@ static inline float wide(bfloat16 number) {
 static inline bfloat16 narrow(float number) {
     union { float value; uint32_t bits; } given = {.value = number};
     return (bfloat16)((given.bits + 0x7fffu + ((given.bits >> 16) & 1u)) >> 16);
+}
+
+/* 2^k of a whole k from -126 to 127; of a no-number, 1. */
+static inline float power_of_two(float k) {
+    union { uint32_t bits; float value; } made;
+    made.bits = (uint32_t)((int32_t)(k == k ? k : 0.0f) + 127) << 23;
+    return made.value;
 }
 
 /* e^x in float32, relative error below 2e-7; beyond +-80 that of the bound, which is far from the
@@ -39,8 +49,7 @@ static inline float exponential(float x) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
-    return (p * r * r + r + 1.0f) * power.value;
+    return (p * r * r + r + 1.0f) * power_of_two(k);
 }
 
 /* The same for what is rounded to bfloat16's 8 bits: relative error below 8e-5. x = (k + f) ln 2, and
@@ -50,8 +59,7 @@ static inline float exponential_short(float x) {
     x = x > 80.0f ? 80.0f : x;
     float twos = x * 1.44269504088896341f, k = __builtin_floorf(twos + 0.5f), f = twos - k;
     float p = ((0.05517151f * f + 0.24261118f) * f + 0.69326102f) * f + 0.99992807f;
-    union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
-    return p * power.value;
+    return p * power_of_two(k);
 }
 
 #define NUMBER float
