@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tests import tiny_models
+from tests.training.test_loop import Heard
 from torch.nn import functional
 
 from sartor.progress import shown_by
@@ -278,20 +278,6 @@ def test_other_numbers_and_tensors_of_several_kinds_do_not_fit() -> None:
     assert not calls.fits(drawn(2, dtype=torch.float64))
     assert not calls.fits(drawn(2), drawn(2, dtype=torch.bfloat16))
     assert not calls.fits(torch.empty(2, device="meta"))
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def start(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def finish(self, task: Any) -> None:
-        raise AssertionError
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture

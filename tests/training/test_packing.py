@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
+from tests.training.test_loop import Heard
 
 from sartor import progress
 from sartor.data.records import Example, Message
@@ -24,14 +25,6 @@ PADDED = ("gpt_neo", "bloom", "mpt", "gpt_oss", "qwen3_5", "phimoe_short", "doge
 masks that layers make: no packs."""
 LENGTHS = ((3, 2), (40, 7), (12, 5), (200, 9))
 """Tokens of prompt and answer; some longer than a window and than a block of queries."""
-
-
-class Heard(progress.Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def examples(seed: int = 5) -> list[Encoded]:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from tests import tiny_models
-from tests.training.test_packing import Heard, gradients
+from tests.training.test_loop import Heard
+from tests.training.test_packing import gradients
 
 from sartor.data.records import Example, Message, TrainingData
 from sartor.errors import TrainingError
