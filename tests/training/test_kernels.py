@@ -366,16 +366,17 @@ def test_without_a_compiler_torch_does_it(anew: Path, monkeypatch: pytest.Monkey
     assert not anew.exists()
 
 
+@pytest.mark.parametrize("named", ["/nowhere/gcc", "gcc 'half"])
 def test_a_compiler_that_is_not_there_is_said_once(
-    anew: Path, monkeypatch: pytest.MonkeyPatch
+    named: str, anew: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CC", "/nowhere/gcc")
+    monkeypatch.setenv("CC", named)
     heard = Heard()
     with shown_by(heard):
         assert not calls.fits(drawn(2))
         assert not calls.fits(drawn(2))
     [said] = heard.said
-    assert "CC names '/nowhere/gcc', which is not there" in said
+    assert f"CC names {named!r}, which is not there" in said
 
 
 BROKEN = {

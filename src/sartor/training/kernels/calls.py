@@ -148,7 +148,7 @@ def _rows(x: torch.Tensor) -> tuple[int, int]:
 
 
 def _float32(*shape: int) -> torch.Tensor:
-    """Whatever torch makes where nothing is said."""
+    """Room for what C writes; torch would make it as its defaults say."""
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 

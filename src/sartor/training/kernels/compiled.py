@@ -72,12 +72,19 @@ def _compiler() -> tuple[str, ...] | None:
     if named is None:
         found = next(filter(None, map(shutil.which, COMPILERS)), None)
         return None if found is None or os.name == "nt" else (found,)
-    for words in ([named], shlex.split(named)):
+    for words in ([named], _words(named)):
         if words and (found := shutil.which(words[0])):
             return (found, *words[1:])
     if named.strip():
         say(f"CC names {named!r}, which is not there: training goes on without compiled functions")
     return None
+
+
+def _words(named: str) -> list[str]:
+    try:
+        return shlex.split(named)
+    except ValueError:  # a quote without its other
+        return []
 
 
 def _in(folder: Path, compiler: tuple[str, ...]) -> ctypes.CDLL:
