@@ -14,6 +14,7 @@ from sartor.models.rotary import turned
 from sartor.training.attention_blocks import Batch
 from sartor.training.kernels import calls
 from sartor.training.kernels.calls import Turn
+from sartor.training.kernels.products import product
 from sartor.training.masks import hidden
 
 
@@ -96,7 +97,7 @@ class Plain:
     def chances(
         self, rows: torch.Tensor, keys: torch.Tensor, batch: Batch, window: int | None
     ) -> torch.Tensor:
-        scores = torch.bmm(rows, keys.transpose(1, 2))
+        scores = product(rows, keys.transpose(1, 2))
         block = batch.blocks[0]
         last = block.first if window is not None else block.start  # all before is seen
         first, end = block.start - last, block.end - last  # alike wherever a block stands
@@ -185,7 +186,7 @@ class Compiled:
     def chances(
         self, rows: torch.Tensor, keys: torch.Tensor, batch: Batch, window: int | None
     ) -> torch.Tensor:
-        scores = torch.bmm(rows, keys.transpose(1, 2))
+        scores = product(rows, keys.transpose(1, 2))
         calls.chances(scores, batch.unseen, *_seen(batch), window)
         return scores
 

@@ -19,7 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from sartor.training.attention_blocks import Batch, Block, Run, batches, every
 from sartor.training.attention_steps import steps
+from sartor.training.kernels import attention, calls
 from sartor.training.kernels.calls import Turn
+from sartor.training.kernels.products import product
 from sartor.training.masks import KEPT, NARROW
 from sartor.training.sharing import Span
 
@@ -62,10 +64,38 @@ def turned_attention(
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if query.dtype != value.dtype:  # normalized in float32, as Qwen 3 does where weights train
         query, key = query.to(value.dtype), key.to(value.dtype)
-    result: torch.Tensor = _Blocked.apply(  # type: ignore[no-untyped-call]
-        query, key, value, turn, tuple(runs), scaling, window
-    )
+    way: Any = _Whole if attention.fits(query, key, value, *(turn or ())) else _Blocked
+    result: torch.Tensor = way.apply(query, key, value, turn, tuple(runs), scaling, window)
     return result
+
+
+class _Whole(torch.autograd.Function):
+    """All blocks in one call of what is compiled."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Any, key: Any, value: Any, turn: Any, runs: Any, scaling: float,
+        window: Any,
+    ) -> Any:  # fmt: skip
+        (rows, heads, _), kinds = query.shape, key.shape[1]
+        ctx.turn, ctx.own, ctx.scaling = turn, _asked(turn, runs, rows), scaling
+        ctx.asked, ctx.groups = attention.asked(runs, window), heads // kinds
+        q = calls.laid_out(query, kinds, ctx.own, scaling)
+        k, v = calls.laid_out(key, kinds, turn, 1.0), calls.laid_out(value, kinds, None, 1.0)
+        out, normal = attention.attended(q, k, v, ctx.asked, ctx.groups)
+        ctx.save_for_backward(q, k, v, normal)
+        return out[None]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        q, k, v, normal = ctx.saved_tensors
+        kinds = len(k)
+        d_out = calls.laid_out(gradients[0][0], kinds, None, 1.0)
+        d_q, d_k, d_v = attention.attended_back(q, k, v, ctx.asked, ctx.groups, normal, d_out)
+        d_query = calls.laid_back(d_q, kinds * ctx.groups, ctx.own, ctx.scaling, q.dtype)
+        d_key = calls.laid_back(d_k, kinds, ctx.turn, 1.0, q.dtype)
+        return d_query, d_key, calls.laid_back(d_v, kinds, None, 1.0, q.dtype), *[None] * 4
 
 
 def _is_kept(heads: int, width: int, block: Block) -> bool:
@@ -93,7 +123,7 @@ class _Blocked(torch.autograd.Function):
             chances = do.chances(_taken(q, batch.queries, batch, width), keys, batch, window)
             if _is_kept(heads, width, batch.blocks[0]):
                 given.append(chances)
-            made = torch.bmm(chances, _taken(v, batch.keys, batch, value.shape[-1]))
+            made = product(chances, _taken(v, batch.keys, batch, value.shape[-1]))
             do.put(made, batch, view)
         ctx.save_for_backward(q, k, v, *given)
         ctx.turn, ctx.asked, ctx.batched, ctx.do = turn, asked, batched, do
@@ -116,12 +146,12 @@ class _Blocked(torch.autograd.Function):
                 chances = next(kept)
             else:
                 chances = do.chances(asking, keys, batch, ctx.window)
-            do.seen_back(torch.bmm(chances.transpose(1, 2), dy), batch, d_v)
+            do.seen_back(product(chances.transpose(1, 2), dy), batch, d_v)
             values = _taken(v, batch.keys, batch, v.shape[-1])
-            d_chances = torch.bmm(dy, values.transpose(1, 2))
+            d_chances = product(dy, values.transpose(1, 2))
             d_scores = do.scores_back(d_chances, chances, batch, ctx.window)
-            do.asked_back(torch.bmm(d_scores, keys), batch, d_q)
-            do.seen_back(torch.bmm(d_scores.transpose(1, 2), asking), batch, d_k)
+            do.asked_back(product(d_scores, keys), batch, d_q)
+            do.seen_back(product(d_scores.transpose(1, 2), asking), batch, d_k)
         d_query = do.laid_back(d_q, heads, ctx.asked, ctx.scaling, q.dtype)
         d_key = do.laid_back(d_k, kinds, ctx.turn, 1.0, k.dtype)
         return d_query, d_key, do.laid_back(d_v, kinds, None, 1.0, v.dtype), *[None] * 4

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sartor.training.kernels import calls
+from sartor.training.kernels.products import summed
 from sartor.training.low_rank import Product, Sums, factors, is_adapted
 from sartor.training.remade import Remade, noted
 
@@ -149,13 +150,13 @@ def _back_through_gate(
     if calls.fits(gate, up):
         gated, d_gate = calls.gated(gate, up), torch.empty_like(gate)
         d_low = to_down.learn(gated, low, dy)
-        to_down.back(dy, d_low, into=d_gate)
+        summed(to_down.back(dy, d_low), d_gate)
         calls.gated_back(gate, up, d_gate, d_up=gated)
         return d_gate, gated
     silu = functional.silu(gate)
     gated = silu * up
     d_low = to_down.learn(gated, low, dy)
-    to_down.back(dy, d_low, into=gated)
+    summed(to_down.back(dy, d_low), gated)
     d_up = silu.mul_(gated)
     d_gate = torch.ops.aten.silu_backward(gated.mul_(up), gate)
     return d_gate, d_up
@@ -169,5 +170,4 @@ def _back(
     by_gate = to_gate.learn(rows, low[0], d_gate)
     by_up = to_up.learn(rows, low[1], d_up)
     if into is not None:
-        to_gate.back(d_gate, by_gate, into)
-        to_up.add_back(d_up, by_up, into)
+        summed([*to_gate.back(d_gate, by_gate), *to_up.back(d_up, by_up)], into)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from sartor.training.dropping import drops
 from sartor.training.feed_forward import fed_forward, is_gated, is_known
 from sartor.training.kernels import calls
-from sartor.training.low_rank import Sums, adapted, is_adapted
+from sartor.training.low_rank import Sums, adapted, is_adapted, is_linear, linear
 from sartor.training.norm import is_norm, normed
 from sartor.training.remade import Remade, is_off, note
 
@@ -37,8 +37,9 @@ LARGEST_HALF = 30.0
 def use_fused(network: Any) -> int:
     """Replace what can be replaced; how many modules that is."""
     replaced, known = 0, _replacements()
+    head = getattr(network, "get_output_embeddings", lambda: None)()  # see head.py
     for module in list(network.modules()):
-        if drops([module, *module.children()]):
+        if module is head or drops([module, *module.children()]):
             continue
         for fits, made in known:
             if fits(module) and _same(module, forward := made(module)):
@@ -54,6 +55,7 @@ def _replacements() -> tuple[tuple[Any, Any], ...]:
     return (
         (is_adapted, partial(adapted, sums=sums)), (is_norm, normed),
         (is_known, partial(fed_forward, sums=sums)), (is_gated, _gated),
+        (is_linear, partial(linear, sums=sums)),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sartor.training.kernels import calls
+from sartor.training.kernels.products import product, summed
 from sartor.training.pieces import pieces
 
 LOGITS = 1 << 22
@@ -79,7 +80,7 @@ class _Summed(torch.autograd.Function):
         waiting: list[torch.Tensor] = []
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            logits = functional.linear(rows[part], kernel, offset)  # (some, vocabulary)
+            logits = _logits(rows[part], kernel, offset)
             total += _cross_entropy(logits, labels[part, None], learning=any(wanted))
             if not any(wanted):
                 continue
@@ -87,14 +88,14 @@ class _Summed(torch.autograd.Function):
             if d_bias is not None:
                 d_bias += d_logits.sum(0, dtype=torch.float32)
             if d_hidden is not None:
-                d_hidden[part] = (d_logits @ kernel).to(hidden.dtype)
+                summed([(d_logits, kernel)], d_hidden[part])
             if d_weight is None:
                 continue
             waiting.append(d_logits)
             count, end = sum(map(len, waiting)), start + len(d_logits)
             if end == len(rows) or count * len(weight) >= GATHERED:
                 gathered = torch.cat(waiting) if len(waiting) > 1 else waiting[0]
-                d_weight += gathered.t() @ rows[end - count : end]
+                summed([(gathered.t(), rows[end - count : end])], d_weight, add=True)
                 waiting.clear()
         made[2] = None if d_bias is None else d_bias.to(bias.dtype)
         ctx.made = made
@@ -105,6 +106,11 @@ class _Summed(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         [given] = gradients
         return *(None if made is None else made.mul_(given) for made in ctx.made), None, None
+
+
+def _logits(rows: torch.Tensor, kernel: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
+    """(rows, vocabulary)."""
+    return product(rows, kernel.t()) if offset is None else functional.linear(rows, kernel, offset)
 
 
 def _cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool) -> torch.Tensor:

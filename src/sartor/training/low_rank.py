@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from sartor.training.kernels.products import Pair, product, summed
 from sartor.training.remade import Remade, noted
 
 
@@ -33,6 +34,15 @@ def is_adapted(module: Any) -> bool:
     variant = getattr(module, "lora_variant", {}).get(name) is not None
     biased = module.lora_A[name].bias is not None or module.lora_B[name].bias is not None
     return plain and not (dropped or variant or biased)
+
+
+def is_linear(module: Any) -> bool:
+    """A plain linear layer on a CPU that nobody watches; its bias does not train."""
+    if type(module) is not torch.nn.Linear or module.weight.device.type != "cpu":
+        return False
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    return module.bias is None or not module.bias.requires_grad
 
 
 def factors(module: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -63,17 +73,21 @@ class Sums:
 
 def adapted(module: Any, sums: Sums) -> Callable[..., torch.Tensor]:
     """The forward of a module that `is_adapted`."""
-    base = module.base_layer
+    return lambda x, *_, **__: _put_through(x, module.base_layer, factors(module), sums)
 
-    def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        a, b, scale = factors(module)
-        source = noted(x) if torch.is_grad_enabled() else None
-        result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, a, b, scale, source, sums
-        )
-        return result
 
-    return forward
+def linear(module: Any, sums: Sums) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The forward of a module that `is_linear`."""
+    return lambda x: _put_through(x, module, (None, None, 1.0), sums)
+
+
+def _put_through(x: torch.Tensor, base: Any, adapter: Any, sums: Sums) -> torch.Tensor:
+    learns = adapter[0] is not None or base.weight.requires_grad
+    source = noted(x) if learns and torch.is_grad_enabled() else None
+    result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
+        x, base.weight, base.bias, *adapter, source, sums
+    )
+    return result
 
 
 class Product:
@@ -102,7 +116,7 @@ class Product:
         self.d_a: torch.Tensor | None = None
         self._d_b: torch.Tensor | None = None
         if a is not None and b is not None:
-            self._a, self._b, self._kind = a.to(dtype), b.to(dtype), a.dtype
+            self._a, self._b, self._kind = a.to(dtype), (b * scale).to(dtype), a.dtype
             self._is_apart = not dtype == weight.dtype == a.dtype == b.dtype == torch.float32
             if not self._is_apart:
                 room = sums.room(place, weight)
@@ -114,18 +128,12 @@ class Product:
 
     def put(self, rows: torch.Tensor, into: torch.Tensor) -> torch.Tensor | None:
         """Write the product `into` a tensor; returns the rows by A where that was needed."""
-        torch.mm(rows, self._weight.t(), out=into)
-        if not self._is_apart or self._b is None:
-            return None
-        low = self._low(rows)
-        into.addmm_(low, self._b.t().contiguous(), alpha=self._scale)
+        pairs, low = [(rows, self._weight.t())], None
+        if self._is_apart and self._a is not None and self._b is not None:
+            low = product(rows, self._a.t())
+            pairs.append((low, self._b.t()))
+        summed(pairs, into)
         return low
-
-    def _low(self, rows: torch.Tensor) -> torch.Tensor:
-        """The rows by A: (rows, rank)."""
-        assert self._a is not None
-        # Thin factors are laid out alike there and back: oneDNN compiles a program for each layout.
-        return rows @ self._a.t().contiguous()
 
     def learn(
         self, rows: torch.Tensor, low: torch.Tensor | None, dy: torch.Tensor
@@ -133,40 +141,32 @@ class Product:
         """Add to the gradients of what trains; returns that of the rows by A, None without it."""
         if self._trains:
             self.d_weight = _with_product(self.d_weight, dy.t(), rows, self._kind)
-        if self._b is None:
+        if self._a is None or self._b is None:
             return None
-        d_low = (dy @ self._b).mul_(self._scale)
-        low = self._low(rows) if low is None else low
+        d_low = product(dy, self._b)
+        low = product(rows, self._a.t()) if low is None else low
         self.d_a = _with_product(self.d_a, d_low.t(), rows, self._kind)
         self._d_b = _with_product(self._d_b, low.t(), dy, self._kind)
         return d_low
 
-    def back(self, dy: torch.Tensor, d_low: torch.Tensor | None, into: torch.Tensor) -> None:
-        """Write the gradient of the rows `into` a tensor."""
-        torch.mm(dy, self._weight, out=into)
-        self._back_low(d_low, into)
-
-    def add_back(self, dy: torch.Tensor, d_low: torch.Tensor | None, to: torch.Tensor) -> None:
-        """Add the gradient of the rows `to` a tensor."""
-        to.addmm_(dy, self._weight)
-        self._back_low(d_low, to)
-
-    def _back_low(self, d_low: torch.Tensor | None, into: torch.Tensor) -> None:
+    def back(self, dy: torch.Tensor, d_low: torch.Tensor | None) -> list[Pair]:
+        """Pairs whose products add up to the gradient of the rows."""
         if self._is_apart and d_low is not None and self._a is not None:
-            into.addmm_(d_low, self._a)
+            return [(dy, self._weight), (d_low, self._a)]
+        return [(dy, self._weight)]
 
 
 def _with_product(
     total: torch.Tensor | None, one: torch.Tensor, other: torch.Tensor, kind: torch.dtype
 ) -> torch.Tensor:
     """A sum of products, in that kind of number, with one more."""
-    if total is None:
-        return (one @ other).to(kind)
-    return total.addmm_(one, other) if kind == one.dtype else total.add_(one @ other)
+    made = one.new_empty(len(one), other.shape[1], dtype=kind) if total is None else total
+    summed([(one, other)], made, add=total is not None)
+    return made
 
 
 class _LowRank(torch.autograd.Function):
-    """x W' + b + scale (x A') B'; x (..., in); W and b are frozen."""
+    """x W' + b + scale (x A') B'; x (..., in); b is frozen, W too where there are A and B."""
 
     @staticmethod
     def forward(
@@ -176,14 +176,15 @@ class _LowRank(torch.autograd.Function):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.flatten(0, -2)
-        product = Product(weight, a, b, scale, x.dtype, sums)
+        made = Product(weight, a, b, scale, x.dtype, sums)
         y = x.new_empty(*x.shape[:-1], len(weight))  # no view: callers may change it in place
-        low = product.put(rows, y.view(len(rows), len(weight)))
+        low = made.put(rows, y.view(len(rows), len(weight)))
         if bias is not None:
             y.add_(bias)
-        ctx.save_for_backward(None if source else rows, weight, a, b, low)
-        ctx.scale, ctx.shape, ctx.source, ctx.dtype = scale, x.shape, source, x.dtype
-        ctx.sums = sums
+        learns = a is not None or ctx.needs_input_grad[1]
+        ctx.save_for_backward(rows if learns and not source else None, weight, a, b, low)
+        ctx.source = source if learns else None
+        ctx.scale, ctx.shape, ctx.dtype, ctx.sums = scale, x.shape, x.dtype, sums
         return y
 
     @staticmethod
@@ -193,10 +194,11 @@ class _LowRank(torch.autograd.Function):
         if ctx.source:
             rows = ctx.source.value().flatten(0, -2).to(ctx.dtype)
         dy = gradients[0].flatten(0, -2)
-        product = Product(weight, a, b, ctx.scale, ctx.dtype, ctx.sums)
-        d_low = product.learn(rows, low, dy)
+        trains = ctx.needs_input_grad[1]
+        made = Product(weight, a, b, ctx.scale, ctx.dtype, ctx.sums, trains=trains)
+        d_low = made.learn(rows, low, dy)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy.new_empty(ctx.shape)
-            product.back(dy, d_low, dx.view(len(dy), ctx.shape[-1]))
-        return dx, None, None, product.d_a, product.d_b, None, None, None
+            summed(made.back(dy, d_low), dx.view(len(dy), ctx.shape[-1]))
+        return dx, made.d_weight, None, made.d_a, made.d_b, None, None, None

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sartor.progress import say
 
-SOURCES = ("kernels.c", "functions.h")
+SOURCES = ("kernels.c", "functions.h", "products.h", "attention.h")
 COMPILERS = ("cc", "gcc", "clang")
 """Asked in this order; the environment's CC comes first, and where it is empty there is none."""
 FLAGS = (
@@ -43,6 +43,12 @@ library = ctypes.CDLL(sys.argv[1])
 for kind, size in (("float32", 4), ("bfloat16", 2)):
     given, into, some = (ctypes.create_string_buffer(size * 77) for _ in range(3))
     getattr(library, "gated_" + kind)(given, some, into, ctypes.c_int64(77))
+if hasattr(library, "products"):
+    at, room = ctypes.addressof, ctypes.create_string_buffer(1 << 16)
+    pair = (ctypes.c_int64 * 10)(at(given), 7, 1, 0, at(some), 7, 1, 0, 7, 0)
+    for tiles in {0, int(library.has_tiles())}:
+        told = at(pair), 1, 1, 7, 7, at(into), 7, 0, 0, 0, tiles
+        library.products((ctypes.c_int64 * 11)(*told), room)
 """
 
 

@@ -1,10 +1,12 @@
-/* What stands between a transformer's products, each in one go over its numbers.
+/* A transformer's products and attention where a processor multiplies bfloat16 (products.h, attention.h),
+   and what stands between them, each in one go over its numbers (functions.h).
 
-   Every function is there for float32 and for bfloat16 (its name says which) and computes in float32
-   either way. Tensors are contiguous unless strides, in numbers, are given; what is summed is summed
-   in one order, so the same input gives the same bits; SUMS(total) lets a loop's sum be made of
-   several. No function allocates, and none keeps anything: several threads may call at once. */
+   Every function of the last file is there for float32 and for bfloat16 (its name says which), and
+   computes in float32 either way. Tensors are contiguous unless strides, in numbers, are given; what is
+   summed is summed in one order, so the same input gives the same bits; SUMS(total) lets a loop's sum be
+   made of several. No function allocates, and none keeps anything: several threads may call at once. */
 
+#define _GNU_SOURCE /* syscall */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -80,3 +82,7 @@ static inline float exponential_short(float x) {
 #define NARROW(number) narrow(number)
 #define EXPONENTIAL(x) exponential_short(x)
 #include "functions.h"
+
+#include "products.h"
+
+#include "attention.h"
