@@ -163,6 +163,7 @@ def test_a_stream_holds_back_what_may_yet_not_be_said(
 ) -> None:
     tokens = model.tokenizer(text)["input_ids"] + [model.tokenizer.eos_token_id] * 2
     sampling = Sampling(max_new_tokens=64, stop=("STOP",))
+    model.generate([REQUESTS[0]], GREEDY)  # how it runs is tried before somebody writes for it
     with Writes(model.network, tokens):
         *found, last = model.stream(REQUESTS[0], sampling)
     with Writes(model.network, tokens):

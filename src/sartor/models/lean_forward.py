@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from sartor.kernels import calls
+from sartor.models.norms import Norms
 from sartor.models.packed_queries import Heads
 from sartor.models.packed_reading import Reading
 from sartor.models.packed_writing import Writing
@@ -24,6 +26,7 @@ OF_MODEL = {"embed_tokens", "layers", "norm", "rotary_emb"}
 OF_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 OF_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 OF_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+SILU = {"SiLU", "SiLUActivation"}
 CLIPPED = "clip_qkv"
 """What bounds large queries, keys and values is not seen in small ones (OLMo)."""
 PER_HEAD = {"q_norm", "k_norm"}
@@ -67,6 +70,7 @@ def lean_logits(
     kept: Sequence[int] | None,
     heads: Sequence[Heads],
     products: Products,
+    norms: Norms,
 ) -> torch.Tensor:
     """Of the places `kept`, or of all: (kept, vocabulary); `heads` by layer, `positions` (places,).
 
@@ -81,19 +85,19 @@ def lean_logits(
     places = None if kept is None else torch.tensor(kept, device=hidden.device)
     *lower, last = model.layers
     for number, layer in enumerate(lower):
-        hidden = _through(layer, hidden, turn, row, number, heads[number], None, products)
-    hidden = _through(last, hidden, turn, row, len(lower), heads[-1], places, products)
-    return products(network.lm_head, model.norm(hidden))[0]
+        hidden = _through(layer, hidden, turn, row, number, heads[number], None, products, norms)
+    hidden = _through(last, hidden, turn, row, len(lower), heads[-1], places, products, norms)
+    return products(network.lm_head, norms(model.norm, hidden))[0]
 
 
 def _through(
     layer: Any, hidden: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor],
     row: Reading | Writing, number: int, heads: Heads, kept: torch.Tensor | None,
-    products: Products,
+    products: Products, norms: Norms,
 ) -> torch.Tensor:  # fmt: skip
     """One layer, at all places or at those kept: (1, places, hidden)."""
     attention = layer.self_attn
-    normed = layer.input_layernorm(hidden)
+    normed = norms(layer.input_layernorm, hidden)
     key = turned(by_head(attention, "k", normed, products), *turn)
     value = by_head(attention, "v", normed, products)
     if kept is not None:
@@ -106,7 +110,7 @@ def _through(
     else:
         seen = row.attend(number, *rows, heads)  # (places, heads, width)
     hidden = products(attention.o_proj, seen.flatten(1)[None]).add_(hidden)
-    return _mlp(layer.mlp, layer.post_attention_layernorm(hidden), products).add_(hidden)
+    return _mlp(layer.mlp, norms(layer.post_attention_layernorm, hidden), products).add_(hidden)
 
 
 def _mlp(mlp: Any, normed: torch.Tensor, products: Products) -> torch.Tensor:
@@ -114,8 +118,10 @@ def _mlp(mlp: Any, normed: torch.Tensor, products: Products) -> torch.Tensor:
     if _parts(mlp) != OF_MLP or _is_watched(mlp):
         made: torch.Tensor = mlp(normed)
         return made
-    opened = mlp.act_fn(products(mlp.gate_proj, normed))
-    return products(mlp.down_proj, opened.mul_(products(mlp.up_proj, normed)))
+    gate, up = products(mlp.gate_proj, normed), products(mlp.up_proj, normed)
+    if type(mlp.act_fn).__name__ in SILU and gate.shape == up.shape and calls.fits(gate, up):
+        return products(mlp.down_proj, calls.gated(gate, up))
+    return products(mlp.down_proj, mlp.act_fn(gate).mul_(up))
 
 
 def by_head(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sartor.kernels import calls
 from sartor.models.memory import trim
 from sartor.models.packed_reading import Part, Reading
 
@@ -36,8 +37,9 @@ class Block:
         self.room = longest + ROOM
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        """By layer: (answers, key heads, room, width); values in float32 (..., width, room), as
-        products with one query then read them in the order of memory."""
+        """By layer: (answers, key heads, room, width); values (..., width, room) where torch
+        multiplies them in float32, which then reads them in the order of memory."""
+        self.lies_by_place = True
         self._parts = parts
 
     def place(self, layer: int) -> None:
@@ -46,8 +48,10 @@ class Block:
         keys, values = self._parts[0].of.own(self._parts[0].place, layer)
         kinds, count = keys.shape[0], len(self)
         self.keys.append(keys.new_zeros(count, kinds, self.room, keys.shape[2]))
-        whole = keys.dtype == torch.bfloat16
-        lying = (self.room, values.shape[2]) if whole else (values.shape[2], self.room)
+        if layer == 0:
+            self.lies_by_place = self.whole or calls.fits(keys)
+        lying = (values.shape[2], self.room)
+        lying = lying[::-1] if self.lies_by_place else lying
         self.values.append(values.new_zeros(count, kinds, *lying))
         by_place = self._by_place(layer)
         for i, part in enumerate(self._parts):
@@ -94,7 +98,7 @@ class Block:
     def _by_place(self, layer: int) -> torch.Tensor:
         """Values (answers, key heads, room, width), however they lie."""
         values = self.values[layer]
-        return values if self.keys[layer].dtype == torch.bfloat16 else values.transpose(2, 3)
+        return values if self.lies_by_place else values.transpose(2, 3)
 
     def scores(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
         """Queries (answers * key heads, groups, width) with the keys: (..., groups, seen)."""
@@ -106,9 +110,18 @@ class Block:
     def weighed(self, layer: int, chances: torch.Tensor) -> torch.Tensor:
         """Values by chances (answers * key heads, groups, seen): (..., groups, width)."""
         values = self.values[layer][: len(self)].flatten(0, 1)
-        if self.whole:
+        if self.lies_by_place:
             return torch.bmm(chances, values[:, : self.seen])
         return torch.bmm(values[..., : self.seen], chances.transpose(1, 2)).transpose(1, 2)
+
+    def answered(
+        self, layer: int, queries: torch.Tensor, shared: torch.Tensor | None, window: int | None
+    ) -> torch.Tensor:
+        """What is compiled: both at once, for queries (answers, key heads, groups, width), with the
+        scores of what they `shared`, which become chances."""
+        firsts = [max(pad, self.used - (window or self.used)) for pad in self.pads]
+        keys, values = self.keys[layer][: len(self)], self.values[layer][: len(self)]
+        return calls.written(queries, keys, values, shared, torch.tensor(firsts), self.used)
 
     def advance(self) -> None:
         """Make a place for every answer's next token."""
@@ -119,7 +132,7 @@ class Block:
             self.used -= spare
             self.room = self.used - 1 + ROOM
             self.keys = [self._grown(tensor, spare) for tensor in self.keys]
-            last = not self.whole
+            last = not self.lies_by_place
             self.values = [self._grown(tensor, spare, last=last) for tensor in self.values]
 
     def _grown(self, tensor: torch.Tensor, spare: int, *, last: bool = False) -> torch.Tensor:

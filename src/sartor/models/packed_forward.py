@@ -16,6 +16,7 @@ import torch
 from sartor.models import base_card
 from sartor.models.in_float32 import as_near, computes_in, runs_itself, tried
 from sartor.models.lean_forward import is_built_like_llama, lean_logits
+from sartor.models.norms import Norms
 from sartor.models.packed_blocks import laid_out
 from sartor.models.packed_queries import Heads
 from sartor.models.packed_reading import Reading
@@ -58,6 +59,7 @@ class Forward:
     def __init__(self, network: Any) -> None:
         self.network = network
         self.products = Products(network)
+        self._norms = Norms(network)
         self._heads = _lean_heads(network)
 
     def logits(
@@ -69,7 +71,9 @@ class Forward:
             positions = torch.tensor(positions, device=network.device)
         if not self._heads:
             return _whole_logits(network, inputs, positions, row, kept)
-        found = lean_logits(network, inputs, positions, row, kept, self._heads, self.products)
+        found = lean_logits(
+            network, inputs, positions, row, kept, self._heads, self.products, self._norms
+        )
         return found.float()
 
 
@@ -180,7 +184,8 @@ def _run_lean(network: Any, heads: tuple[Heads, ...]) -> None:
     row = Reading(leaves(TRIED))
     positions = torch.as_tensor(row.positions, device=network.device)
     given = {"input_ids": _ids(network, row.tokens)}
-    lean_logits(network, given, positions, row, row.last, heads, Products(network))
+    own = Products(network), Norms(network)
+    lean_logits(network, given, positions, row, row.last, heads, *own)
 
 
 def _tried_lean(network: Any) -> tuple[Heads, ...]:
@@ -195,7 +200,14 @@ def _tried_lean(network: Any) -> tuple[Heads, ...]:
         return ()
     try:
         found = lean_logits(
-            network, inputs, positions, reading, reading.last, heads, Products(network)
+            network,
+            inputs,
+            positions,
+            reading,
+            reading.last,
+            heads,
+            Products(network),
+            Norms(network),
         ).float()
     except UNFIT:
         return ()

@@ -7,15 +7,19 @@ written behind (packed_blocks.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
 
+from sartor.kernels import attention, calls
 from sartor.models.packed_queries import Heads, Queries, Span, attended, queries, query_blocks
 from sartor.models.prefix_tree import Leaf, Node
+
+AT_ONCE = 128
+"""Queries of a prompt at a time, where attention is compiled."""
 
 
 class Keeper(Protocol):
@@ -56,6 +60,7 @@ class Reading:
         """Of the prompts whose answers go on."""
         self.blocks = list(query_blocks(self.spans))
         self._ends: list[Queries] | None = None
+        self._shown: dict[tuple[bool, int | None], attention.Blocks] = {}
         self.keys: list[torch.Tensor] = []
         """By layer, of the whole row: (key heads, places, width)."""
         self.values: list[torch.Tensor] = []
@@ -83,10 +88,14 @@ class Reading:
     def ends(self) -> list[Queries]:
         """The last places of every prompt that are asked for."""
         if self._ends is None:
-            spans = [span for span in self.spans if isinstance(span.of, Leaf)]
-            pairs = zip(spans, self.asked, strict=True)
-            self._ends = [queries(span, span.end - count, span.end) for span, count in pairs]
+            self._ends = [queries(*asked) for asked in self._asked_of()]
         return self._ends
+
+    def _asked_of(self) -> list[tuple[Span, int, int]]:
+        """Prompts, and which of their places are asked for, from one to another."""
+        spans = [span for span in self.spans if isinstance(span.of, Leaf)]
+        pairs = zip(spans, self.asked, strict=True)
+        return [(span, span.end - count, span.end) for span, count in pairs]
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -141,12 +150,58 @@ class Reading:
                 span.of.keys.append(key[:, span.start : span.end].contiguous())
                 span.of.values.append(value[:, span.start : span.end].contiguous())
         kinds, (count, places, width) = len(key), query.shape
+        plain = heads.softcap is None and heads.sinks is None
+        if plain and attention.fits(*(rows.transpose(0, 1) for rows in (query, key, value))):
+            return self._compiled(blocks is self.blocks, layer, query, key, value, heads)
         grouped = query.reshape(kinds, count // kinds, places, width) * heads.scaling
         out = query.new_empty(places, kinds, count // kinds, value.shape[-1])
         for block, (start, end) in zip(blocks, at, strict=True):
             made = attended(block, layer, grouped[:, :, start:end], key, value, heads)
             out[start:end] = made.permute(2, 0, 1, 3)
         return out.view(places, count, -1)
+
+    def _compiled(
+        self, whole: bool, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+        heads: Heads,
+    ) -> torch.Tensor:  # fmt: skip
+        """The same in one call; `whole`: of all places, not only of those asked for."""
+        kinds, count = len(key), len(query)
+        q = calls.laid_out(query.transpose(0, 1), kinds, None, heads.scaling)
+        before = self._read_before()
+        k = torch.cat([key, *(node.keys[layer] for node in before)], 1)
+        v = torch.cat([value, *(node.values[layer] for node in before)], 1)
+        if (whole, heads.window) not in self._shown:
+            self._shown[whole, heads.window] = self._who_sees_what(whole, heads.window, before)
+        return attention.attended(q, k, v, self._shown[whole, heads.window], count // kinds)[0]
+
+    def _read_before(self) -> list[Node]:
+        """Nodes that prompts here begin with, whose keys come from an earlier row."""
+        here = {id(span.of) for span in self.spans}
+        of_all = [node for span in self.spans for node in span.of.before]
+        return list({id(node): node for node in of_all if id(node) not in here}.values())
+
+    def _who_sees_what(
+        self, whole: bool, window: int | None, read_before: Sequence[Node]
+    ) -> attention.Blocks:
+        """In keys of this row, and behind them those of nodes read before."""
+        places = {id(span.of): torch.arange(span.start, span.end) for span in self.spans}
+        end = self.spans[-1].end
+        for node in read_before:
+            places[id(node)], end = torch.arange(end, end + len(node)), end + len(node)
+        rows, seen, row, total = [], [], 0, 0
+        for span, first, last in self._some_queries() if whole else self._asked_of():
+            shared = [places[id(node)] for node in span.of.before]
+            seen += [*shared, places[id(span.of)][: last - span.start]]
+            before = sum(map(len, shared)) + first - span.start
+            rows.append((row, last - first, total, before))
+            row, total = row + last - first, total + before + last - first
+        return attention.Blocks(torch.tensor(rows), torch.cat(seen), window)
+
+    def _some_queries(self) -> Iterator[tuple[Span, int, int]]:
+        """All places: some of a span, from one to another."""
+        for span in self.spans:
+            for start in range(span.start, span.end, AT_ONCE):
+                yield span, start, min(start + AT_ONCE, span.end)
 
 
 def _own(states: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sartor.kernels import calls
 from sartor.models.packed_blocks import Block
 from sartor.models.packed_queries import Heads, softmax
 from sartor.models.prefix_tree import Node
@@ -27,7 +28,7 @@ class Writing:
         self.nodes = self._nodes()
         self.levels = self._levels()
         self.masks: dict[int | None, list[torch.Tensor | None]] = {}
-        self.node_masks: dict[int | None, torch.Tensor | None] = {}
+        self.shared_masks: dict[int | None, torch.Tensor | None] = {}
 
     def _nodes(self) -> list[tuple[Node, torch.Tensor | slice, int]]:
         """Every node, the answers behind it, and its depth."""
@@ -60,6 +61,8 @@ class Writing:
         rows = (query * heads.scaling).transpose(0, 1).reshape(answers, kinds, groups, width)
         keys, values = key.transpose(0, 1), value.transpose(0, 1)
         shared = self._shared_scores(layer, rows, heads) if self.nodes else None
+        if self._is_compiled(layer, rows, heads):
+            return self._compiled(layer, rows, keys, values, shared, heads).view(answers, count, -1)
         before = self.levels[-1]
         out = value.new_empty(answers, kinds, groups, value.shape[-1])
         chances = value.new_zeros(answers, kinds, groups, before) if self.nodes else None
@@ -79,13 +82,50 @@ class Writing:
                 given = given[..., before:]
             made = block.weighed(layer, given.reshape(-1, groups, block.seen))
             out[at] = made.reshape(len(block), kinds, groups, -1)
+        if chances is not None:
+            self._add_shared(layer, chances, out)
+        return out.view(answers, count, -1)
+
+    def _is_compiled(self, layer: int, rows: torch.Tensor, heads: Heads) -> bool:
+        held = [
+            tensor for block in self.blocks for tensor in (block.keys[layer], block.values[layer])
+        ]
+        plain = heads.softcap is None and heads.sinks is None
+        by_place = all(block.lies_by_place for block in self.blocks)
+        return plain and by_place and calls.fits(rows, *held)
+
+    def _compiled(
+        self, layer: int, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
+        shared: torch.Tensor | None, heads: Heads,
+    ) -> torch.Tensor:  # fmt: skip
+        """Rows (answers, key heads, groups, width), scaled; keys and values (answers, key heads,
+        width). Returns rows of the values' width."""
+        if shared is not None:
+            if heads.window not in self.shared_masks:
+                self.shared_masks[heads.window] = self._shared_hidden(heads.window)
+            hidden = self.shared_masks[heads.window]
+            assert hidden is not None
+            shared.masked_fill_(hidden[:, None, None], float("-inf"))
+        parts, start = [], 0
+        for block in self.blocks:
+            at = slice(start, start + len(block))
+            start = at.stop
+            block.write(layer, keys[at], values[at])
+            of_block = None if shared is None else shared[at]
+            parts.append(block.answered(layer, rows[at], of_block, heads.window))
+        out = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if shared is not None:
+            self._add_shared(layer, shared, out)
+        return out
+
+    def _add_shared(self, layer: int, chances: torch.Tensor, out: torch.Tensor) -> None:
+        """Add what nodes give by chances (answers, key heads, groups, shared keys)."""
+        kinds, groups = out.shape[1:3]
         for node, which, depth in self.nodes:
-            assert chances is not None
             first = self.levels[depth]
             given = chances[which][..., first : first + len(node)].transpose(0, 1)
             made = torch.bmm(given.reshape(kinds, -1, len(node)), node.values[layer])
             out[which] += made.view(kinds, -1, groups, made.shape[-1]).transpose(0, 1)
-        return out.view(answers, count, -1)
 
     def _shared_scores(self, layer: int, rows: torch.Tensor, heads: Heads) -> torch.Tensor:
         """Of every answer with what its prompt shares: (answers, key heads, groups, keys)."""

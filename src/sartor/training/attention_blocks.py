@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import torch
 
+from sartor.kernels.attention import Blocks
 from sartor.training.sharing import Span
 
 QUERIES = 128
@@ -169,3 +170,17 @@ def _batch(part: tuple[Block, ...], rows: int, tokens: int, device: torch.device
     unseen = torch.tensor([max(0, block.before - block.first) for block in part])
     asked, shown = queries.flatten().to(device), keys.flatten().to(device)
     return Batch(part, asked, shown, unseen.to(device), seen)
+
+
+@lru_cache(maxsize=16)
+def compiled_blocks(runs: tuple[Run, ...], window: int | None) -> Blocks:
+    """What these runs ask, each query of the last `window` keys. Every layer wants to know."""
+    rows: list[tuple[int, ...]] = []
+    places: list[int] = []
+    for run in runs:
+        for block in blocks(run, window):
+            seen = [place for start, end, _ in block.seen for place in range(start, end)]
+            before = block.start - block.first - max(0, block.before - block.first)
+            rows.append((block.row, block.count, len(places), before))
+            places += seen[: before + block.count]
+    return Blocks(torch.tensor(rows), torch.tensor(places), window)

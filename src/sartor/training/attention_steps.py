@@ -10,11 +10,11 @@ from typing import Protocol
 
 import torch
 
+from sartor.kernels import calls
+from sartor.kernels.calls import Turn
+from sartor.kernels.products import product
 from sartor.models.rotary import turned
 from sartor.training.attention_blocks import Batch
-from sartor.training.kernels import calls
-from sartor.training.kernels.calls import Turn
-from sartor.training.kernels.products import product
 from sartor.training.masks import hidden
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.training.attention_blocks import Batch, Block, Run, batches, every
+from sartor.kernels import attention, calls
+from sartor.kernels.calls import Turn
+from sartor.kernels.products import product
+from sartor.training.attention_blocks import Batch, Block, Run, batches, compiled_blocks, every
 from sartor.training.attention_steps import steps
-from sartor.training.kernels import attention, calls
-from sartor.training.kernels.calls import Turn
-from sartor.training.kernels.products import product
 from sartor.training.masks import KEPT, NARROW
 from sartor.training.sharing import Span
 
@@ -79,10 +79,10 @@ class _Whole(torch.autograd.Function):
     ) -> Any:  # fmt: skip
         (rows, heads, _), kinds = query.shape, key.shape[1]
         ctx.turn, ctx.own, ctx.scaling = turn, _asked(turn, runs, rows), scaling
-        ctx.asked, ctx.groups = attention.asked(runs, window), heads // kinds
+        ctx.blocks, ctx.groups = compiled_blocks(runs, window), heads // kinds
         q = calls.laid_out(query, kinds, ctx.own, scaling)
         k, v = calls.laid_out(key, kinds, turn, 1.0), calls.laid_out(value, kinds, None, 1.0)
-        out, normal = attention.attended(q, k, v, ctx.asked, ctx.groups)
+        out, normal = attention.attended(q, k, v, ctx.blocks, ctx.groups)
         ctx.save_for_backward(q, k, v, normal)
         return out[None]
 
@@ -92,7 +92,7 @@ class _Whole(torch.autograd.Function):
         q, k, v, normal = ctx.saved_tensors
         kinds = len(k)
         d_out = calls.laid_out(gradients[0][0], kinds, None, 1.0)
-        d_q, d_k, d_v = attention.attended_back(q, k, v, ctx.asked, ctx.groups, normal, d_out)
+        d_q, d_k, d_v = attention.attended_back(q, k, v, ctx.blocks, ctx.groups, normal, d_out)
         d_query = calls.laid_back(d_q, kinds * ctx.groups, ctx.own, ctx.scaling, q.dtype)
         d_key = calls.laid_back(d_k, kinds, ctx.turn, 1.0, q.dtype)
         return d_query, d_key, calls.laid_back(d_v, kinds, None, 1.0, q.dtype), *[None] * 4
@@ -126,7 +126,7 @@ class _Blocked(torch.autograd.Function):
             made = product(chances, _taken(v, batch.keys, batch, value.shape[-1]))
             do.put(made, batch, view)
         ctx.save_for_backward(q, k, v, *given)
-        ctx.turn, ctx.asked, ctx.batched, ctx.do = turn, asked, batched, do
+        ctx.turn, ctx.blocks, ctx.batched, ctx.do = turn, asked, batched, do
         ctx.scaling, ctx.window, ctx.shape = scaling, window, query.shape
         return out
 
@@ -152,7 +152,7 @@ class _Blocked(torch.autograd.Function):
             d_scores = do.scores_back(d_chances, chances, batch, ctx.window)
             do.asked_back(product(d_scores, keys), batch, d_q)
             do.seen_back(product(d_scores.transpose(1, 2), asking), batch, d_k)
-        d_query = do.laid_back(d_q, heads, ctx.asked, ctx.scaling, q.dtype)
+        d_query = do.laid_back(d_q, heads, ctx.blocks, ctx.scaling, q.dtype)
         d_key = do.laid_back(d_k, kinds, ctx.turn, 1.0, k.dtype)
         return d_query, d_key, do.laid_back(d_v, kinds, None, 1.0, v.dtype), *[None] * 4
 

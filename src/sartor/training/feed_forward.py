@@ -15,8 +15,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.kernels import calls
-from sartor.training.kernels.products import summed
+from sartor.kernels import calls
+from sartor.kernels.products import summed
 from sartor.training.low_rank import Product, Sums, factors, is_adapted
 from sartor.training.remade import Remade, noted
 

@@ -16,11 +16,12 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sartor.kernels import calls
+from sartor.models.norms import is_norm
 from sartor.training.dropping import drops
 from sartor.training.feed_forward import fed_forward, is_gated, is_known
-from sartor.training.kernels import calls
 from sartor.training.low_rank import Sums, adapted, is_adapted, is_linear, linear
-from sartor.training.norm import is_norm, normed
+from sartor.training.norm import normed
 from sartor.training.remade import Remade, is_off, note
 
 TOLERANCE = 4e-2

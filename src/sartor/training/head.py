@@ -12,8 +12,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.training.kernels import calls
-from sartor.training.kernels.products import product, summed
+from sartor.kernels import calls
+from sartor.kernels.products import product, summed
 from sartor.training.pieces import pieces
 
 LOGITS = 1 << 22

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.training.kernels.products import Pair, product, summed
+from sartor.kernels.products import Pair, product, summed
 from sartor.training.remade import Remade, noted
 
 

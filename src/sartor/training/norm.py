@@ -13,18 +13,12 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.training.kernels import calls
+from sartor.kernels import calls
 from sartor.training.pieces import pieces
 from sartor.training.remade import note
 
 NUMBERS = 1 << 17
 """At a time, on a CPU, for each thread: half a megabyte of each copy."""
-
-
-def is_norm(module: Any) -> bool:
-    """Built as Llama's: a weight, and an epsilon under the square root."""
-    named = type(module).__name__.endswith("RMSNorm") and hasattr(module, "weight")
-    return named and module.weight is not None and hasattr(module, "variance_epsilon")
 
 
 def normed(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -6,36 +6,22 @@ See attention.h for how.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import torch
 
-from sartor.training.attention_blocks import Run, blocks
-from sartor.training.kernels import calls, products
+from sartor.kernels import calls, products
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Who asks whom: what attention.h calls blocks, (blocks, 4), and places, (keys of all,)."""
+class Blocks:
+    """Who asks whom: what attention.h calls blocks, a row each, (blocks, 4), and the places of
+    their keys, (keys of all,); a query sees the last `window` keys."""
 
-    blocks: torch.Tensor
+    rows: torch.Tensor
     places: torch.Tensor
     window: int | None
-
-
-@lru_cache(maxsize=16)
-def asked(runs: tuple[Run, ...], window: int | None) -> Asked:
-    """What these runs ask, each query of the last `window` keys. Every layer wants to know."""
-    rows: list[tuple[int, ...]] = []
-    places: list[int] = []
-    for run in runs:
-        for block in blocks(run, window):
-            seen = [place for start, end, _ in block.seen for place in range(start, end)]
-            before = block.start - block.first - max(0, block.before - block.first)
-            rows.append((block.row, block.count, len(places), before))
-            places += seen[: before + block.count]
-    return Asked(torch.tensor(rows), torch.tensor(places), window)
 
 
 def fits(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *turn: torch.Tensor) -> bool:
@@ -46,25 +32,25 @@ def fits(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *turn: tor
 
 
 def attended(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, asked: Asked, groups: int
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks, groups: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What q, k and v give, as `calls.laid_out` laid them: (rows, kinds * groups, width of v), and
     what the way back needs of it."""
     kinds, rows, deep = len(q), q.shape[1] - 1, v.shape[-1]
     out = q.new_empty(rows, kinds * groups, deep)
     normal = torch.empty(kinds, rows, groups, dtype=torch.float32, device="cpu")
-    told, room = _told(q, k, v, asked, groups)
+    told, room = _told(q, k, v, blocks, groups)
     _library().attended(told, out.data_ptr(), normal.data_ptr(), room.data_ptr())
     return out, normal
 
 
 def attended_back(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, asked: Asked, groups: int,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks, groups: int,
     normal: torch.Tensor, d_out: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """The gradients of q, k and v in float32, of that of what they gave, laid out like q."""
     made = tuple(torch.zeros(t.shape, dtype=torch.float32, device="cpu") for t in (q, k, v))
-    told, room = _told(q, k, v, asked, groups)
+    told, room = _told(q, k, v, blocks, groups)
     _library().attended_back(
         told, d_out.data_ptr(), d_out.stride(0), normal.data_ptr(), *(m.data_ptr() for m in made),
         room.data_ptr(),
@@ -73,14 +59,14 @@ def attended_back(
 
 
 def _told(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, asked: Asked, groups: int
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, blocks: Blocks, groups: int
 ) -> tuple[Any, torch.Tensor]:
     """What attention.h calls Attention, and room for what it lays out."""
     kinds, places, row = q.shape
     told = products.numbers(
         *(t.data_ptr() for t in (q, k, v)), *(t.stride(0) for t in (q, k, v)), kinds, groups,
-        row // groups, v.shape[-1], asked.window or 0, places - 1, asked.blocks.data_ptr(),
-        len(asked.blocks), asked.places.data_ptr(), products.has_tiles(),
+        row // groups, v.shape[-1], blocks.window or 0, places - 1, blocks.rows.data_ptr(),
+        len(blocks.rows), blocks.places.data_ptr(), products.has_tiles(),
     )  # fmt: skip
     return told, products.room(_library().attention_room(told))
 

@@ -12,11 +12,11 @@ from tests import tiny_models
 from tests.training.test_loop import Heard
 from torch.nn import functional
 
+from sartor.kernels import calls, compiled
 from sartor.progress import shown_by
 from sartor.training.blocked_attention import blocked_attention
 from sartor.training.fused import use_fused
 from sartor.training.head import use_plain_head
-from sartor.training.kernels import calls, compiled
 from sartor.training.lean_blocks import use_lean_blocks
 from sartor.training.packed_attention import use_packed_attention
 from sartor.training.sharing import Span
@@ -152,6 +152,37 @@ def test_rows_are_put_in_their_places_and_added(dtype: torch.dtype) -> None:
     calls.added(rows, torch.tensor([2, 7, 2, 1]), 7, total)
     assert torch.equal(total[:, 0], torch.ones(2, 5))
     assert_near(total[:, 2], 1 + rows[:, 0].double() + rows[:, 2].double(), torch.float32)
+
+
+@kinds_of_number
+@pytest.mark.parametrize("shared", [0, 5])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("used", [1, 6, 11])
+def test_what_the_newest_tokens_are_given(
+    used: int, groups: int, shared: int, dtype: torch.dtype
+) -> None:
+    answers, kinds, width, deep, places = 3, 2, 20, 12, 11
+    q = drawn(answers, kinds, groups, width, dtype=dtype)
+    keys = drawn(answers + 1, kinds, places, width, dtype=dtype, seed=1)[:answers]
+    values = drawn(answers + 1, kinds, places, deep, dtype=dtype, seed=2)[:answers]
+    keys[:, :, used:] = values[:, :, used:] = float("nan")  # no answer has them yet
+    given = 3 * drawn(answers, kinds, groups, shared, dtype=dtype, seed=3)
+    if shared:
+        given[0, ..., 2] = float("-inf")
+    firsts = torch.tensor([0, used // 2, used - 1])
+    own = q.double() @ keys[:, :, :used].double().transpose(2, 3)
+    unseen = torch.arange(used) < firsts[:, None, None, None]
+    scores = torch.cat([given.double(), own.masked_fill(unseen, float("-inf"))], -1)
+    chances = scores.softmax(-1)
+    made = calls.written(q, keys, values, given if shared else None, firsts, used)
+    expected = chances[..., shared:] @ values[:, :, :used].double()
+    assert_near(made, expected, dtype)
+    if shared:
+        assert_near(given, chances[..., :shared], dtype)
+    with pytest.raises(ValueError, match="for 12"):
+        calls.written(q, keys, values, None, firsts, 12)
+    with pytest.raises(ValueError, match="keys"):
+        calls.written(q[:2], keys, values, None, firsts, used)
 
 
 @kinds_of_number

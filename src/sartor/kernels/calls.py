@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sartor.training.kernels import compiled
+from sartor.kernels import compiled
 
 MOST_THREADS = 2
 """A function works in the thread that calls it, two to four times as fast as torch's operations,
@@ -117,6 +117,32 @@ def chances_back(
     _call("chances_back", given, given, chances, unseen, *sizes)
 
 
+def written(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, shared: torch.Tensor | None,
+    firsts: torch.Tensor, used: int,
+) -> torch.Tensor:  # fmt: skip
+    """What the newest tokens q (answers, kinds, groups, width), scaled, are given by the keys and
+    values (answers, kinds, places, width) of their own answers, from `firsts` (answers,) to `used`;
+    scores of what they `shared` (answers, kinds, groups, keys) with others become chances."""
+    q, (answers, kinds, groups, width) = q.contiguous(), q.shape
+    places, deep = values.shape[2:]
+    lie = (
+        keys.is_contiguous()
+        and values.is_contiguous()
+        and (shared is None or shared.is_contiguous())
+    )
+    if not lie or keys.shape != (answers, kinds, places, width) or not 0 < used <= places:
+        raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} for {used}")
+    before = 0 if shared is None else shared.shape[-1]
+    made, room = (
+        q.new_empty(answers, kinds, groups, deep),
+        _float32(before + used + max(width, deep)),
+    )
+    sizes = (answers, kinds, groups, width, deep, places, used, before)
+    _call("written", q, q, keys, values, shared, firsts, room, made, *sizes)
+    return made
+
+
 def put(rows: torch.Tensor, places: torch.Tensor, nowhere: int, to: torch.Tensor) -> None:
     """Rows (kinds * blocks, ..., width) written to places (count,) of `to` (kinds, places, width);
     those at `nowhere` are dropped."""
@@ -189,6 +215,7 @@ TAKES = {
     "laid_back": [*[POINTER] * 3, NUMBER, POINTER, *[COUNT] * 4],
     "chances": [*[POINTER] * 3, *[COUNT] * 7],
     "chances_back": [*[POINTER] * 3, *[COUNT] * 7],
+    "written": [*[POINTER] * 7, *[COUNT] * 8],
     "put": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
     "added": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
     "cross_entropy": [*[POINTER] * 3, *[COUNT] * 3],

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sartor.training.kernels import calls, compiled
+from sartor.kernels import calls, compiled
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """A left one (rows, inner) and a right one (inner, columns), or as many of both as a batch has."""

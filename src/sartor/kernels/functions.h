@@ -151,6 +151,60 @@ void NAMED(chances_back)(NUMBER *restrict given, const NUMBER *restrict chances,
         }
 }
 
+/* The newest token of every answer given what it sees: q (answers, kinds, groups, width) times keys
+   (answers, kinds, places, width), made chances, which weigh values (answers, kinds, places, deep). An
+   answer sees its places from first[answer] to `used`; and what it shares with others, whose scores
+   `shared` (answers, kinds, groups, before) become chances too. `room` has space for the scores of one. */
+void NAMED(written)(const NUMBER *restrict q, const NUMBER *restrict keys, const NUMBER *restrict values,
+                    NUMBER *restrict shared, const int64_t *restrict firsts, float *restrict room,
+                    NUMBER *restrict out, int64_t answers, int64_t kinds, int64_t groups, int64_t width,
+                    int64_t deep, int64_t places, int64_t used, int64_t before) {
+    float *own = room + before, *sums = own + used;
+    for (int64_t one = 0; one < answers * kinds; one++, keys += places * width, values += places * deep)
+        for (int64_t group = 0; group < groups; group++, q += width, shared += before, out += deep) {
+            int64_t first = firsts[one / kinds];
+            float most = -INFINITY, sum = 0;
+            for (int64_t j = 0; j < before; j++) room[j] = WIDE(shared[j]);
+            for (int64_t j = 0; j < width; j++) sums[j] = WIDE(q[j]);
+            int64_t i = first;
+            for (; i + 4 <= used; i += 4) {
+                const NUMBER *key = keys + i * width;
+                float a = 0, b = 0, c = 0, d = 0;
+                PRAGMA(omp simd reduction(+ : a, b, c, d))
+                for (int64_t j = 0; j < width; j++) {
+                    a += sums[j] * WIDE(key[j]), b += sums[j] * WIDE(key[width + j]);
+                    c += sums[j] * WIDE(key[2 * width + j]), d += sums[j] * WIDE(key[3 * width + j]);
+                }
+                own[i] = a, own[i + 1] = b, own[i + 2] = c, own[i + 3] = d;
+            }
+            for (; i < used; i++) {
+                float score = 0;
+                SUMS(score)
+                for (int64_t j = 0; j < width; j++) score += sums[j] * WIDE(keys[i * width + j]);
+                own[i] = score;
+            }
+            for (int64_t j = 0; j < before; j++) most = room[j] > most ? room[j] : most;
+            for (int64_t j = first; j < used; j++) most = own[j] > most ? own[j] : most;
+            SUMS(sum)
+            for (int64_t j = 0; j < before; j++) sum += room[j] = EXPONENTIAL(room[j] - most);
+            SUMS(sum)
+            for (int64_t j = first; j < used; j++) sum += own[j] = EXPONENTIAL(own[j] - most);
+            float by = 1.0f / sum;
+            for (int64_t j = 0; j < before; j++) shared[j] = NARROW(room[j] * by);
+            for (int64_t j = 0; j < deep; j++) sums[j] = 0;
+            for (i = first; i + 4 <= used; i += 4) {
+                const NUMBER *value = values + i * deep;
+                float a = own[i] * by, b = own[i + 1] * by, c = own[i + 2] * by, d = own[i + 3] * by;
+                for (int64_t j = 0; j < deep; j++)
+                    sums[j] += a * WIDE(value[j]) + b * WIDE(value[deep + j]) +
+                               c * WIDE(value[2 * deep + j]) + d * WIDE(value[3 * deep + j]);
+            }
+            for (; i < used; i++)
+                for (int64_t j = 0; j < deep; j++) sums[j] += own[i] * by * WIDE(values[i * deep + j]);
+            for (int64_t j = 0; j < deep; j++) out[j] = NARROW(sums[j]);
+        }
+}
+
 /* Rows (kinds, count, width) written to their places of another tensor, whose kinds and rows are so
    many numbers apart; those whose place is `nowhere` are dropped. */
 void NAMED(put)(const NUMBER *restrict rows, const int64_t *restrict places, int64_t nowhere,

@@ -12,10 +12,10 @@ import torch
 from tests import tiny_models
 from tests.training.test_fused import SPANS, plain
 
+from sartor.kernels import attention, calls, products
 from sartor.training.attention_blocks import asking, every
 from sartor.training.blocked_attention import turned_attention
 from sartor.training.fused import use_fused
-from sartor.training.kernels import attention, calls, products
 from sartor.training.sharing import Span
 
 EXACT = 1e-5
