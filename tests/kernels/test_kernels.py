@@ -29,12 +29,12 @@ kinds_of_number = pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.fixture(autouse=True)
 def a_compiler() -> Iterator[None]:
     compiled.library.cache_clear()
-    calls._function.cache_clear()
+    calls.function.cache_clear()
     if compiled.library() is None:
         pytest.skip("no C compiler (cc, gcc or clang) here")
     yield
     compiled.library.cache_clear()
-    calls._function.cache_clear()
+    calls.function.cache_clear()
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:

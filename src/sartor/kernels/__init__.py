@@ -1,6 +1,7 @@
-"""What stands between a transformer's products, in C: one go over numbers, where torch takes ten.
+"""What a transformer computes again and again on a CPU, in C, where torch takes longer.
 
-`kernels.c` and `functions.h` are compiled when they are first needed, by the machine's own compiler
-for its own processor (compiled.py), and called on tensors (calls.py). Without a compiler everything
-runs as well, on torch's operations.
+`kernels.c` and what it includes are compiled when they are first needed, by the machine's own
+compiler for its own processor (compiled.py), and called on tensors: what stands between products
+(calls.py), and, where a processor multiplies bfloat16, products (products.py) and attention
+(attention.py) themselves. Without a compiler everything runs as well, on torch's operations.
 """

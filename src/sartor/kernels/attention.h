@@ -23,6 +23,8 @@ typedef struct {
     const int64_t *places;
     int64_t tiles;
 } Attention;
+_Static_assert(sizeof(Attention) == 128, "attention.py tells as much");
+_Static_assert(STEP == BLOCK, "what is padded to whole steps has whole blocks of rows");
 
 static inline int64_t keys_of(const Block *block) { return block->before + block->count; }
 
@@ -86,7 +88,9 @@ static Laid lay_block(const Attention *all, const Block *block, int64_t kind, co
     return laid;
 }
 
-/* How many numbers of bfloat16 `room` must have space for. */
+/* How many numbers of bfloat16 `room` must have space for: rows, and keys and values, laid out in up to two
+   ways each; what rows give their keys, and how that changes; two blocks of scores in float32; and rows of
+   one block turned. */
 int64_t attention_room(const Attention *all) {
     int64_t most = 0, both = whole(all->width) + whole(all->deep);
     for (int64_t i = 0; i < all->count; i++) {
@@ -202,8 +206,8 @@ static void keys_back(const Attention *all, const Block *block, const Laid *laid
     int64_t keys = keys_of(block), begin = 0, first, at[BLOCK];
     for (int64_t key = from; key < keys; key += BLOCK) {
         int64_t some = keys - key < BLOCK ? keys - key : BLOCK;
-        for (; begin + BLOCK < laid->rows; begin += BLOCK) /* these queries do not see the key */
-            if (whole(seen_by(all, block, begin + BLOCK - 1, &first)) > key) break;
+        while (begin + BLOCK < laid->rows && whole(seen_by(all, block, begin + BLOCK - 1, &first)) <= key)
+            begin += BLOCK; /* these queries do not see the key */
         Pair turned = {.left_row = 1, .left_column = laid->keys, .inner = laid->rows - begin};
         Part part = lay_left(&turned, numbers + begin * laid->keys + key, BLOCK, room);
         part.panel = laid->high * TILE, part.right = rows + begin * TILE;

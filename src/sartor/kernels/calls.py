@@ -200,7 +200,7 @@ def _places(to: torch.Tensor, places: torch.Tensor) -> tuple[int, ...]:
 
 def _call(name: str, like: torch.Tensor, *arguments: Any) -> Any:
     """The function for that kind of number; tensors are handed over by their address."""
-    return _function(f"{name}_{KINDS[like.dtype]}", name)(
+    return function(f"{name}_{KINDS[like.dtype]}")(
         *(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments)
     )
 
@@ -219,14 +219,26 @@ TAKES = {
     "put": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
     "added": [POINTER, POINTER, COUNT, POINTER, *[COUNT] * 5],
     "cross_entropy": [*[POINTER] * 3, *[COUNT] * 3],
+    "products_room": [POINTER],
+    "products": [POINTER] * 2,
+    "has_tiles": [],
+    "attention_room": [POINTER],
+    "attended": [POINTER] * 4,
+    "attended_back": [POINTER, POINTER, COUNT, *[POINTER] * 5],
 }
 
 
+ANSWERS = {
+    "cross_entropy": ctypes.c_double, "products_room": COUNT, "attention_room": COUNT,
+    "has_tiles": COUNT,
+}  # fmt: skip
+"""What those give that give something."""
+
+
 @cache
-def _function(full: str, name: str) -> Any:
-    library = compiled.library()
-    assert library is not None  # `fits` has been asked
-    function = getattr(library, full)
-    function.argtypes = TAKES[name]
-    function.restype = ctypes.c_double if name == "cross_entropy" else None
-    return function
+def function(name: str) -> Any:
+    """One of the library's, of which `fits` has been asked."""
+    found: Any = getattr(compiled.library(), name)
+    plain = name.removesuffix("_float32").removesuffix("_bfloat16")
+    found.argtypes, found.restype = TAKES[plain], ANSWERS.get(plain)
+    return found

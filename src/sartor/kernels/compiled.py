@@ -1,9 +1,9 @@
 """The functions of kernels.c, compiled once on each machine and kept in the user's cache folder.
 
 As torch.compile and Triton do it, the machine's compiler makes them for the very processor; unlike
-what these make, they are written out, need no shapes, and take one second. What was compiled is
-tried in a process of its own before it is believed: a processor that lacks what its system claims
-would end this one.
+what these make, they are written out, need no shapes, and take some seconds once. What was compiled
+is tried in a process of its own before it is believed: a processor that lacks what its system
+claims would end this one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def library() -> ctypes.CDLL | None:
             failure = error
     say(
         f"{' '.join(compiler)} could not compile sartor's functions for this processor "
-        f"({_reason(failure)}): training goes on without them, somewhat slower"
+        f"({_reason(failure)}): all goes on without them, somewhat slower"
     )
     return None
 
@@ -82,7 +82,7 @@ def _compiler() -> tuple[str, ...] | None:
         if words and (found := shutil.which(words[0])):
             return (found, *words[1:])
     if named.strip():
-        say(f"CC names {named!r}, which is not there: training goes on without compiled functions")
+        say(f"CC names {named!r}, which is not there: all goes on without compiled functions")
     return None
 
 

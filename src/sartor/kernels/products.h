@@ -29,6 +29,7 @@ typedef struct {
     int64_t inner;
     const int64_t *places; /* which of its rows, or columns where they are not 1 apart; or 0 */
 } Pair;
+_Static_assert(sizeof(Pair) == 80, "products.py tells as much");
 
 /* A block of rows, `row` numbers apart, and panels, `panel` numbers apart, that it is multiplied with.
    The numbers of the last step lie in `last` where they are fewer than STEP. */
@@ -288,6 +289,7 @@ typedef struct {
     void *made;
     int64_t made_row, made_next, in_float32, add, tiles;
 } Sum;
+_Static_assert(sizeof(Sum) == 88, "products.py tells as much");
 
 /* Numbers of the summed side that all pairs have, in whole steps. */
 static int64_t depth_of(const Sum *sum) {

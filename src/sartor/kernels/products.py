@@ -1,6 +1,6 @@
 """Sums of matrix products: compiled where a processor multiplies bfloat16, else by torch.
 
-See products.h for how; a row comes out the same whatever other rows there are.
+See products.h for how; what is compiled gives a row the same, whatever other rows there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Sequence
 from functools import cache
 from threading import local
-from typing import Any
+from typing import ClassVar
 
 import torch
 
@@ -48,7 +48,7 @@ def fits(*tensors: torch.Tensor) -> bool:
         tensors[0].dtype is torch.bfloat16
         and torch.get_num_threads() == 1
         and calls.fits(*tensors)
-        and _is_there()
+        and hasattr(compiled.library(), "products")  # not every processor can
     )
 
 
@@ -83,25 +83,51 @@ def _are_laid(pairs: Sequence[Pair], into: torch.Tensor) -> bool:
     return True
 
 
+class _Pair(ctypes.Structure):
+    """products.h says what each is; it is told of no places."""
+
+    _fields_: ClassVar = [
+        ("left", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("left_row", "left_column", "left_next")),
+        ("right", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("right_row", "right_column", "right_next")),
+        ("inner", ctypes.c_int64), ("places", ctypes.c_void_p),
+    ]  # fmt: skip
+
+
+class _Sum(ctypes.Structure):
+    """Likewise."""
+
+    _fields_: ClassVar = [
+        ("pairs", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("count", "batch", "rows", "columns")),
+        ("made", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("made_row", "made_next")),
+        *((name, ctypes.c_int64) for name in ("in_float32", "add", "tiles")),
+    ]  # fmt: skip
+
+
 def _compiled(pairs: Sequence[Pair], into: torch.Tensor, add: bool) -> None:
-    told: list[int] = []
-    for left, right in pairs:
-        for tensor in (left, right):
-            told += (tensor.data_ptr(), *tensor.stride()[-2:], _next(tensor))
-        told += (left.shape[-1], 0)
-    matrices = numbers(*told)
-    batch = into.shape[0] if into.dim() == 3 else 1
-    what = numbers(
-        ctypes.addressof(matrices), len(pairs), batch, *into.shape[-2:], into.data_ptr(),
-        into.stride(-2), _next(into), into.dtype is torch.float32, add, has_tiles(),
+    told = (_Pair * len(pairs))(*(_told(left, right) for left, right in pairs))
+    rows, columns = into.shape[-2:]
+    sum_of = _Sum(
+        pairs=ctypes.addressof(told), count=len(pairs),
+        batch=into.shape[0] if into.dim() == 3 else 1, rows=rows, columns=columns,
+        made=into.data_ptr(), made_row=into.stride(-2), made_next=_next(into),
+        in_float32=into.dtype is torch.float32, add=add, tiles=has_tiles(),
     )  # fmt: skip
-    space = room(library().products_room(what))
-    library().products(what, space.data_ptr())
+    at = ctypes.byref(sum_of)
+    space = room(calls.function("products_room")(at))
+    calls.function("products")(at, space.data_ptr())
 
 
-def numbers(*told: int) -> Any:
-    """A struct of C, of whole numbers and addresses of 64 bits each."""
-    return (ctypes.c_int64 * len(told))(*told)
+def _told(left: torch.Tensor, right: torch.Tensor) -> _Pair:
+    (left_row, left_column), (right_row, right_column) = left.stride()[-2:], right.stride()[-2:]
+    return _Pair(
+        left=left.data_ptr(), left_row=left_row, left_column=left_column, left_next=_next(left),
+        right=right.data_ptr(), right_row=right_row, right_column=right_column,
+        right_next=_next(right), inner=left.shape[-1],
+    )  # fmt: skip
 
 
 def _next(tensor: torch.Tensor) -> int:
@@ -111,32 +137,15 @@ def _next(tensor: torch.Tensor) -> int:
 _rooms = local()
 
 
-def room(numbers: int) -> torch.Tensor:
-    """Space for what is laid out, the calling thread's own."""
+def room(count: int) -> torch.Tensor:
+    """Space for so many numbers, the calling thread's own; it stays as large as the largest was."""
     kept: torch.Tensor | None = getattr(_rooms, "kept", None)
-    if kept is None or len(kept) < numbers:
-        kept = _rooms.kept = torch.empty(numbers, dtype=torch.bfloat16, device="cpu")
+    if kept is None or len(kept) < count:
+        kept = _rooms.kept = torch.empty(count, dtype=torch.bfloat16, device="cpu")
     return kept
-
-
-@cache
-def _is_there() -> bool:
-    """A processor may lack what multiplies bfloat16."""
-    return hasattr(compiled.library(), "products")
 
 
 @cache
 def has_tiles() -> bool:
     """Whether there are Intel's AMX, and the system lets this process use it."""
-    return bool(library().has_tiles())
-
-
-@cache
-def library() -> Any:
-    """Of which `fits` has been asked."""
-    found: Any = compiled.library()
-    found.products_room.restype = found.has_tiles.restype = ctypes.c_int64
-    found.products_room.argtypes = [calls.POINTER]
-    found.products.restype = None
-    found.products.argtypes = [calls.POINTER] * 2
-    return found
+    return bool(calls.function("has_tiles")())

@@ -14,6 +14,8 @@ from sartor.kernels import calls
 SAME = {torch.float32: 1e-5, torch.bfloat16: 4e-2}
 """Largest difference from the module's output, in parts of its mean size; in bfloat16 the module
 rounds after each step."""
+SIZES = (1.0, 1e3)
+"""Of the numbers: what bounds large ones is not seen in small ones."""
 
 
 def is_norm(module: Any) -> bool:
@@ -23,15 +25,17 @@ def is_norm(module: Any) -> bool:
 
 
 class Norms:
-    """The norms of one network, for as long as its weights stay; tried on a few numbers before they
-    are believed."""
+    """The norms of one network, for as long as its weights stay; each is tried on a few numbers
+    when it is first asked."""
 
-    def __init__(self, network: Any) -> None:
-        self._same = {part for part in network.modules() if is_norm(part) and _gives_the_same(part)}
+    def __init__(self) -> None:
+        self._same: dict[Any, bool] = {}
 
     def __call__(self, norm: Any, rows: torch.Tensor) -> torch.Tensor:
         """What `norm` makes of rows (..., width)."""
-        if norm in self._same and calls.fits(rows, norm.weight):
+        if norm not in self._same:
+            self._same[norm] = is_norm(norm) and _gives_the_same(norm)
+        if self._same[norm] and calls.fits(rows, norm.weight):
             return calls.norm(rows, norm.weight, norm.variance_epsilon)[0]
         made: torch.Tensor = norm(rows)
         return made
@@ -43,8 +47,12 @@ def _gives_the_same(norm: Any) -> bool:
     if watched or weight.dim() != 1 or not calls.fits(weight):
         return False
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(3, len(weight), generator=generator).to(weight.dtype)
+    drawn = torch.randn(3, len(weight), generator=generator)
+    return all(_near(norm, (drawn * size).to(weight.dtype)) for size in SIZES)
+
+
+def _near(norm: Any, rows: torch.Tensor) -> bool:
     with torch.no_grad():
         own = norm(rows).float()
-        other = calls.norm(rows, weight.detach(), norm.variance_epsilon)[0].float()
-    return bool((own - other).abs().max() <= SAME[weight.dtype] * own.abs().mean())
+        other = calls.norm(rows, norm.weight, norm.variance_epsilon)[0].float()
+    return bool((own - other).abs().max() <= SAME[rows.dtype] * own.abs().mean())

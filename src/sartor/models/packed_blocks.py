@@ -40,6 +40,8 @@ class Block:
         """By layer: (answers, key heads, room, width); values (..., width, room) where torch
         multiplies them in float32, which then reads them in the order of memory."""
         self.lies_by_place = True
+        """Whether values are (..., room, width), settled with the first layer: what is compiled,
+        and products in bfloat16, read them so."""
         self._parts = parts
 
     def place(self, layer: int) -> None:
@@ -50,8 +52,8 @@ class Block:
         self.keys.append(keys.new_zeros(count, kinds, self.room, keys.shape[2]))
         if layer == 0:
             self.lies_by_place = self.whole or calls.fits(keys)
-        lying = (values.shape[2], self.room)
-        lying = lying[::-1] if self.lies_by_place else lying
+        deep = values.shape[2]
+        lying = (self.room, deep) if self.lies_by_place else (deep, self.room)
         self.values.append(values.new_zeros(count, kinds, *lying))
         by_place = self._by_place(layer)
         for i, part in enumerate(self._parts):
@@ -117,7 +119,8 @@ class Block:
     def answered(
         self, layer: int, queries: torch.Tensor, shared: torch.Tensor | None, window: int | None
     ) -> torch.Tensor:
-        """What is compiled: both at once, for queries (answers, key heads, groups, width), with the
+        """Scores, their softmax and the weighted values in one compiled call, where `scores` and
+        `weighed` take torch's: of queries (answers, key heads, groups, width), scaled, with the
         scores of what they `shared`, which become chances."""
         firsts = [max(pad, self.used - (window or self.used)) for pad in self.pads]
         keys, values = self.keys[layer][: len(self)], self.values[layer][: len(self)]

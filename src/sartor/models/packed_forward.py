@@ -59,7 +59,7 @@ class Forward:
     def __init__(self, network: Any) -> None:
         self.network = network
         self.products = Products(network)
-        self._norms = Norms(network)
+        self._norms = Norms()
         self._heads = _lean_heads(network)
 
     def logits(
@@ -184,7 +184,7 @@ def _run_lean(network: Any, heads: tuple[Heads, ...]) -> None:
     row = Reading(leaves(TRIED))
     positions = torch.as_tensor(row.positions, device=network.device)
     given = {"input_ids": _ids(network, row.tokens)}
-    own = Products(network), Norms(network)
+    own = Products(network), Norms()
     lean_logits(network, given, positions, row, row.last, heads, *own)
 
 
@@ -207,7 +207,7 @@ def _tried_lean(network: Any) -> tuple[Heads, ...]:
             reading.last,
             heads,
             Products(network),
-            Norms(network),
+            Norms(),
         ).float()
     except UNFIT:
         return ()

@@ -29,6 +29,11 @@ class Heads(NamedTuple):
     sinks: torch.Tensor | None = None
     """(heads,): a score that takes its part of the softmax and gives nothing."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a softmax of scores, and no more."""
+        return self.softcap is None and self.sinks is None
+
 
 @dataclass(slots=True)
 class Span:

@@ -7,8 +7,9 @@ written behind (packed_blocks.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Protocol
 
@@ -17,9 +18,6 @@ import torch
 from sartor.kernels import attention, calls
 from sartor.models.packed_queries import Heads, Queries, Span, attended, queries, query_blocks
 from sartor.models.prefix_tree import Leaf, Node
-
-AT_ONCE = 128
-"""Queries of a prompt at a time, where attention is compiled."""
 
 
 class Keeper(Protocol):
@@ -58,9 +56,7 @@ class Reading:
             self._place(leaf)
         self.left = [span for span in self.spans if isinstance(span.of, Leaf)]
         """Of the prompts whose answers go on."""
-        self.blocks = list(query_blocks(self.spans))
-        self._ends: list[Queries] | None = None
-        self._shown: dict[tuple[bool, int | None], attention.Blocks] = {}
+        self._seen: dict[tuple[str, int | None], attention.Blocks] = {}
         self.keys: list[torch.Tensor] = []
         """By layer, of the whole row: (key heads, places, width)."""
         self.values: list[torch.Tensor] = []
@@ -82,14 +78,12 @@ class Reading:
     @property
     def last(self) -> list[int]:
         """The places asked for, of every prompt in their order."""
-        return [place for queries in self.ends for place in range(queries.start, queries.end)]
+        return [place for _, start, end in self._asked_of() for place in range(start, end)]
 
-    @property
-    def ends(self) -> list[Queries]:
-        """The last places of every prompt that are asked for."""
-        if self._ends is None:
-            self._ends = [queries(*asked) for asked in self._asked_of()]
-        return self._ends
+    @cached_property
+    def blocks(self) -> list[Queries]:
+        """Queries that are put through together where they are not compiled."""
+        return list(query_blocks(self.spans))
 
     def _asked_of(self) -> list[tuple[Span, int, int]]:
         """Prompts, and which of their places are asked for, from one to another."""
@@ -127,6 +121,10 @@ class Reading:
     ) -> torch.Tensor:
         """Query (heads, places, width), key and value (key heads, places, width); layers come in
         their order. Returns (places, heads, width of values)."""
+        self._keep(layer, key, value)
+        if _is_compiled(query, key, value, heads):
+            asking = [(span, span.start, span.end) for span in self.spans]
+            return self._compiled("all", asking, layer, query, key, value, heads)
         at = [(block.start, block.end) for block in self.blocks]
         return self._attend(self.blocks, at, layer, query, key, value, heads)
 
@@ -134,14 +132,15 @@ class Reading:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads
     ) -> torch.Tensor:
         """The same for queries (heads, places, width) of the places asked for."""
+        self._keep(layer, key, value)
+        if _is_compiled(query, key, value, heads):
+            return self._compiled("last", self._asked_of(), layer, query, key, value, heads)
         ends = [0, *accumulate(self.asked)]
-        return self._attend(self.ends, list(pairwise(ends)), layer, query, key, value, heads)
+        blocks = [queries(*asked) for asked in self._asked_of()]
+        return self._attend(blocks, list(pairwise(ends)), layer, query, key, value, heads)
 
-    def _attend(
-        self, blocks: Sequence[Queries], at: Sequence[tuple[int, int]], layer: int,
-        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads,
-    ) -> torch.Tensor:  # fmt: skip
-        """`at`: where each block's queries are."""
+    def _keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """For what will be read or written behind them."""
         assert layer == len(self.keys), "layers are run in their order, each once"
         self.keys.append(_own(key))
         self.values.append(_own(value))
@@ -149,10 +148,13 @@ class Reading:
             if isinstance(span.of, Node):  # whole, for all that will begin with it
                 span.of.keys.append(key[:, span.start : span.end].contiguous())
                 span.of.values.append(value[:, span.start : span.end].contiguous())
+
+    def _attend(
+        self, blocks: Sequence[Queries], at: Sequence[tuple[int, int]], layer: int,
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads,
+    ) -> torch.Tensor:  # fmt: skip
+        """`at`: where each block's queries are."""
         kinds, (count, places, width) = len(key), query.shape
-        plain = heads.softcap is None and heads.sinks is None
-        if plain and attention.fits(*(rows.transpose(0, 1) for rows in (query, key, value))):
-            return self._compiled(blocks is self.blocks, layer, query, key, value, heads)
         grouped = query.reshape(kinds, count // kinds, places, width) * heads.scaling
         out = query.new_empty(places, kinds, count // kinds, value.shape[-1])
         for block, (start, end) in zip(blocks, at, strict=True):
@@ -161,18 +163,19 @@ class Reading:
         return out.view(places, count, -1)
 
     def _compiled(
-        self, whole: bool, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-        heads: Heads,
+        self, which: str, asking: Sequence[tuple[Span, int, int]], layer: int,
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads,
     ) -> torch.Tensor:  # fmt: skip
-        """The same in one call; `whole`: of all places, not only of those asked for."""
+        """All of it in one call; `asking`: places of each span from one to another, which are the
+        same each time for the same `which`."""
         kinds, count = len(key), len(query)
         q = calls.laid_out(query.transpose(0, 1), kinds, None, heads.scaling)
         before = self._read_before()
         k = torch.cat([key, *(node.keys[layer] for node in before)], 1)
         v = torch.cat([value, *(node.values[layer] for node in before)], 1)
-        if (whole, heads.window) not in self._shown:
-            self._shown[whole, heads.window] = self._who_sees_what(whole, heads.window, before)
-        return attention.attended(q, k, v, self._shown[whole, heads.window], count // kinds)[0]
+        if (which, heads.window) not in self._seen:
+            self._seen[which, heads.window] = self._who_sees_what(asking, heads.window, before)
+        return attention.attended(q, k, v, self._seen[which, heads.window], count // kinds)[0]
 
     def _read_before(self) -> list[Node]:
         """Nodes that prompts here begin with, whose keys come from an earlier row."""
@@ -181,27 +184,24 @@ class Reading:
         return list({id(node): node for node in of_all if id(node) not in here}.values())
 
     def _who_sees_what(
-        self, whole: bool, window: int | None, read_before: Sequence[Node]
+        self, asking: Sequence[tuple[Span, int, int]], window: int | None, before: Sequence[Node]
     ) -> attention.Blocks:
-        """In keys of this row, and behind them those of nodes read before."""
+        """In keys of this row, and behind them those of nodes read `before`."""
         places = {id(span.of): torch.arange(span.start, span.end) for span in self.spans}
         end = self.spans[-1].end
-        for node in read_before:
+        for node in before:
             places[id(node)], end = torch.arange(end, end + len(node)), end + len(node)
-        rows, seen, row, total = [], [], 0, 0
-        for span, first, last in self._some_queries() if whole else self._asked_of():
+        made, row = [], 0
+        for span, first, last in asking:
             shared = [places[id(node)] for node in span.of.before]
-            seen += [*shared, places[id(span.of)][: last - span.start]]
-            before = sum(map(len, shared)) + first - span.start
-            rows.append((row, last - first, total, before))
-            row, total = row + last - first, total + before + last - first
-        return attention.Blocks(torch.tensor(rows), torch.cat(seen), window)
+            keys = torch.cat([*shared, places[id(span.of)][: last - span.start]])
+            made.append(attention.Asking(row, last - first, keys))
+            row += last - first
+        return attention.blocks(made, window)
 
-    def _some_queries(self) -> Iterator[tuple[Span, int, int]]:
-        """All places: some of a span, from one to another."""
-        for span in self.spans:
-            for start in range(span.start, span.end, AT_ONCE):
-                yield span, start, min(start + AT_ONCE, span.end)
+
+def _is_compiled(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: Heads) -> bool:
+    return heads.is_plain and attention.fits(query, key, value)
 
 
 def _own(states: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ to all their queries at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -28,7 +28,7 @@ class Writing:
         self.nodes = self._nodes()
         self.levels = self._levels()
         self.masks: dict[int | None, list[torch.Tensor | None]] = {}
-        self.shared_masks: dict[int | None, torch.Tensor | None] = {}
+        self.shared_masks: dict[int | None, torch.Tensor] = {}
 
     def _nodes(self) -> list[tuple[Node, torch.Tensor | slice, int]]:
         """Every node, the answers behind it, and its depth."""
@@ -67,10 +67,8 @@ class Writing:
         out = value.new_empty(answers, kinds, groups, value.shape[-1])
         chances = value.new_zeros(answers, kinds, groups, before) if self.nodes else None
         sinks = None if heads.sinks is None else heads.sinks.view(1, kinds, groups, 1)
-        start = 0
-        for block, mask in zip(self.blocks, self._masks(heads.window), strict=True):
-            at = slice(start, start + len(block))
-            start = at.stop
+        masks = self._masks(heads.window)
+        for (block, at), mask in zip(self._by_block(), masks, strict=True):
             block.write(layer, keys[at], values[at])
             scores = block.scores(layer, rows[at].reshape(-1, groups, width))
             scores = scores.reshape(len(block), kinds, groups, -1)
@@ -87,12 +85,9 @@ class Writing:
         return out.view(answers, count, -1)
 
     def _is_compiled(self, layer: int, rows: torch.Tensor, heads: Heads) -> bool:
-        held = [
-            tensor for block in self.blocks for tensor in (block.keys[layer], block.values[layer])
-        ]
-        plain = heads.softcap is None and heads.sinks is None
         by_place = all(block.lies_by_place for block in self.blocks)
-        return plain and by_place and calls.fits(rows, *held)
+        held = [t for block in self.blocks for t in (block.keys[layer], block.values[layer])]
+        return heads.is_plain and by_place and calls.fits(rows, *held)
 
     def _compiled(
         self, layer: int, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
@@ -101,15 +96,10 @@ class Writing:
         """Rows (answers, key heads, groups, width), scaled; keys and values (answers, key heads,
         width). Returns rows of the values' width."""
         if shared is not None:
-            if heads.window not in self.shared_masks:
-                self.shared_masks[heads.window] = self._shared_hidden(heads.window)
-            hidden = self.shared_masks[heads.window]
-            assert hidden is not None
+            hidden = self._shared_hidden(heads.window)
             shared.masked_fill_(hidden[:, None, None], float("-inf"))
-        parts, start = [], 0
-        for block in self.blocks:
-            at = slice(start, start + len(block))
-            start = at.stop
+        parts = []
+        for block, at in self._by_block():
             block.write(layer, keys[at], values[at])
             of_block = None if shared is None else shared[at]
             parts.append(block.answered(layer, rows[at], of_block, heads.window))
@@ -117,6 +107,13 @@ class Writing:
         if shared is not None:
             self._add_shared(layer, shared, out)
         return out
+
+    def _by_block(self) -> Iterator[tuple[Block, slice]]:
+        """Each block, and which of all answers it has."""
+        start = 0
+        for block in self.blocks:
+            yield block, slice(start, start + len(block))
+            start += len(block)
 
     def _add_shared(self, layer: int, chances: torch.Tensor, out: torch.Tensor) -> None:
         """Add what nodes give by chances (answers, key heads, groups, shared keys)."""
@@ -142,11 +139,9 @@ class Writing:
     def _masks(self, window: int | None) -> list[torch.Tensor | None]:
         """Of every block: (answers, 1, 1, keys), shared ones first; made once a token."""
         if window not in self.masks:
-            made, start = [], 0
-            shared = self._shared_hidden(window)
-            for block in self.blocks:
-                at = slice(start, start + len(block))
-                start = at.stop
+            made = []
+            shared = self._shared_hidden(window) if self.nodes else None
+            for block, at in self._by_block():
                 own = block.hidden(self.positions[at], window)
                 if shared is not None:
                     if own is None:
@@ -156,9 +151,10 @@ class Writing:
             self.masks[window] = made
         return self.masks[window]
 
-    def _shared_hidden(self, window: int | None) -> torch.Tensor | None:
-        if not self.nodes:
-            return None
+    def _shared_hidden(self, window: int | None) -> torch.Tensor:
+        """Of what is shared, what each answer must not see: (answers, keys); made once a token."""
+        if window in self.shared_masks:
+            return self.shared_masks[window]
         device = self.positions.device
         hidden = torch.ones(len(self.leaves), self.levels[-1], dtype=torch.bool, device=device)
         for node, which, depth in self.nodes:
@@ -168,6 +164,7 @@ class Writing:
                 places = torch.arange(node.offset, node.offset + len(node), device=device)
                 unseen = places[None] <= self.positions[which][:, None] - window
             hidden[which, first : first + len(node)] = unseen
+        self.shared_masks[window] = hidden
         return hidden
 
 

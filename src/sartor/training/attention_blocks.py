@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import torch
 
-from sartor.kernels.attention import Blocks
+from sartor.kernels import attention
 from sartor.training.sharing import Span
 
 QUERIES = 128
@@ -173,14 +173,12 @@ def _batch(part: tuple[Block, ...], rows: int, tokens: int, device: torch.device
 
 
 @lru_cache(maxsize=16)
-def compiled_blocks(runs: tuple[Run, ...], window: int | None) -> Blocks:
-    """What these runs ask, each query of the last `window` keys. Every layer wants to know."""
-    rows: list[tuple[int, ...]] = []
-    places: list[int] = []
+def compiled_blocks(runs: tuple[Run, ...], window: int | None) -> attention.Blocks:
+    """What these runs ask, for what is compiled. Every layer wants to know."""
+    asking = []
     for run in runs:
-        for block in blocks(run, window):
-            seen = [place for start, end, _ in block.seen for place in range(start, end)]
-            before = block.start - block.first - max(0, block.before - block.first)
-            rows.append((block.row, block.count, len(places), before))
-            places += seen[: before + block.count]
-    return Blocks(torch.tensor(rows), torch.tensor(places), window)
+        end = run.place + run.count
+        ranges = [*run.span.before, (run.span.start, end)]
+        keys = torch.cat([torch.arange(*places) for places in ranges])
+        asking.append(attention.Asking(run.row, run.count, keys))
+    return attention.blocks(asking, window)

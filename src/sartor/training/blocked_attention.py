@@ -5,8 +5,10 @@ is skipped; those of several examples at once. Queries and keys may come not yet
 positions: they are laid out anew here anyway, and turned on the way (Su et al. 2021,
 arXiv:2104.09864).
 
-What each query gave each key is kept for the backward pass where keys are few and the model is
-narrow, and computed again elsewhere: kept, it takes memory by the square of an example's length.
+Where a processor multiplies bfloat16 all of it is one compiled call, which keeps the logarithm of
+each query's sum alone (kernels/attention.py). Elsewhere what each query gave each key is kept for
+the backward pass where keys are few and the model is narrow, and computed again elsewhere: kept, it
+takes memory by the square of an example's length.
 """
 
 from __future__ import annotations
@@ -64,13 +66,13 @@ def turned_attention(
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if query.dtype != value.dtype:  # normalized in float32, as Qwen 3 does where weights train
         query, key = query.to(value.dtype), key.to(value.dtype)
-    way: Any = _Whole if attention.fits(query, key, value, *(turn or ())) else _Blocked
+    way: Any = _Compiled if attention.fits(query, key, value, *(turn or ())) else _Blocked
     result: torch.Tensor = way.apply(query, key, value, turn, tuple(runs), scaling, window)
     return result
 
 
-class _Whole(torch.autograd.Function):
-    """All blocks in one call of what is compiled."""
+class _Compiled(torch.autograd.Function):
+    """All queries in one call of what is compiled."""
 
     @staticmethod
     def forward(
@@ -78,9 +80,9 @@ class _Whole(torch.autograd.Function):
         window: Any,
     ) -> Any:  # fmt: skip
         (rows, heads, _), kinds = query.shape, key.shape[1]
-        ctx.turn, ctx.own, ctx.scaling = turn, _asked(turn, runs, rows), scaling
+        ctx.turn, ctx.asked, ctx.scaling = turn, _asked(turn, runs, rows), scaling
         ctx.blocks, ctx.groups = compiled_blocks(runs, window), heads // kinds
-        q = calls.laid_out(query, kinds, ctx.own, scaling)
+        q = calls.laid_out(query, kinds, ctx.asked, scaling)
         k, v = calls.laid_out(key, kinds, turn, 1.0), calls.laid_out(value, kinds, None, 1.0)
         out, normal = attention.attended(q, k, v, ctx.blocks, ctx.groups)
         ctx.save_for_backward(q, k, v, normal)
@@ -93,7 +95,7 @@ class _Whole(torch.autograd.Function):
         kinds = len(k)
         d_out = calls.laid_out(gradients[0][0], kinds, None, 1.0)
         d_q, d_k, d_v = attention.attended_back(q, k, v, ctx.blocks, ctx.groups, normal, d_out)
-        d_query = calls.laid_back(d_q, kinds * ctx.groups, ctx.own, ctx.scaling, q.dtype)
+        d_query = calls.laid_back(d_q, kinds * ctx.groups, ctx.asked, ctx.scaling, q.dtype)
         d_key = calls.laid_back(d_k, kinds, ctx.turn, 1.0, q.dtype)
         return d_query, d_key, calls.laid_back(d_v, kinds, None, 1.0, q.dtype), *[None] * 4
 
@@ -104,6 +106,8 @@ def _is_kept(heads: int, width: int, block: Block) -> bool:
 
 
 class _Blocked(torch.autograd.Function):
+    """Block by block, by products of torch's."""
+
     @staticmethod
     def forward(
         ctx: Any, query: Any, key: Any, value: Any, turn: Any, runs: Any, scaling: float,
@@ -126,7 +130,7 @@ class _Blocked(torch.autograd.Function):
             made = product(chances, _taken(v, batch.keys, batch, value.shape[-1]))
             do.put(made, batch, view)
         ctx.save_for_backward(q, k, v, *given)
-        ctx.turn, ctx.blocks, ctx.batched, ctx.do = turn, asked, batched, do
+        ctx.turn, ctx.asked, ctx.batched, ctx.do = turn, asked, batched, do
         ctx.scaling, ctx.window, ctx.shape = scaling, window, query.shape
         return out
 
@@ -152,7 +156,7 @@ class _Blocked(torch.autograd.Function):
             d_scores = do.scores_back(d_chances, chances, batch, ctx.window)
             do.asked_back(product(d_scores, keys), batch, d_q)
             do.seen_back(product(d_scores.transpose(1, 2), asking), batch, d_k)
-        d_query = do.laid_back(d_q, heads, ctx.blocks, ctx.scaling, q.dtype)
+        d_query = do.laid_back(d_q, heads, ctx.asked, ctx.scaling, q.dtype)
         d_key = do.laid_back(d_k, kinds, ctx.turn, 1.0, k.dtype)
         return d_query, d_key, do.laid_back(d_v, kinds, None, 1.0, v.dtype), *[None] * 4
 

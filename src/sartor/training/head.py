@@ -125,11 +125,11 @@ def _cross_entropy(logits: torch.Tensor, right: torch.Tensor, *, learning: bool)
         chances = logits[part].float()
         chances.sub_(chances.amax(-1, keepdim=True))
         total -= chances.gather(1, right[part]).sum()
-        summed = chances.exp_().sum(-1, keepdim=True)
-        total += summed.log().sum()
+        sums = chances.exp_().sum(-1, keepdim=True)
+        total += sums.log().sum()
         if not learning:
             continue
-        chances.div_(summed)
+        chances.div_(sums)
         one = torch.full_like(right[part], -1, dtype=chances.dtype)
         chances.scatter_add_(1, right[part], one)
         if chances.dtype != logits.dtype:

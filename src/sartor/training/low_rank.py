@@ -1,4 +1,4 @@
-"""Linear layers with a low-rank adapter, their gradients derived by hand.
+"""Linear layers, plain or with a low-rank adapter, their gradients derived by hand.
 
 In float32 the adapter is added to the weight before it is multiplied: that is `rank / rows` of the
 work of adding it to what the rows give. In bfloat16 a sum would lose what training has changed.
@@ -82,6 +82,7 @@ def linear(module: Any, sums: Sums) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _put_through(x: torch.Tensor, base: Any, adapter: Any, sums: Sums) -> torch.Tensor:
+    """What a linear layer makes of x, with `adapter` as `factors` gives it, or Nones."""
     learns = adapter[0] is not None or base.weight.requires_grad
     source = noted(x) if learns and torch.is_grad_enabled() else None
     result: torch.Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
