@@ -11,7 +11,7 @@ from tests import tiny_models
 from tests.models.test_generation import few_shot_and_passages, together
 
 from sartor.kernels import attention, calls, products
-from sartor.models import packed_generation, packed_likelihood
+from sartor.models import packed_forward, packed_generation, packed_likelihood
 from sartor.models.packed_likelihood import packed_logits
 
 ARCHITECTURES = ["llama", "mistral", "qwen3", "gemma2", "gpt2"]
@@ -30,9 +30,11 @@ def one_thread() -> Iterator[None]:
 
 def read(network: Any, prompts: Sequence[list[int]]) -> torch.Tensor:
     """Logits of answers of one to four tokens: (all tokens, vocabulary)."""
+    assert packed_forward.runs_rows(network)
     answers = [[[7, 9, 11, 13][: 1 + number % 4]] for number in range(len(prompts))]
-    found = {p: logits for p, _, logits in packed_logits(network, prompts, answers, None)}
-    return torch.cat([found[number] for number in range(len(prompts))]).detach().double()
+    with torch.inference_mode():
+        found = {p: logits for p, _, logits in packed_logits(network, prompts, answers, None)}
+    return torch.cat([found[number] for number in range(len(prompts))]).double()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -296,3 +296,34 @@ def test_other_adapters_keep_their_own(setting: dict[str, Any]) -> None:
     use_fused(network)
     projection = network.model.layers[0].self_attn.q_proj
     assert "forward" not in vars(projection)
+
+
+def test_a_plain_linear_layer_takes_what_torchs_takes() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4)).requires_grad_(
+        False
+    )
+    own = copy.deepcopy(network)
+    assert use_fused(network) == 2
+    layer: Any = network[0]
+    for x in (torch.randn(3, 8), torch.randn(8), torch.randn(2, 3, 8), torch.randn(2, 0, 8)):
+        torch.testing.assert_close(layer(input=x), own[0](x))
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.randn(3, 8).bfloat16())
+    layer.bias.requires_grad_()
+    network(torch.randn(3, 8)).sum().backward()
+    assert layer.bias.grad is not None
+
+
+def test_a_layer_whose_forward_is_somebodys_keeps_it() -> None:
+    layer = torch.nn.Linear(8, 6).requires_grad_(False)
+    calls: list[int] = []
+    before = layer.forward
+
+    def counted(input: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return before(input)
+
+    layer.forward = counted  # type: ignore[method-assign]
+    assert use_fused(torch.nn.Sequential(layer)) == 0
+    layer(torch.randn(2, 8))
+    assert calls

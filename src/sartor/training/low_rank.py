@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from sartor.kernels.products import Pair, product, summed
 from sartor.training.remade import Remade, noted
@@ -37,12 +38,10 @@ def is_adapted(module: Any) -> bool:
 
 
 def is_linear(module: Any) -> bool:
-    """A plain linear layer on a CPU that nobody watches; its bias does not train."""
+    """A plain linear layer on a CPU that nobody watches."""
     if type(module) is not torch.nn.Linear or module.weight.device.type != "cpu":
         return False
-    if module._forward_hooks or module._forward_pre_hooks:
-        return False
-    return module.bias is None or not module.bias.requires_grad
+    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def factors(module: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -77,8 +76,18 @@ def adapted(module: Any, sums: Sums) -> Callable[..., torch.Tensor]:
 
 
 def linear(module: Any, sums: Sums) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The forward of a module that `is_linear`."""
-    return lambda x: _put_through(x, module, (None, None, 1.0), sums)
+    """The forward of a module that `is_linear`; its own where the bias learns, or numbers that do
+    not go together are to be refused."""
+
+    def forward(input: torch.Tensor) -> torch.Tensor:
+        weight, bias = module.weight, module.bias
+        learns = bias is not None and bias.requires_grad
+        mixed = input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type)
+        if learns or mixed or input.dim() < 2:
+            return functional.linear(input, weight, bias)
+        return _put_through(input, module, (None, None, 1.0), sums)
+
+    return forward
 
 
 def _put_through(x: torch.Tensor, base: Any, adapter: Any, sums: Sums) -> torch.Tensor:
