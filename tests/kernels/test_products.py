@@ -138,6 +138,7 @@ def test_what_does_not_fit_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> 
     torch.set_num_threads(2)
     assert calls.fits(left)
     assert not products.fits(left)
+    assert attention.fits(left[None], left[None], left[None])  # one thread is as fast as two
     assert_near(products.product(left, right), left.double() @ right.double(), ROUNDED)
 
 

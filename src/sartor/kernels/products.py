@@ -42,13 +42,17 @@ def summed(pairs: Sequence[Pair], into: torch.Tensor, *, add: bool = False) -> N
 
 
 def fits(*tensors: torch.Tensor) -> bool:
-    """Whether what is compiled multiplies these: in bfloat16, and with no other threads, which
+    """Whether what is compiled multiplies these faster than torch: with no other threads, which
     torch would have share a product."""
+    return torch.get_num_threads() == 1 and multiplies(*tensors)
+
+
+def multiplies(*tensors: torch.Tensor) -> bool:
+    """Whether what is compiled can multiply these, in bfloat16; not every processor can."""
     return (
         tensors[0].dtype is torch.bfloat16
-        and torch.get_num_threads() == 1
         and calls.fits(*tensors)
-        and hasattr(compiled.library(), "products")  # not every processor can
+        and hasattr(compiled.library(), "products")
     )
 
 
