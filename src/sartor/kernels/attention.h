@@ -33,7 +33,8 @@ static inline int64_t whole(int64_t numbers) { return steps_of(numbers) * STEP; 
 /* What one kind has of a block: rows of q and of the gradient of what came of them, zeros behind them,
    and its keys and values laid out as columns and as rows. */
 typedef struct {
-    int64_t rows, high, keys, wide, deep; /* rows of queries, and the last three in whole steps */
+    int64_t rows, high, keys, wide, deep; /* rows of queries, and the others in whole steps */
+    int64_t from;                         /* the first step of keys that any of its queries sees */
     bfloat16 *asking, *given, *keys_across, *keys_down, *values_across, *values_down, *free;
 } Laid;
 
@@ -59,6 +60,13 @@ static bfloat16 *rows_of(const bfloat16 *rows, const int64_t *places, int64_t co
     return to + whole(count) * whole(width);
 }
 
+/* Which of a block's keys a row sees: from *first to the end that is returned. */
+static inline int64_t seen_by(const Attention *all, const Block *block, int64_t row, int64_t *first) {
+    int64_t end = block->before + row / all->groups + 1;
+    *first = all->window && end > all->window ? end - all->window : 0;
+    return end;
+}
+
 static Laid lay_block(const Attention *all, const Block *block, int64_t kind, const bfloat16 *d_out,
                       int64_t d_out_next, bfloat16 *room) {
     const int64_t *places = all->places + block->places;
@@ -70,6 +78,8 @@ static Laid lay_block(const Attention *all, const Block *block, int64_t kind, co
                  .wide = whole(all->width),
                  .deep = whole(all->deep),
                  .asking = room};
+    seen_by(all, block, 0, &laid.from);
+    laid.from = laid.from / STEP * STEP;
     room = gathered(all->q + kind * all->q_next + first * all->width, rows, laid.high, all->width, room);
     laid.keys_across = room;
     room = columns_of(k, places, keys_of(block), all->width, room);
@@ -88,9 +98,9 @@ static Laid lay_block(const Attention *all, const Block *block, int64_t kind, co
     return laid;
 }
 
-/* How many numbers of bfloat16 `room` must have space for: rows, and keys and values, laid out in up to two
-   ways each; what rows give their keys, and how that changes; two blocks of scores in float32; and rows of
-   one block turned. */
+/* How many numbers of bfloat16 `room` must have space for: rows, and keys and values, laid out in up to
+   two ways each; what rows give their keys, and how that changes; two blocks of scores in float32; and
+   rows of one block turned. */
 int64_t attention_room(const Attention *all) {
     int64_t most = 0, both = whole(all->width) + whole(all->deep);
     for (int64_t i = 0; i < all->count; i++) {
@@ -112,6 +122,16 @@ static void scored(const bfloat16 *rows, const bfloat16 *laid, int64_t across, i
     }
 }
 
+/* Rows of so many numbers for a block's keys, up to one of them, which weigh what is laid out as rows. */
+static Part weighing(const bfloat16 *numbers, const Laid *laid, int64_t until, const bfloat16 *down) {
+    return (Part){.left = numbers + laid->from,
+                  .row = laid->keys,
+                  .inner = until - laid->from,
+                  .steps = (until - laid->from) / STEP,
+                  .panel = laid->keys * TILE,
+                  .right = down + laid->from * TILE};
+}
+
 /* Products of some rows with all columns, whose rows go to those places of `made`. */
 static void placed(Part part, int64_t rows, int64_t columns, int64_t tiles, void *made, const int64_t *at,
                    int64_t in_float32, int64_t add) {
@@ -122,13 +142,6 @@ static void placed(Part part, int64_t rows, int64_t columns, int64_t tiles, void
         for (int64_t i = 0; i < rows; i++)
             hand_over(block + i * BLOCK, 1, some, made, at[i] + column, 0, in_float32, add);
     }
-}
-
-/* Which of a block's keys a row sees: from *first to the end that is returned. */
-static inline int64_t seen_by(const Attention *all, const Block *block, int64_t row, int64_t *first) {
-    int64_t end = block->before + row / all->groups + 1;
-    *first = all->window && end > all->window ? end - all->window : 0;
-    return end;
 }
 
 /* One row's scores made chances: e to their power without `normal`, the logarithm of the sum. */
@@ -164,28 +177,21 @@ static void attend(const Attention *all, const Block *block, int64_t kind, bfloa
     Laid laid = lay_block(all, block, kind, 0, 0, room);
     bfloat16 *chances = laid.free;
     float *scores = (float *)(chances + BLOCK * laid.keys);
-    int64_t from, first, at[BLOCK], heads = all->kinds * all->groups;
-    seen_by(all, block, 0, &from);
-    from = from / STEP * STEP;
+    int64_t first, at[BLOCK], heads = all->kinds * all->groups;
     for (int64_t row = 0; row < laid.rows; row += BLOCK) {
         int64_t some = laid.rows - row < BLOCK ? laid.rows - row : BLOCK;
         int64_t until = whole(seen_by(all, block, row + some - 1, &first));
-        scored(laid.asking + row * laid.wide, laid.keys_across, laid.wide, from, until, all->tiles,
+        scored(laid.asking + row * laid.wide, laid.keys_across, laid.wide, laid.from, until, all->tiles,
                scores, laid.keys);
         for (int64_t i = 0; i < some; i++) {
             int64_t end = seen_by(all, block, row + i, &first),
                     query = block->row + (row + i) / all->groups;
             const float *own = scores + i * laid.keys;
             normal[row + i] = normal_of(own, first, end);
-            chances_of(own, normal[row + i], chances + i * laid.keys, from, first, end, until);
+            chances_of(own, normal[row + i], chances + i * laid.keys, laid.from, first, end, until);
             at[i] = (query * heads + kind * all->groups + (row + i) % all->groups) * all->deep;
         }
-        Part part = {.left = chances + from,
-                     .row = laid.keys,
-                     .inner = until - from,
-                     .steps = (until - from) / STEP,
-                     .panel = laid.keys * TILE,
-                     .right = laid.values_down + from * TILE};
+        Part part = weighing(chances, &laid, until, laid.values_down);
         placed(part, some, all->deep, all->tiles, out, at, 0, 0);
     }
 }
@@ -201,10 +207,10 @@ void attended(const Attention *all, bfloat16 *out, float *normal, bfloat16 *room
 
 /* Sums over queries: what each key, or value, is changed by. `numbers` (queries, keys) times `rows`. */
 static void keys_back(const Attention *all, const Block *block, const Laid *laid, const bfloat16 *numbers,
-                      const bfloat16 *rows, int64_t width, float *made, int64_t from, bfloat16 *room) {
+                      const bfloat16 *rows, int64_t width, float *made, bfloat16 *room) {
     const int64_t *places = all->places + block->places;
     int64_t keys = keys_of(block), begin = 0, first, at[BLOCK];
-    for (int64_t key = from; key < keys; key += BLOCK) {
+    for (int64_t key = laid->from; key < keys; key += BLOCK) {
         int64_t some = keys - key < BLOCK ? keys - key : BLOCK;
         while (begin + BLOCK < laid->rows && whole(seen_by(all, block, begin + BLOCK - 1, &first)) <= key)
             begin += BLOCK; /* these queries do not see the key */
@@ -223,35 +229,30 @@ static void attend_back(const Attention *all, const Block *block, int64_t kind, 
     bfloat16 *chances = laid.free, *changes = chances + laid.high * laid.keys;
     bfloat16 *free = changes + laid.high * laid.keys;
     float *scores = (float *)free, *d_chances = scores + BLOCK * laid.keys;
-    int64_t from, first, at[BLOCK];
-    seen_by(all, block, 0, &from);
-    from = from / STEP * STEP;
+    int64_t first, at[BLOCK];
     for (int64_t row = 0; row < laid.rows; row += BLOCK) {
         int64_t some = laid.rows - row < BLOCK ? laid.rows - row : BLOCK;
         int64_t until = whole(seen_by(all, block, row + some - 1, &first));
-        scored(laid.asking + row * laid.wide, laid.keys_across, laid.wide, from, until, all->tiles,
+        scored(laid.asking + row * laid.wide, laid.keys_across, laid.wide, laid.from, until, all->tiles,
                scores, laid.keys);
-        scored(laid.given + row * laid.deep, laid.values_across, laid.deep, from, until, all->tiles,
+        scored(laid.given + row * laid.deep, laid.values_across, laid.deep, laid.from, until, all->tiles,
                d_chances, laid.keys);
         for (int64_t i = 0; i < some; i++) {
             int64_t end = seen_by(all, block, row + i, &first), own = (row + i) * laid.keys;
-            chances_of(scores + i * laid.keys, normal[row + i], chances + own, from, first, end, until);
-            changes_of(d_chances + i * laid.keys, chances + own, changes + own, from, first, end, until);
+            chances_of(scores + i * laid.keys, normal[row + i], chances + own, laid.from, first, end,
+                       until);
+            changes_of(d_chances + i * laid.keys, chances + own, changes + own, laid.from, first, end,
+                       until);
             at[i] = (block->row * all->groups + row + i) * all->width;
         }
-        Part part = {.left = changes + row * laid.keys + from,
-                     .row = laid.keys,
-                     .inner = until - from,
-                     .steps = (until - from) / STEP,
-                     .panel = laid.keys * TILE,
-                     .right = laid.keys_down + from * TILE};
+        Part part = weighing(changes + row * laid.keys, &laid, until, laid.keys_down);
         placed(part, some, all->width, all->tiles, d_q, at, 1, 0);
     }
     bfloat16 *rows = free + BLOCK * laid.high;
     rows_of(laid.given, 0, laid.rows, all->deep, laid.deep, rows);
-    keys_back(all, block, &laid, chances, rows, all->deep, d_v, from, free);
+    keys_back(all, block, &laid, chances, rows, all->deep, d_v, free);
     rows_of(laid.asking, 0, laid.rows, all->width, laid.wide, rows);
-    keys_back(all, block, &laid, changes, rows, all->width, d_k, from, free);
+    keys_back(all, block, &laid, changes, rows, all->width, d_k, free);
 }
 
 /* Gradients of q, k and v, laid out as they are but in float32: d_q is written, what concerns d_k and d_v

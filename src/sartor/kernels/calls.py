@@ -126,18 +126,17 @@ def written(
     scores of what they `shared` (answers, kinds, groups, keys) with others become chances."""
     q, (answers, kinds, groups, width) = q.contiguous(), q.shape
     places, deep = values.shape[2:]
-    lie = (
-        keys.is_contiguous()
-        and values.is_contiguous()
-        and (shared is None or shared.is_contiguous())
-    )
-    if not lie or keys.shape != (answers, kinds, places, width) or not 0 < used <= places:
+    given = (keys, values, *(() if shared is None else (shared,)))
+    are_contiguous = all(tensor.is_contiguous() for tensor in given)
+    if (
+        not are_contiguous
+        or keys.shape != (answers, kinds, places, width)
+        or not 0 < used <= places
+    ):
         raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} for {used}")
     before = 0 if shared is None else shared.shape[-1]
-    made, room = (
-        q.new_empty(answers, kinds, groups, deep),
-        _float32(before + used + max(width, deep)),
-    )
+    made = q.new_empty(answers, kinds, groups, deep)
+    room = _float32(before + used + max(width, deep))
     sizes = (answers, kinds, groups, width, deep, places, used, before)
     _call("written", q, q, keys, values, shared, firsts, room, made, *sizes)
     return made

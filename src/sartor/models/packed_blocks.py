@@ -116,15 +116,19 @@ class Block:
             return torch.bmm(chances, values[:, : self.seen])
         return torch.bmm(values[..., : self.seen], chances.transpose(1, 2)).transpose(1, 2)
 
+    def firsts(self, window: int | None) -> torch.Tensor:
+        """The first place that each answer's newest token sees: (answers,)."""
+        start = self.used - (window or self.used)
+        return torch.tensor([max(pad, start) for pad in self.pads])
+
     def answered(
-        self, layer: int, queries: torch.Tensor, shared: torch.Tensor | None, window: int | None
+        self, layer: int, queries: torch.Tensor, shared: torch.Tensor | None, firsts: torch.Tensor
     ) -> torch.Tensor:
         """Scores, their softmax and the weighted values in one compiled call, where `scores` and
         `weighed` take torch's: of queries (answers, key heads, groups, width), scaled, with the
-        scores of what they `shared`, which become chances."""
-        firsts = [max(pad, self.used - (window or self.used)) for pad in self.pads]
+        scores of what they `shared`, which become chances. `firsts` are as `firsts` gives them."""
         keys, values = self.keys[layer][: len(self)], self.values[layer][: len(self)]
-        return calls.written(queries, keys, values, shared, torch.tensor(firsts), self.used)
+        return calls.written(queries, keys, values, shared, firsts, self.used)
 
     def advance(self) -> None:
         """Make a place for every answer's next token."""

@@ -170,13 +170,14 @@ class Reading:
         same each time for the same `which`."""
         kinds, count = len(key), len(query)
         q = calls.laid_out(query.transpose(0, 1), kinds, None, heads.scaling)
-        before = self._read_before()
+        before = self._read_before
         k = torch.cat([key, *(node.keys[layer] for node in before)], 1)
         v = torch.cat([value, *(node.values[layer] for node in before)], 1)
         if (which, heads.window) not in self._seen:
             self._seen[which, heads.window] = self._who_sees_what(asking, heads.window, before)
         return attention.attended(q, k, v, self._seen[which, heads.window], count // kinds)[0]
 
+    @cached_property
     def _read_before(self) -> list[Node]:
         """Nodes that prompts here begin with, whose keys come from an earlier row."""
         here = {id(span.of) for span in self.spans}

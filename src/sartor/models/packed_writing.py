@@ -28,6 +28,7 @@ class Writing:
         self.nodes = self._nodes()
         self.levels = self._levels()
         self.masks: dict[int | None, list[torch.Tensor | None]] = {}
+        self.firsts: dict[int | None, list[torch.Tensor]] = {}
         self.shared_masks: dict[int | None, torch.Tensor] = {}
 
     def _nodes(self) -> list[tuple[Node, torch.Tensor | slice, int]]:
@@ -98,11 +99,13 @@ class Writing:
         if shared is not None:
             hidden = self._shared_hidden(heads.window)
             shared.masked_fill_(hidden[:, None, None], float("-inf"))
+        if heads.window not in self.firsts:  # once a token, for all layers
+            self.firsts[heads.window] = [block.firsts(heads.window) for block in self.blocks]
         parts = []
-        for block, at in self._by_block():
+        for (block, at), firsts in zip(self._by_block(), self.firsts[heads.window], strict=True):
             block.write(layer, keys[at], values[at])
             of_block = None if shared is None else shared[at]
-            parts.append(block.answered(layer, rows[at], of_block, heads.window))
+            parts.append(block.answered(layer, rows[at], of_block, firsts))
         out = torch.cat(parts) if len(parts) > 1 else parts[0]
         if shared is not None:
             self._add_shared(layer, shared, out)

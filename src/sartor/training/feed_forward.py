@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from sartor.kernels import calls
 from sartor.kernels.products import summed
+from sartor.models.lean_forward import SILU
 from sartor.training.low_rank import Product, Sums, factors, is_adapted
 from sartor.training.remade import Remade, noted
 
@@ -31,7 +32,7 @@ def is_gated(module: Any) -> bool:
     parts = [getattr(module, name, None) for name in (*NAMES, "act_fn")]
     if not all(isinstance(part, torch.nn.Module) for part in parts):  # some hold bare tensors
         return False
-    return type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
+    return type(module.act_fn).__name__ in SILU
 
 
 def is_known(module: Any) -> bool:
