@@ -136,6 +136,11 @@ SHAPE = {
 }
 
 
+SLOW = 0.2
+"""Decay of a running state, where a layer has one for each head. transformers sums decays of up to 64
+tokens in float32 and subtracts sums: with its own draw, up to 16, its gradients round to 1e-4."""
+
+
 def save(folder: Path, architecture: str = "llama") -> ModelCard:
     """Write a base to `folder`; its card."""
     network(architecture).save_pretrained(folder)
@@ -152,12 +157,16 @@ def network(architecture: str = "llama") -> Any:
 
     kind, differing = (ARCHITECTURES | MORE)[architecture]
     config = AutoConfig.for_model(kind, **{**SHAPE, "vocab_size": len(tokenizer()), **differing})
-    made = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        made = AutoModelForCausalLM.from_config(config).float().eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for name, parameter in made.named_parameters():
             if parameter.dim() > 1:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+            elif name.endswith(".A_log"):
+                parameter.fill_(SLOW).log_()
     return made
 
 
