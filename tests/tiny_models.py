@@ -137,7 +137,7 @@ SHAPE = {
 
 
 SLOW = 0.2
-"""Decay of a running state, where a layer has one for each head. transformers sums decays of up to 64
+"""Decay of a running state, where a layer has one for each head. transformers sums decays of 64
 tokens in float32 and subtracts sums: with its own draw, up to 16, its gradients round to 1e-4."""
 
 

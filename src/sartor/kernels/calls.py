@@ -66,10 +66,13 @@ def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def gated_back(gate: torch.Tensor, up: torch.Tensor, dy: torch.Tensor, d_up: torch.Tensor) -> None:
-    """The gradient of gate is written over `dy`, that of up into `d_up`; both are contiguous."""
+def gated_back(
+    gate: torch.Tensor, up: torch.Tensor, dy: torch.Tensor, room: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of gate, written over `dy`, and that of up, into `room`; both are contiguous."""
     gate, up = gate.contiguous(), up.contiguous()
-    _call("gated_back", gate, gate, up, dy, d_up, gate.numel())
+    _call("gated_back", gate, gate, up, dy, room, gate.numel())
+    return dy, room
 
 
 def laid_out(x: torch.Tensor, kinds: int, turn: Turn | None, scale: float) -> torch.Tensor:

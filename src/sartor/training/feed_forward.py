@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sartor.kernels import calls
+from sartor.kernels.elementwise import elementwise
 from sartor.kernels.products import summed
 from sartor.models.lean_forward import SILU
 from sartor.training.low_rank import Product, Sums, factors, is_adapted
@@ -141,19 +141,19 @@ def _parts(rows: torch.Tensor, whole: bool = False) -> list[slice]:
 
 
 def _gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    return calls.gated(gate, up) if calls.fits(gate, up) else functional.silu(gate).mul_(up)
+    does = elementwise(gate, up)
+    return does.gated(gate, up) if does else functional.silu(gate).mul_(up)
 
 
 def _back_through_gate(
     to_down: Product, gate: torch.Tensor, up: torch.Tensor, low: Any, dy: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of gate and up, of that of what was put out; `to_down` learns."""
-    if calls.fits(gate, up):
-        gated, d_gate = calls.gated(gate, up), torch.empty_like(gate)
+    if does := elementwise(gate, up):
+        gated, d_gated = does.gated(gate, up), torch.empty_like(gate)
         d_low = to_down.learn(gated, low, dy)
-        summed(to_down.back(dy, d_low), d_gate)
-        calls.gated_back(gate, up, d_gate, d_up=gated)
-        return d_gate, gated
+        summed(to_down.back(dy, d_low), d_gated)
+        return does.gated_back(gate, up, d_gated, room=gated)
     silu = functional.silu(gate)
     gated = silu * up
     d_low = to_down.learn(gated, low, dy)

@@ -120,8 +120,7 @@ class _Compiled(torch.autograd.Function):
         gate, up = ctx.saved_tensors
         d_gate = gradients[0].clone(memory_format=torch.contiguous_format)
         d_up = torch.empty_like(d_gate)
-        calls.gated_back(gate, up, d_gate, d_up)
-        return d_gate, d_up
+        return calls.gated_back(gate, up, d_gate, d_up)
 
 
 class _Gate(torch.autograd.Function):

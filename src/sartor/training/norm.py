@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sartor.kernels import calls
+from sartor.kernels.elementwise import Elementwise, elementwise
 from sartor.training.pieces import pieces
 from sartor.training.remade import note
 
@@ -28,10 +28,10 @@ def normed(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         weight: torch.Tensor = module.weight
         result: torch.Tensor
         alike = weight.shape == x.shape[-1:] and not weight.requires_grad
-        if alike and calls.fits(x, weight):
+        if alike and (does := elementwise(x, weight)):
             epsilon = module.variance_epsilon
-            result = _Compiled.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
-            note(result, partial(_normed, epsilon=epsilon), x, weight)
+            result = _InOneGo.apply(x, weight, epsilon, does)  # type: ignore[no-untyped-call]
+            note(result, partial(_normed, epsilon=epsilon, does=does), x, weight)
             return result
         with torch.no_grad():
             # The one sum that reads bfloat16 without a copy in float32.
@@ -58,24 +58,27 @@ def _scaled(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch
     return made
 
 
-def _normed(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-    return calls.norm(x, weight, epsilon)[0]
+def _normed(
+    x: torch.Tensor, weight: torch.Tensor, epsilon: float, does: Elementwise
+) -> torch.Tensor:
+    return does.norm(x, weight, epsilon)[0]
 
 
-class _Compiled(torch.autograd.Function):
+class _InOneGo(torch.autograd.Function):
     """The same where the weight learns nothing, in one go over the rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, epsilon: float) -> Any:
-        y, scale = calls.norm(x, weight, epsilon)
+    def forward(ctx: Any, x: Any, weight: Any, epsilon: float, does: Elementwise) -> Any:
+        y, scale = does.norm(x, weight, epsilon)
         ctx.save_for_backward(x, weight, scale)
+        ctx.does = does
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         x, weight, scale = ctx.saved_tensors
-        return calls.norm_back(x, weight, scale, gradients[0]), None, None
+        return ctx.does.norm_back(x, weight, scale, gradients[0]), None, None, None
 
 
 class _Norm(torch.autograd.Function):
