@@ -2,21 +2,26 @@
 
 LoRA in bfloat16 on models of Llama's architecture that are made from their configuration (random
 weights: they change no speed), on examples of long prompts and short answers. Pairs of runs in
-turn, each in a process of its own; the peer is TRL's `SFTTrainer` at whichever of its settings is
-fastest here (training_gpu_peer.py: packing or padding-free, Liger, torch.compile). Tokens are
-counted without padding.
+turn, each in a process of its own, on one GPU; the peer is TRL's `SFTTrainer` at whichever of its
+settings is fastest here (training_gpu_peer.py: packing, padding-free or sorted by length; in its
+mixed precision or not; then with torch.compile). It takes FlashAttention and Liger where its Python
+has them: `trl_lacks` names what it has not, and then it is not at its best. Tokens are counted
+without padding.
 
 `mfu` is the operations that LoRA's step needs (of frozen weights the products forward and those
-that hand gradients back, the head at scored places, causal attention) by what the GPU can do in
-the time, as devices.toml has it; `mfu_6n` counts six operations a weight and token, as is usual
-where all weights train. `--size tiny` runs on a CPU, to see that all works: it compares nothing.
+that hand gradients back, the last block and the head at scored places, causal attention) by what
+the GPU can do in the time, as devices.toml has it or `--tflops` says; `mfu_6n` counts six
+operations a weight and token, as is usual where all weights train. `--size tiny` runs on a CPU, to
+see that all works: it compares nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,8 +46,13 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Llama 3.2 1B, Llama 3.1 8B, and what a CPU can run."""
 PEER = Path(__file__).with_name("training_gpu_peer.py")
-PEER_SETTINGS = ("packing", "padding_free", "padding_free,compile", "by_length")
-WARM = 3
+PEER_SETTINGS = tuple(
+    layout + mixed
+    for layout in ("packing", "padding_free", "by_length")
+    for mixed in ("", ",mixed")
+)
+PEER_LIBRARIES = ("flash_attn", "liger_kernel")
+WARM = 5
 RANK = 16
 
 
@@ -75,14 +85,15 @@ def operations(size: str, rows: list[dict[str, list[int]]]) -> tuple[float, floa
     c = configuration(size)
     width, heads = c["hidden_size"], c["num_attention_heads"] * c["head_dim"]
     keys = c["num_key_value_heads"] * c["head_dim"]
-    block = width * (2 * heads + 2 * keys + 3 * c["intermediate_size"])
-    blocks, head = c["num_hidden_layers"] * block, width * c["vocab_size"]
+    seen, rest = width * 2 * keys, width * (2 * heads + 3 * c["intermediate_size"])
+    whole = c["num_hidden_layers"] * (seen + rest)
+    head = width * c["vocab_size"]
     needed = usual = 0.0
     for row in rows:
         answer, tokens = len(row["c"]), len(row["p"]) + len(row["c"])
         attention = 6 * tokens**2 * heads * c["num_hidden_layers"]
-        needed += 4 * (blocks * tokens + head * answer) + attention
-        usual += 6 * (blocks + head) * tokens + attention
+        needed += 4 * ((whole - rest) * tokens + (rest + head) * answer) + attention
+        usual += 6 * (whole + head) * tokens + attention
     return needed, usual
 
 
@@ -150,24 +161,24 @@ def _told(size: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_second": sum(len(r["p"]) + len(r["c"]) for r in rows) / seconds,
         "loss": steps[0]["loss"],
         "peak_memory": peak,
-        **_utilisation(size, rows, seconds),
     }
 
 
-def _utilisation(
-    size: str, rows: list[dict[str, list[int]]], seconds: float
-) -> dict[str, float | None]:
-    """Parts of what the GPU can do; None on a CPU, or where devices.toml has no such GPU."""
+def able(arguments: argparse.Namespace) -> float | None:
+    """What the GPU can do, in operations a second; None on a CPU, or where devices.toml does not
+    say."""
     import torch
 
     from sartor.models import devices
 
+    if arguments.tflops:
+        return float(arguments.tflops) * 1e12
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    able = [device.tflops for device in devices.devices() if device.name in name]
-    if not able:
-        return {"mfu": None, "mfu_6n": None}
-    needed, usual = (made / seconds / able[-1] / 1e12 for made in operations(size, rows))
-    return {"mfu": round(needed, 3), "mfu_6n": round(usual, 3)}
+    words = re.split(r"[\s-]+", name)
+    found = [device.tflops for device in devices.devices() if device.name in words]
+    if "PCIe" in words or len(found) != 1:  # PCIe's cards are slower than the table's
+        return None
+    return found[0] * 1e12
 
 
 def mine(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -191,7 +202,10 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _run(command: list[str], *, may_fail: bool = False) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    one = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **one}
+    )
     if done.returncode and not may_fail:
         sys.exit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
     if done.returncode:
@@ -207,6 +221,10 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if not ran:
         sys.exit(f"the peer runs with none of its settings: {json.dumps(tried, indent=2)}")
     best = max(ran, key=lambda name: ran[name]["tokens_per_second"])
+    compiled = f"{best},compile"
+    tried[compiled] = peer(arguments, compiled, folder)
+    if tried[compiled].get("tokens_per_second", 0.0) > ran[best]["tokens_per_second"]:
+        best = compiled
     sides: dict[str, list[dict[str, Any]]] = {"sartor": [], "trl": []}
     for pair in range(arguments.pairs):
         print(f"pair {pair + 1} of {arguments.pairs}", file=sys.stderr)
@@ -216,23 +234,40 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     tokens = sum(len(row["p"]) + len(row["c"]) for row in rows)
     speed = {name: median(r["tokens_per_second"] for r in side) for name, side in sides.items()}
     memory = {name: median(r["peak_memory"] for r in side) for name, side in sides.items()}
+    most = able(arguments)
+    used = {
+        name: [round(made * value / tokens / most, 3) for made in operations(arguments.size, rows)]
+        if most
+        else [None, None]
+        for name, value in speed.items()
+    }
     return {
         "size": arguments.size,
         **{name: round(value, 1) for name, value in speed.items()},
         "ratio": round(speed["sartor"] / speed["trl"], 2),
-        "mfu": sides["sartor"][-1]["mfu"],
-        "mfu_6n": sides["sartor"][-1]["mfu_6n"],
-        "trl_mfu": _utilisation(arguments.size, rows, tokens / speed["trl"])["mfu"],
+        "mfu": {name: found[0] for name, found in used.items()},
+        "mfu_6n": {name: found[1] for name, found in used.items()},
         "peak_memory": memory,
         "loss_difference": abs(sides["sartor"][0]["loss"] - tried["padding_free"]["loss"])
         if "padding_free" in ran  # whose first step has the same examples
         else None,
+        "trl_lacks": lacking(arguments),
         "trl_settings": best,
         "trl_tried": {
             name: row.get("failed") or round(row["tokens_per_second"], 1)
             for name, row in tried.items()
         },
     }
+
+
+def lacking(arguments: argparse.Namespace) -> list[str]:
+    """What the peer's Python has not of what makes it fast."""
+    probe = "import importlib.util, sys; sys.exit(not importlib.util.find_spec(sys.argv[1]))"
+    return [
+        name
+        for name in PEER_LIBRARIES
+        if subprocess.run([arguments.peer_python, "-c", probe, name], check=False).returncode
+    ]
 
 
 def _step(arguments: argparse.Namespace, step: int) -> list[dict[str, list[int]]]:
@@ -247,6 +282,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="examples a step")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--tflops", type=float, help="of the GPU, dense in bfloat16")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--json", action="store_true", help="it is always JSON")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)

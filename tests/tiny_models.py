@@ -137,8 +137,8 @@ SHAPE = {
 
 
 SLOW = 0.2
-"""Decay of a running state, where a layer has one for each head. transformers sums decays of 64
-tokens in float32 and subtracts sums: with its own draw, up to 16, its gradients round to 1e-4."""
+"""Decay of a running state, where a layer has one for each head. transformers sums those of up to
+64 tokens in float32 and subtracts sums: of its own draws, up to 16, gradients round to 1e-4."""
 
 
 def save(folder: Path, architecture: str = "llama") -> ModelCard:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from tests import tiny_models
 from tests.training.test_loop import Heard
+from tests.training.test_packing import distance, examples, plain_loss
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from sartor.kernels import calls, liger
 from sartor.kernels.elementwise import elementwise
 from sartor.progress import shown_by
+from sartor.training.fused import use_fused
+from sartor.training.packed_attention import use_packed_attention
+from sartor.training.packing import answer_loss
 
 CPU = torch.device("cpu")
 
@@ -39,7 +47,8 @@ def normed_back(x: Any, weight: Any, scale: Any, dy: torch.Tensor) -> torch.Tens
 
 def gate_back(gate: Any, up: Any, dy: Any, room: Any) -> tuple[torch.Tensor, torch.Tensor]:
     leaves = [t.detach().requires_grad_() for t in (gate, up)]
-    d_gate, d_up = torch.autograd.grad(functional.silu(leaves[0]) * leaves[1], leaves, dy)
+    with torch.enable_grad():
+        d_gate, d_up = torch.autograd.grad(functional.silu(leaves[0]) * leaves[1], leaves, dy)
     return d_gate, d_up
 
 
@@ -86,10 +95,151 @@ def test_without_the_extra_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     assert not heard.said
 
 
-def test_who_computes_on_what() -> None:
-    assert elementwise(torch.ones(1)) is (calls if calls.fits(torch.ones(1)) else None)
-    assert elementwise(torch.ones(1, dtype=torch.float64)) is None
-    assert elementwise(torch.ones(1, device="meta")) is None
+def test_liger_computes_where_c_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "fits", lambda *_: False)
+    assert elementwise(torch.ones(1)) is None
+    monkeypatch.setattr(liger, "fits", lambda *_: True)
+    assert elementwise(torch.ones(1)) is liger
+
+
+@pytest.mark.parametrize("refused", [(2, 1 << 17), (2, 8)])
+def test_what_is_too_wide_or_on_a_cpu_is_not_for_liger(refused: tuple[int, int]) -> None:
+    device = "cpu" if refused[1] == 8 else "meta"
+    assert not liger.fits(torch.empty(refused, device=device))
+
+
+def library(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Liger's functions, with the arguments of its version 0.8.5 and as it hands back; which of
+    them were called."""
+    called: list[str] = []
+
+    def rms_norm_forward(
+        X: Any,  # noqa: N803
+        W: Any,  # noqa: N803
+        eps: float,
+        offset: float,
+        casting_mode: str,
+        row_mode: Any,
+    ) -> Any:
+        assert (offset, casting_mode, row_mode) == (0.0, "llama", True)
+        assert X.is_contiguous()
+        called.append("norm")
+        y, scale = normed(X, W, eps)
+        return y, X.view(-1, X.shape[-1]), scale.flatten(), 64, 8, 0
+
+    def rms_norm_backward(
+        dY: Any, X: Any, W: Any, RSTD: Any, offset: float, casting_mode: int,  # noqa: N803
+        BLOCK_SIZE: int, num_warps: int, in_place: bool, row_mode: Any, needs_dw: bool,  # noqa: N803
+    ) -> Any:  # fmt: skip
+        assert (offset, casting_mode, BLOCK_SIZE, num_warps) == (0.0, 7, X.shape[-1], 4)
+        assert (in_place, row_mode, needs_dw) == (False, True, False)
+        called.append("norm_back")
+        rows = dY.view(-1, dY.shape[-1])
+        return normed_back(X, W, RSTD[:, None], rows).view(dY.shape), None
+
+    def swiglu_forward(a: Any, b: Any) -> Any:
+        called.append("gated")
+        return a.view(-1, a.shape[-1]), b, functional.silu(a) * b
+
+    def swiglu_backward(a: Any, b: Any, dc: Any) -> Any:
+        called.append("gated_back")
+        d_a, d_b = gate_back(a, b, dc, None)
+        return a.copy_(d_a).view(dc.shape), b.copy_(d_b).view(dc.shape)
+
+    def calculate_settings(n: int) -> tuple[int, int]:
+        return n, 4
+
+    parts: dict[str, dict[str, Any]] = {
+        "rms_norm": {
+            "rms_norm_forward": rms_norm_forward, "rms_norm_backward": rms_norm_backward,
+            "_str_to_casting_mode": {"llama": 7},
+        },
+        "swiglu": {"swiglu_forward": swiglu_forward, "swiglu_backward": swiglu_backward},
+        "utils": {"calculate_settings": calculate_settings},
+    }  # fmt: skip
+    for name in ("liger_kernel", "liger_kernel.ops"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    for name, functions in parts.items():
+        module = ModuleType(name)
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, f"liger_kernel.ops.{name}", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    return called
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_liger_is_handed_what_it_takes(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = library(monkeypatch)
+    heard = Heard()
+    with shown_by(heard):
+        assert liger.works(CPU, dtype)
+    assert not heard.said
+    assert called == ["norm", "norm_back", "gated", "gated_back"]
+
+
+def test_training_through_liger_has_the_gradients_of_plain_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear")
+    network = tiny_models.network("llama").requires_grad_(False)
+    network = inject_adapter_in_model(config, network)
+    expected = plain_loss(network, examples())
+    trained = [p for p in network.parameters() if p.requires_grad]
+    own = torch.autograd.grad(expected, trained)
+    called = library(monkeypatch)
+    monkeypatch.setattr(calls, "fits", lambda *_: False)
+    monkeypatch.setattr(liger, "fits", lambda *_: True)
+    assert use_packed_attention(network)
+    assert use_fused(network)
+    called.clear()
+    network.train()
+    loss, _ = answer_loss(network, examples())
+    found = torch.autograd.grad(loss, trained)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    whole = [torch.cat([one.flatten() for one in each]) for each in (found, own)]
+    assert distance(whole[0], whole[1]) <= 5e-5
+    layers = network.config.num_hidden_layers
+    assert (
+        called.count("norm_back") == 2 * layers
+    )  # the first one needs no way back, but the last does
+    assert called.count("gated_back") == layers
+
+
+def test_a_trial_in_the_midst_of_a_checkpointed_block_stays_out_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library(monkeypatch)
+    heard = Heard()
+
+    def block(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert liger.works(CPU, torch.bfloat16)
+        return (x * x).sin()
+
+    x = torch.ones(3, requires_grad=True)
+    with shown_by(heard):
+        checkpoint(block, x, use_reentrant=False).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, 2 * torch.cos(torch.ones(3)))
+    assert not heard.said
+
+
+def test_memory_that_runs_out_in_a_trial_is_no_fault_of_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library(monkeypatch)
+
+    def short(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as once:
+        once.setattr(liger, "norm", short)
+        with pytest.raises(torch.OutOfMemoryError):
+            liger.works(CPU, torch.float32)
+    assert liger.works(CPU, torch.float32)
 
 
 @pytest.mark.gpu

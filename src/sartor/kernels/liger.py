@@ -11,13 +11,18 @@ from functools import cache
 
 import torch
 
+from sartor.kernels.trial import failure
 from sartor.progress import say
 
 KINDS = (torch.float32, torch.bfloat16, torch.float16)
 CASTING = "llama"
 """A norm's root is taken in float32, the normed number rounded before it is multiplied."""
-TRIED = (5, 192)
-"""Rows and width of what the kernels are tried on."""
+BY_ROW = True
+"""One kernel for any number of rows, the one that was tried."""
+TRIED = (5, 1 << 14)
+"""Rows and width of what the kernels are tried on; some GPUs have another for gates so wide."""
+WIDEST = 1 << 16
+"""Numbers of a row."""
 TOLERANCE = 2e-2
 """Length of the difference from torch's operations in float32, in parts of theirs."""
 
@@ -31,7 +36,7 @@ def fits(*tensors: torch.Tensor) -> bool:
     alike = all(
         t.device == first.device and t.dtype is first.dtype and type(t) in plain for t in tensors
     )
-    return alike and works(first.device, first.dtype)
+    return alike and first.shape[-1] <= WIDEST and works(first.device, first.dtype)
 
 
 def norm(
@@ -40,7 +45,7 @@ def norm(
     """x (..., width) normed, and by what each row was multiplied: (rows,) in float32."""
     from liger_kernel.ops.rms_norm import rms_norm_forward
 
-    y, _, scale, *_ = rms_norm_forward(x.contiguous(), weight, epsilon, 0.0, CASTING, None)
+    y, _, scale, *_ = rms_norm_forward(x.contiguous(), weight, epsilon, 0.0, CASTING, BY_ROW)
     return y, scale
 
 
@@ -55,7 +60,7 @@ def norm_back(
     rows = x.contiguous().view(-1, x.shape[-1])
     dx: torch.Tensor = rms_norm_backward(
         dy.contiguous(), rows, weight, scale, 0.0, _str_to_casting_mode[CASTING], size, warps,
-        False, None, needs_dw=False,
+        False, BY_ROW, needs_dw=False,
     )[0]  # fmt: skip
     return dx
 
@@ -71,7 +76,8 @@ def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
 def gated_back(
     gate: torch.Tensor, up: torch.Tensor, dy: torch.Tensor, room: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of gate and up, written over them; no `room` is needed."""
+    """The gradients of gate and up, written over them, which autograd does not notice: there is no
+    second way back. No `room` is needed."""
     from liger_kernel.ops.swiglu import swiglu_backward
 
     d_gate, d_up = swiglu_backward(gate.contiguous(), up.contiguous(), dy.contiguous())
@@ -84,11 +90,7 @@ def works(device: torch.device, dtype: torch.dtype) -> bool:
     they do not, that is said."""
     if importlib.util.find_spec("liger_kernel") is None:
         return False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            reason = _differs(device, dtype)
-    except Exception as error:  # Triton compiles: what goes wrong there has many names
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    reason = failure(device, lambda: _differs(device, dtype))
     if reason:
         say(f"Liger's kernels are not used here ({reason}): all goes on without them")
     return not reason
@@ -113,10 +115,9 @@ def _plain(
     gate: torch.Tensor, up: torch.Tensor, weight: torch.Tensor, dy: torch.Tensor
 ) -> dict[str, tuple[torch.Tensor, ...]]:
     """The same by torch's operations, with autograd's gradients."""
-    with torch.enable_grad():
-        x, other, by = (t.detach().float().requires_grad_() for t in (gate, up, weight))
-        y = torch.nn.functional.rms_norm(x, x.shape[-1:], by, 1e-5)
-        [dx] = torch.autograd.grad(y, x, dy.float())
-        made = torch.nn.functional.silu(x) * other
-        gradients = torch.autograd.grad(made, (x, other), dy.float())
+    x, other, by = (t.detach().float().requires_grad_() for t in (gate, up, weight))
+    y = torch.nn.functional.rms_norm(x, x.shape[-1:], by, 1e-5)
+    [dx] = torch.autograd.grad(y, x, dy.float())
+    made = torch.nn.functional.silu(x) * other
+    gradients = torch.autograd.grad(made, (x, other), dy.float())
     return {"norm": (y.detach(), dx), "gate": (made.detach(), *gradients)}

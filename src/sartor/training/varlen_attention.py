@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 
 import torch
 
+from sartor.kernels.trial import failure
 from sartor.progress import say
 from sartor.training.masks import hidden, seen
 from sartor.training.sharing import Span
@@ -21,7 +22,9 @@ WIDEST, EVEN = 256, 8
 """Numbers of a head: so many at most, in multiples of so many."""
 CAPABILITY = 8
 """Of a GPU: Ampere's, and later ones'."""
-TRIED = (Span(0, 40), Span(40, 75, ((0, 40),)), Span(75, 140, ((0, 40),)))
+TRIED = (Span(0, 300), Span(300, 420, ((0, 300),)), Span(420, 790, ((0, 300),)))
+"""More than a tile of the kernel's, of queries and of keys."""
+WINDOW = 150
 SCALING = 0.3
 TOLERANCE = 2e-2
 """Length of the difference from plain attention, in parts of its own, in two bytes a number."""
@@ -107,11 +110,8 @@ def _works(
     """Whether the kernel gives, forward and backward, what plain attention does."""
     if torch.cuda.get_device_capability(device)[0] < CAPABILITY:
         return False
-    try:
-        with torch.autocast(device.type, enabled=False), torch.enable_grad():
-            reason = _differs(device, dtype, heads, kinds, width, 16 if windowed else None)
-    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    window = WINDOW if windowed else None
+    reason = failure(device, lambda: _differs(device, dtype, heads, kinds, width, window))
     if reason:
         say(f"FlashAttention's kernel is not used here ({reason}): training is slower without it")
     return not reason
