@@ -69,6 +69,11 @@ def test_a_conversation_the_template_refuses_is_an_error_with_its_reason() -> No
         chat.encode(tokenizer(NO_SYSTEM), (ASK, SYSTEM))
 
 
+def test_a_template_that_is_none_is_told_with_its_line() -> None:
+    with pytest.raises(ModelError, match=r"template is broken: .*its line 2\).*chat_template"):
+        chat.encode(tokenizer("{{ bos_token }}\n{{ messages[0} }}"), (ASK,))
+
+
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
 def test_control_tokens_in_a_document_are_disarmed(role: Any) -> None:
     made = tokenizer()

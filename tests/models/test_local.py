@@ -18,10 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import tiny_models
+from tests.training.test_loop import Heard
 
 from sartor.errors import ModelError
 from sartor.models import base_card, local, outline
 from sartor.models.language_model import ModelCard
+from sartor.progress import shown_by
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,52 @@ def test_a_configuration_that_makes_no_model_is_told_before_and_no_traceback(
 def test_no_such_folder_is_told_with_what_to_give(name: str) -> None:
     with pytest.raises(ModelError, match="give such a folder, a Hugging Face id, or 'thimble'"):
         base_card.describe(name)
+
+
+@pytest.mark.parametrize("with_config", [False, True])
+@pytest.mark.parametrize(
+    ("told", "of"),
+    [('{"base_model_name_or_path": "org/llama"}', " of org/llama"), ("{", ""), ("[]", "")],
+)
+def test_an_adapter_is_no_model(told: str, of: str, with_config: bool, base: Path) -> None:
+    if not with_config:
+        (base / "config.json").unlink()
+    (base / "model.safetensors").rename(base / "adapter_model.safetensors")
+    (base / "adapter_config.json").write_text(told)
+    with pytest.raises(ModelError, match=f"holds an adapter{of}, not a model.*merge"):
+        base_card.describe(str(base))
+
+
+def test_a_model_beside_an_adapter_is_one(base: Path) -> None:
+    shutil.copy(base / "model.safetensors", base / "adapter_model.safetensors")
+    (base / "adapter_config.json").write_text("{}")
+    assert base_card.describe(str(base)).parameters > 0
+
+
+@pytest.mark.parametrize(
+    ("added", "is_told"),
+    [
+        ("model.layers.7.mlp.up_proj.weight", True),
+        ("model.layers.2.eh_proj.weight", False),  # as layers that predict further tokens
+        ("vision.layers.9.weight", False),
+        ("rotary.inv_freq", False),
+    ],
+)
+def test_layers_that_the_configuration_does_not_count_are_told(
+    added: str, is_told: bool, base: Path
+) -> None:
+    local._say_once.cache_clear()
+    weights = load_file(base / "model.safetensors")
+    save_file({**weights, added: torch.ones(3)}, base / "model.safetensors", {"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1}))
+    heard = Heard()
+    with shown_by(heard):
+        for _ in range(2):
+            local.load_network(base_card.describe(str(base)), torch.float32)
+    said = [words for words in heard.said if "counts 2 layers, and its weights have 8" in words]
+    assert len(said) == is_told
+    assert len(heard.said) == is_told
 
 
 def test_a_file_is_no_model(base: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from concurrent import futures
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -149,6 +151,46 @@ def test_an_endpoint_that_asks_to_wait_is_waited_for(wait: dict[str, str], tmp_p
     assert len(one.got) == 2
 
 
+def test_those_who_have_their_turn_already_wait_too(tmp_path: Path) -> None:
+    """Four are paced, ten a second; the second is asked to wait for a second."""
+    times: list[float] = []
+
+    def slow(_: Got) -> Say:
+        times.append(time.monotonic())
+        if len(times) == 2:
+            return Say(429, {}, {"Retry-After": "1"})
+        return Say(body=completion())
+
+    with endpoint(slow) as one:
+        far = model(one.url, tmp_path, requests_per_minute=600, concurrency=4)
+        far.generate([ask(str(number)) for number in range(6)], Sampling())
+    assert len(times) == 7
+    assert times[2] - times[1] > 0.9
+    assert times[6] - times[2] > 0.2  # nor do they come all at once then
+
+
+def test_a_ledger_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    with endpoint(well) as one:
+        far = model(one.url, tmp_path)
+        far.generate([ask()], Sampling())
+        [file] = tmp_path.rglob("answers.sqlite")
+        with closing(sqlite3.connect(file)) as old:
+            old.execute("drop table held")
+            old.commit()
+        far = model(one.url, tmp_path)
+        far.generate([ask(), ask("Who pays?")], Sampling())
+    assert len(one.got) == 2
+
+
+def test_what_a_model_thinks_is_paid_though_it_is_no_completion(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 510}
+    with endpoint(in_turn(Say(body=completion(usage=usage)))) as one:
+        far = model(one.url, tmp_path, **PRICES)
+        [answer] = far.generate([ask()], Sampling())
+    assert answer.new_tokens == 410
+    assert paid(far.card) == pytest.approx(0.1 + 0.82)
+
+
 def test_an_endpoint_that_asks_to_wait_too_long_is_not_waited_for(tmp_path: Path) -> None:
     with (
         endpoint(in_turn(Say(429, {"error": "slow"}, {"Retry-After": "3600"}))) as one,
@@ -173,6 +215,11 @@ def bad(body: Any) -> Say:
         (Say(402, {}), 1, "credit is used up"),
         (Say(429, {"error": {"code": "insufficient_quota"}}), 1, "credit is used up"),
         (bad("bad seed"), 1, "status 400: bad seed.*omit"),
+        (
+            Say(422, {"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}, 7]}),
+            1,
+            r"\(status 422: seed: not permitted\).*omit",
+        ),
         (Say(200, b"<html>hello"), 2, "no JSON object"),
         (Say(200, b"[" * 100_000), 2, "no JSON object"),
         (Say(200, [1]), 2, "no JSON object"),

@@ -54,6 +54,7 @@ def describe(name: str, *, trust_remote_code: bool = False) -> ModelCard:
 
 
 def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCard:
+    _refuse_adapter(name, path)
     if not (path / "config.json").is_file():
         raise ModelError(
             f"base {name!r}: {path} holds no config.json, so it is not a model. Expected "
@@ -72,6 +73,22 @@ def _describe_folder(name: str, path: Path, trust_remote_code: bool) -> ModelCar
         context=context(config),
         license=_license(path),
         trust_remote_code=trust_remote_code,
+    )
+
+
+def _refuse_adapter(name: str, path: Path) -> None:
+    """What PEFT writes is no model by itself."""
+    weights = sorted(file.name for file in path.glob("*.safetensors"))
+    told = path / "adapter_config.json"
+    if weights != ["adapter_model.safetensors"] and (weights or not told.is_file()):
+        return
+    try:
+        of = json.loads(told.read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        of = None
+    raise ModelError(
+        f"base {name!r}: {path} holds an adapter{f' of {of}' if of else ''}, not a model. Give the "
+        "model itself, or merge both first (PEFT: merge_and_unload, then save_pretrained)."
     )
 
 

@@ -56,14 +56,25 @@ def _without_system(
 ) -> str:
     """Some templates (Gemma, Mistral) know no system role: put it before the first request."""
     if not conversation or conversation[0].role != "system" or len(conversation) < 2:
-        raise ModelError(f"the model's chat template refuses this conversation: {error}") from error
+        raise _refused(error) from error
     first = conversation[1]
     merged = Message(first.role, f"{conversation[0].content}\n\n{first.content}")
     messages = [{"role": m.role, "content": m.content} for m in (merged, *conversation[2:])]
     try:
         return str(tokenizer.apply_chat_template(messages, **options))
     except Exception as again:
-        raise ModelError(f"the model's chat template refuses this conversation: {again}") from again
+        raise _refused(again) from again
+
+
+def _refused(error: Exception) -> ModelError:
+    from jinja2 import TemplateSyntaxError
+
+    if isinstance(error, TemplateSyntaxError):
+        return ModelError(
+            f"the model's chat template is broken: {error.message} (its line {error.lineno}). Copy "
+            "or download the base's chat_template.jinja, or tokenizer_config.json, again."
+        )
+    return ModelError(f"the model's chat template refuses this conversation: {error}")
 
 
 def encode_answer(tokenizer: Any, text: str) -> list[int]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -15,6 +18,7 @@ from sartor.models.language_model import ModelCard
 from sartor.models.libraries import reason, require_transformers
 from sartor.models.memory import give_back, ran_out
 from sartor.models.token_by_token import refuse_unable
+from sartor.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 TOKENIZER_SUFFIXES = {".json", ".jinja", ".model", ".txt", ".py"}
 OF_NETWORK = {"config.json", "generation_config.json", "model.safetensors.index.json"}
 """Files beside it that say nothing of a tokenizer, but for the kind of model."""
+LAYER = re.compile(r"(.*?(?:^|\.)(?:layers|h|blocks?))\.(\d+)\.")
+"""A parameter's name: the stack of layers, and the layer's number."""
 _tokenizers: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
@@ -112,6 +118,7 @@ def load_network(
         )
         _refuse_other_sizes(card, sorted(found["mismatched_keys"]))
         _refuse_unfit(card, network, sorted(found["missing_keys"]))
+        _tell_of_layers(card.name, network, found["unexpected_keys"])
         network = (network if quantized else network.to(place or device())).eval()
         refuse_unable(card, network)
     except SartorError:
@@ -188,6 +195,31 @@ def _refuse_unfit(card: ModelCard, network: Any, missing: list[str]) -> None:
             "which sartor needs to generate. Give a transformer such as Llama, Qwen, Mistral, "
             "Gemma or GPT-2."
         )
+
+
+def _tell_of_layers(name: str, network: Any, unused: Iterable[str]) -> None:
+    """Layers beyond those that config.json counts are left out, but for ones that predict further
+    tokens: which of these it has, transformers mostly knows itself."""
+    own = {found[1] for key, _ in network.named_parameters() if (found := LAYER.match(key))}
+    config = network.config.get_text_config(decoder=True)
+    layers = getattr(config, "num_hidden_layers", None)
+    beyond = [
+        int(found[2])
+        for key in unused
+        if (found := LAYER.match(key)) and any(stack.endswith(found[1]) for stack in own)
+    ]
+    there = max(beyond, default=-1) + 1
+    if layers is None or there <= layers + (getattr(config, "num_nextn_predict_layers", 0) or 0):
+        return
+    _say_once(
+        f"base {name!r}: config.json counts {layers} layers, and its weights have {there}: those "
+        f"beyond are left out. If the model shall be whole, set the number of layers to {there}."
+    )
+
+
+@cache
+def _say_once(words: str) -> None:
+    say(words)
 
 
 def device() -> torch.device:

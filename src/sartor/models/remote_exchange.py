@@ -175,6 +175,8 @@ class Exchange:
         that cost nothing give the money back."""
         connection = self._connection  # without a key nothing is put aside
         self._sleep(self.ledger.turn(self._pause(asked)))
+        while self.ledger.is_held_back():
+            self._sleep(self.ledger.turn(self._pause(asked)))
         reserved = self._reserved(self.remote.price(asked.most_prompt, asked.new_tokens))
         try:
             with connection.post(body) as incoming:

@@ -83,10 +83,21 @@ def said(body: Any) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]
+    if isinstance(found, list):  # FastAPI: what is wrong with each field
+        found = "; ".join(filter(None, map(_of_field, found)))
     if not isinstance(found, str):
         return ""
     plain = " ".join("".join(c if c.isprintable() else " " for c in found).split())
     return plain.rstrip(".") if len(plain) <= TOLD else f"{plain[:TOLD]}…"
+
+
+def _of_field(wrong: Any) -> str:
+    """The field's name, and what is wrong with it."""
+    if not isinstance(wrong, dict) or not isinstance(wrong.get("msg"), str):
+        return ""
+    place = wrong.get("loc")
+    names = [str(part) for part in place if part != "body"] if isinstance(place, list) else []
+    return f"{'.'.join(names)}: {wrong['msg']}" if names else wrong["msg"]
 
 
 def _lasting(

@@ -32,9 +32,13 @@ create table if not exists spending (
 );
 create table if not exists pace (only integer primary key check (only = 1), next real not null);
 insert or ignore into pace values (1, 0);
+create table if not exists held (only integer primary key check (only = 1), until real not null);
+insert or ignore into held values (1, 0);
 """
 PATIENCE = 60.0
 """Seconds to wait for another process that is writing."""
+EARLY = 0.05
+"""Seconds that one may wake before one's time."""
 AT_ONCE = 500
 """Digests in one query."""
 
@@ -94,8 +98,16 @@ class Ledger:
 
     def hold_back(self, seconds: float) -> None:
         """Nobody sends for so long: the provider asked for it."""
+        until = time.time() + seconds
         with self._open() as file:
-            file.execute("update pace set next = max(next, ?)", (time.time() + seconds,))
+            file.execute("update pace set next = max(next, ?)", (until,))
+            file.execute("update held set until = max(until, ?)", (until,))
+
+    def is_held_back(self) -> bool:
+        """Whether the provider asked for it meanwhile: a turn that was taken before is none."""
+        with self._open() as file:
+            [(until,)] = file.execute("select until from held")
+            return bool(until > time.time() + EARLY)
 
     def reserve(self, most: float, budget: float | None, name: str) -> int:
         """Put money aside for a request; BudgetError where it could cost more than is left."""
@@ -163,7 +175,7 @@ class Ledger:
             self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
         self._file, self._closing = file, weakref.finalize(self, file.close)
-        if not file.execute("pragma table_info(pace)").fetchall():
+        if not file.execute("pragma table_info(held)").fetchall():
             _in_turn(file, "pragma journal_mode = wal")
             file.executescript(f"begin immediate; {SCHEMA} commit;")
         file.execute("pragma synchronous = normal")  # what a killed process wrote is there

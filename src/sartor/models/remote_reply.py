@@ -87,14 +87,18 @@ def piece(body: Mapping[str, Any], who: str) -> tuple[str, Finish | None]:
 
 
 def usage(body: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Tokens of the prompt and of the answer, where they are told."""
+    """Tokens of the prompt and of the answer, where they are told; what the total has beyond both,
+    as some count what a model thinks, is of the answer."""
     told = body.get("usage")
     if not isinstance(told, dict):
         return None, None
     counts = [told.get("prompt_tokens"), told.get("completion_tokens")]
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
         return None, None
-    return cast(int, counts[0]), cast(int, counts[1])
+    prompt, new = cast(int, counts[0]), cast(int, counts[1])
+    total = told.get("total_tokens")
+    beyond = total - prompt if isinstance(total, int) and not isinstance(total, bool) else 0
+    return prompt, max(new, beyond)
 
 
 def _choice(body: Mapping[str, Any], who: str) -> dict[str, Any]:
