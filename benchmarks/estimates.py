@@ -1,6 +1,6 @@
 """What techniques were estimated to take, and what they took: JSON on stdout.
 
-    python benchmarks/estimates.py [--minutes 10] [name ...]
+    python benchmarks/estimates.py [--repeats 3] [name ...]
 
 A dozen configurations: techniques, sizes and architectures of bases (random weights, made here from
 configurations, with thimble's tokenizer), and lengths. Each is estimated and measured in a process
@@ -32,7 +32,7 @@ from sartor import starters
 from sartor.data.collect import collect
 from sartor.data.prepare import Preparation, prepare
 from sartor.data.records import TrainingData
-from sartor.models import base_card, libraries, local
+from sartor.models import base_card, libraries, local, outline
 from sartor.models.language_model import Sampling
 from sartor.models.memory import PeakMemory
 
@@ -100,6 +100,7 @@ CONFIGURATIONS = {
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     asked.add_argument("names", nargs="*", default=list(CONFIGURATIONS))
+    asked.add_argument("--repeats", type=int, default=1, help="in turn; medians are compared")
     asked.add_argument("--only", choices=("estimated", "measured"), help=argparse.SUPPRESS)
     asked.add_argument("--bases", type=Path, help="where the bases are made; else forgotten")
     options = asked.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         bases = options.bases or Path(folder)
-        rows = [_row(name, bases) for name in options.names]
+        rows = [_row(name, bases, options.repeats) for name in options.names]
     print(json.dumps(_summary(rows), indent=2))
 
 
@@ -125,27 +126,39 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _row(name: str, bases: Path) -> dict[str, Any]:
+def _row(name: str, bases: Path, repeats: int) -> dict[str, Any]:
+    turns = [_turn(name, bases) for _ in range(repeats)]
+    found = turns[-1]
+    whole = {side: median(_whole(turn[side]) for turn in turns) for side in found}
+    peak = {side: median(turn[side]["peak_bytes"] for turn in turns) for side in found}
+    row = {
+        "name": name,
+        "memory_ratio": round(peak["estimated"] / peak["measured"], 3),
+        "time_ratio": round(whole["estimated"] / whole["measured"], 3),
+        "time_ratios": [
+            round(_whole(turn["estimated"]) / _whole(turn["measured"]), 3) for turn in turns
+        ],
+        **found,
+    }
+    told = f"{name}: memory {row['memory_ratio']}, time {row['time_ratio']}"
+    print(told, file=sys.stderr, flush=True)
+    return row
+
+
+def _whole(told: dict[str, Any]) -> float:
+    """In matrix products' worth: a busy neighbour on the same core makes all seconds longer."""
+    seconds: float = told["customize_seconds"] + told["answer_seconds"]
+    return seconds / float(told["pace"])
+
+
+def _turn(name: str, bases: Path) -> dict[str, Any]:
     found = {}
     for only in ("estimated", "measured"):
         command = [sys.executable, __file__, name, "--only", only, "--bases", str(bases)]
         processes = CONFIGURATIONS[name].processes if only == "measured" else 1
         leader, *helpers = _told(command, processes)
         found[only] = leader | {f"helper_{k}": v for one in helpers for k, v in one.items()}
-    said, was = found["estimated"], found["measured"]
-    # in matrix products' worth: a busy neighbour on the same core makes all seconds longer
-    whole = {
-        k: (v["customize_seconds"] + v["answer_seconds"]) / v["pace"] for k, v in found.items()
-    }
-    row = {
-        "name": name,
-        "memory_ratio": round(said["peak_bytes"] / was["peak_bytes"], 3),
-        "time_ratio": round(whole["estimated"] / whole["measured"], 3),
-        **found,
-    }
-    told = f"{name}: memory {row['memory_ratio']}, time {row['time_ratio']}"
-    print(told, file=sys.stderr, flush=True)
-    return row
+    return found
 
 
 def _told(command: list[str], processes: int) -> list[dict[str, Any]]:
@@ -256,9 +269,7 @@ def _measured(one: Configuration, bases: Path) -> dict[str, Any]:
 def _led(one: Configuration, bases: Path) -> dict[str, Any]:
     data, examples = _data()
     card, technique = _card(one.base, bases), _technique(one)
-    libraries.require_transformers()
-    import peft  # noqa: F401  (imported once in a run, whatever the candidates)
-
+    _import_all(card)
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
     with tempfile.TemporaryDirectory() as folder, PeakMemory(0.01) as memory:
         pace = [_pace()]
@@ -285,6 +296,16 @@ def _led(one: Configuration, bases: Path) -> dict[str, Any]:
         "new_tokens": round(sum(a.new_tokens for a in answers) / len(answers)),
         "notes": made.notes,
     }
+
+
+def _import_all(card: Any) -> None:
+    """What a run imports once, whatever its candidates: its estimates have done so by then."""
+    libraries.require_transformers()
+    import peft  # noqa: F401
+    import transformers.conversion_mapping  # noqa: F401
+    from transformers import AutoModelForCausalLM  # noqa: F401
+
+    outline.empty_network(card, outline.configuration(card))
 
 
 def _pace() -> float:

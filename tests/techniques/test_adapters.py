@@ -15,7 +15,7 @@ from tests import tiny_models
 from tests.training.test_loop import ALIKE, full_disk
 
 from sartor.errors import DiskError, ModelError, SettingError, TrainingError
-from sartor.models import base_card, chat, local
+from sartor.models import base_card, chat, local, outline
 from sartor.models.language_model import ModelCard, Sampling
 from sartor.techniques import experts, layers, weights
 from sartor.techniques.full import FullFineTuning
@@ -152,6 +152,21 @@ def test_pissa_keeps_a_plain_adapter_of_twice_the_rank(base: ModelCard, tmp_path
     kept = load_file(tmp_path / "made" / "adapter_model.safetensors")
     assert {len(tensor) for name, tensor in kept.items() if "lora_A" in name} == {8}
     assert not (tmp_path / "made" / "initial").exists()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_names_that_fit_a_layer_the_longer_gives_its_rank(
+    turned: bool, base: ModelCard, tmp_path: Path
+) -> None:
+    named = [("q_proj", 5), ("layers.0.self_attn.q_proj", 3), ("v_proj", 7)]
+    technique = LoRA(rank=4, ranks=dict(named[::-1] if turned else named), **QUICK)
+    made = technique.fit(base, ALIKE, tmp_path)
+    kept = load_file(tmp_path / "adapter_model.safetensors")
+    ranks = {n.partition(".lora_")[0]: len(t) for n, t in kept.items() if "lora_A" in n}
+    assert {rank for name, rank in ranks.items() if name.endswith("0.self_attn.q_proj")} == {3}
+    assert {rank for name, rank in ranks.items() if name.endswith("1.self_attn.q_proj")} == {5}
+    assert technique.trainable(outline.outline(base)) == made.trainable_parameters
+    technique.load(made)  # PEFT reads the names in another order
 
 
 def test_eva_gives_ranks_to_where_they_explain_most(base: ModelCard, tmp_path: Path) -> None:

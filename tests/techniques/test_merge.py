@@ -13,18 +13,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import tiny_models
-from tests.training.test_loop import ALIKE, Stopping
+from tests.training.test_loop import ALIKE, Heard, Stopping
 
 from sartor import progress
 from sartor.data.records import Example, TrainingData
 from sartor.errors import DataError, DiskError, ModelError, SettingError, TrainingError
 from sartor.models import base_card, chat, local, named
-from sartor.models.language_model import ModelCard
+from sartor.models.language_model import ModelCard, Sampling
+from sartor.progress import shown_by
 from sartor.project import parse
+from sartor.techniques import merging
 from sartor.techniques.lora import LoRA
 from sartor.techniques.merge import Merge
 from sartor.techniques.registry import build
 from sartor.techniques.stack import Stack
+from sartor.training import packing
 
 # PEFT asks transformers by an old name; techniques keep that from users, tests call PEFT themselves
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -235,6 +238,36 @@ def test_the_weights_are_those_of_the_lowest_loss_on_validation(
     assert told == f"2 adapters by {best[0]:.3g}, {best[1]:.3g}"
     assert float(loss) == pytest.approx(min(losses), abs=2e-3)
     assert validation_loss(base, tmp_path / "chosen") == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_an_example_without_a_loss_does_not_choose_the_weights(
+    base: ModelCard, adapters: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = min(ALIKE.validation, key=lambda example: example.id).id
+    known = packing.answer_loss
+
+    def lost(network: Any, pack: Any) -> Any:
+        loss, scored = known(network, pack)
+        return loss * (float("nan") if any(e.id == broken for e in pack) else 1.0), scored
+
+    monkeypatch.setattr(merging, "answer_loss", lost)
+    heard = Heard()
+    with shown_by(heard):
+        made, _ = merged(base, tmp_path / "some", adapters=adapters)
+    assert [words for words in heard.said if f"{broken} of validation have no number" in words]
+    assert "loss inf" not in made.notes[0]
+    monkeypatch.setattr(merging, "answer_loss", lambda *_: (torch.tensor(torch.nan), 1))
+    with pytest.raises(TrainingError, match="no validation example has a number"):
+        merged(base, tmp_path / "none", adapters=adapters)
+
+
+@pytest.mark.parametrize("how", ["ties", "dare_linear"])
+def test_adapters_wider_than_a_layer_are_merged(how: str, base: ModelCard, tmp_path: Path) -> None:
+    technique = build(
+        "merge+lora", {"by": "seed", "most": 2, "how": how}, {"lora": {**QUICK, "rank": 40}}
+    )
+    made = technique.fit(base, ALIKE, tmp_path)
+    assert technique.load(made).generate([ALIKE.train[0].input], Sampling(max_new_tokens=2))
 
 
 def test_by_tag_each_example_is_trained_on_once_and_the_rest_together(

@@ -119,6 +119,24 @@ def test_a_trial_that_cannot_be_trained_is_told_and_passed_over(
         none.fit(base, ALIKE, tmp_path / "none")
 
 
+def test_values_that_do_not_go_together_are_a_trial_that_failed(
+    base: ModelCard, tmp_path: Path
+) -> None:
+    space = {"dora": [True, False], "initialization": ["pissa", "zero"]}
+    search(space=space, trials=8).fit(base, ALIKE, tmp_path)
+    states = {(t.settings["dora"], t.settings["initialization"]): t.state for t in tried(tmp_path)}
+    assert states[(True, "pissa")] == "failed"
+    assert {state for both, state in states.items() if both != (True, "pissa")} == {"whole"}
+
+
+def test_the_widest_that_is_searched_must_fit_the_base(base: ModelCard) -> None:
+    technique: Any = build("search+p-tuning", {"space": {"virtual_tokens": [8, 300]}})
+    with pytest.raises(TrainingError, match="virtual_tokens is 300"):
+        technique.refuse(base)
+    narrow: Any = build("search+p-tuning", {"space": {"virtual_tokens": [8, 30]}})
+    narrow.refuse(base)
+
+
 def test_the_usual_space_follows_from_the_technique() -> None:
     assert defaults(build("lora")) == {
         "learning_rates": [5e-4 / 4, 6e-3 * 4], "epochs": [1.5, 6.0], "rank": [4, 64],
@@ -140,6 +158,8 @@ def test_the_usual_space_follows_from_the_technique() -> None:
         ("search", {"space": {"rank": [8, 4]}}, "a range begins below its end"),
         ("search", {"space": {"rank": 8}}, "give two numbers for a range"),
         ("search", {"space": {"rank": [0, 4]}}, "rank is 0"),
+        ("search", {"space": {"rank": [2, 8.0]}}, r"rank is 3\.6.*integer.*whole ends"),
+        ("search+merge+lora", {}, "merge inside it trains several adapters"),
         ("search+dpo+lora", {"space": {"beta": [0.1, 0.5]}}, "changes what the loss is"),
     ],
 )

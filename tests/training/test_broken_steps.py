@@ -243,5 +243,5 @@ def test_a_state_between_looks_is_gone_on_from_and_ends_the_same(tmp_path: Path)
     again, counting = trainable(), Counting()
     with progress.shown_by(counting):
         assert trained(tmp_path / "stopped", what=again, **often) == expected
-    assert counting.done == 5
+    assert counting.done == 6
     assert same(values(again), values(whole))

@@ -205,6 +205,12 @@ def test_one_lane_where_the_network_can_run_only_once_at_a_time(tmp_path: Path) 
     assert lanes.threads_for(full()) == 2
 
 
+def test_one_lane_where_bare_tensors_have_adapters() -> None:
+    """PEFT puts them in and takes them out again while such a module runs."""
+    assert lanes.threads_for(lora("mixtral")) == 1
+    assert lanes.threads_for(lora("llama")) == 2
+
+
 def test_one_lane_where_its_gradients_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "SMALL", 1000)
     assert lanes.threads_for(full()) == 1

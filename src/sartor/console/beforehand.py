@@ -72,10 +72,12 @@ def print_checkup(found: Checkup) -> None:
             f"[bold]{escape(found.project)}[/bold] · base {escape(base.name)}: {escape(kind)}, "
             f"{base.context:,} tokens of context, license {escape(base.license or 'not stated')}"
         )
+    rejected = counts.get("disliked", 0)
+    disliked = f", {rejected:,} with rejected answers alone" if rejected else ""
     shown.print(
         f"{counts['documents']:,} documents; {counts['examples']:,} examples: {counts['train']:,} "
-        f"to train on, {counts['validation']:,} for validation, {counts['test']:,} held out; "
-        f"{found.dropped:,} left out"
+        f"to train on, {counts['validation']:,} for validation, {counts['test']:,} held out"
+        f"{disliked}; {found.dropped:,} left out"
     )
     told = "no difference can be told"
     if found.resolvable < 1:

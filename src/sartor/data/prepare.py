@@ -178,4 +178,5 @@ def _counts(collected: Collected, whole: Split) -> dict[str, int]:
         "train": len(train),
         "validation": len(validation),
         "test": len(whole.test),
+        "disliked": len(whole.training.disliked),
     }

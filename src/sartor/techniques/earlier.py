@@ -86,7 +86,7 @@ def earlier(what: str, name: str, base: ModelCard, *, experts: bool = False) -> 
     if not experts:
         _refuse_experts(what, folder, told, shapes, base)
     ranks = [shape[0] for name, shape in shapes.items() if name.endswith(".lora_A.weight")]
-    sides = [max(shape) for shape in shapes.values()]
+    sides = [shape[1] if ".lora_A." in name else shape[0] for name, shape in shapes.items()]
     key = digest(content_digest(folder / CONFIG), content_digest(folder / WEIGHTS))
     values = sum(shape[0] * shape[1] for shape in shapes.values())
     return Earlier(folder, key, max(ranks), min(sides), values)

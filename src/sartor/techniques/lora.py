@@ -45,7 +45,8 @@ class LoRA(TrainedTechnique):
     upper_layers: int | None = None
     """Adapt only so many of the uppermost layers: the others' gradients are not needed."""
     ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks for some layers, by the end of their name: `{ v_proj = 32 }`."""
+    """Other ranks for some layers, by the end of their name: `{ v_proj = 32 }`; of several that fit
+    the longest counts."""
     rank_stabilized: bool = False
     """Scale by alpha / sqrt(rank) (rsLoRA, arXiv:2312.03732): for ranks of 64 and more."""
     dora: bool = False
@@ -120,10 +121,24 @@ class LoRA(TrainedTechnique):
         """How many values will be trained on a base of that shape."""
         total = 0
         for name, width in self._chosen(shape):
-            other = [rank for end, rank in self.ranks.items() if name.endswith(end)]
-            total += (other[0] if other else self.rank) * width
+            total += self._rank_of(name) * width
         part = 1.0 if self.upper_layers is None else min(1, self.upper_layers / shape.layers)
         return round(total * part)
+
+    def _rank_of(self, layer: str) -> int:
+        """Of several ends of its name that are listed, the longest counts."""
+        named = [end for end in self.ranks if layer == end or layer.endswith(f".{end}")]
+        return self.ranks[max(named, key=len)] if named else self.rank
+
+    def _ranks(self, network: Any) -> dict[str, int]:
+        """PEFT takes the first name that fits, and reads them in another order than they were
+        written in: where one is the end of another, its layers are named whole."""
+        ends = [end for end in self.ranks for other in self.ranks if other.endswith(f".{end}")]
+        named = {end: rank for end, rank in self.ranks.items() if end not in ends}
+        for layer, _ in network.named_modules():
+            if any(layer == end or layer.endswith(f".{end}") for end in ends):
+                named[layer] = self._rank_of(layer)
+        return named
 
     def _chosen(self, shape: Outline) -> list[tuple[str, int]]:
         targets = self.target_modules
@@ -222,7 +237,7 @@ class LoRA(TrainedTechnique):
                 lora_dropout=self.dropout,
                 target_modules=chosen if isinstance(chosen, str) else list(chosen),
                 exclude_modules=left or None,
-                rank_pattern=dict(self.ranks),
+                rank_pattern=self._ranks(network),
                 use_rslora=self.rank_stabilized,
                 use_dora=self.dora,
                 init_lora_weights=begin,

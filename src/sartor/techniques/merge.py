@@ -6,6 +6,7 @@ merging.py; with which weights, validation tells. What comes of it is an adapter
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -160,6 +161,9 @@ class Merge:
             watched = merging.read(told.validation)
             at_once = innermost(self.inner).pack_size
             losses = [merging.loss(choice, watched, at_once) for choice in choices]
+            if min(losses) == math.inf:
+                watched = merging.with_a_loss(watched, choices)
+                losses = [merging.loss(choice, watched, at_once) for choice in choices]
             best = choices[losses.index(min(losses))]
             loss = f", validation loss {min(losses):.3f}"
         merging.keep(best, directory)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sartor.data.records import Example
+from sartor.errors import TrainingError
 from sartor.models import local
 from sartor.models.language_model import ModelCard
+from sartor.progress import say
 from sartor.techniques import weights
 from sartor.techniques.earlier import WEIGHTS, Earlier
 from sartor.techniques.technique import Customization
@@ -87,6 +89,28 @@ class Merging:
         """The examples that losses are compared on."""
         held = sorted(validation, key=lambda example: example.id)[:VALIDATION_EXAMPLES]
         return encode(local.load_tokenizer(self.base), held, self.base.context)
+
+    def with_a_loss(
+        self, watched: Sequence[Encoded], choices: Sequence[Sequence[float]]
+    ) -> list[Encoded]:
+        """Without those that have no number for a loss by any of the weights, which is said;
+        TrainingError where none is left."""
+        kept = [
+            one
+            for one in watched
+            if any(math.isfinite(self.loss(choice, [one], 1)) for choice in choices)
+        ]
+        left_out = [one.id for one in watched if one not in kept]
+        if not kept:
+            raise TrainingError(
+                "merge: no validation example has a number for a loss by any weights: the base or "
+                "an adapter is broken. Fetch the base again, or train the adapters again."
+            )
+        say(
+            f"merge: {', '.join(left_out[:3])} of validation have no number for a loss by any "
+            f"weights ({len(left_out)} such); the weights are chosen without them"
+        )
+        return kept
 
     def loss(self, choice: Sequence[float], watched: Sequence[Encoded], at_once: int) -> float:
         """Cross-entropy of an answer token, with at most so many tokens put through together."""

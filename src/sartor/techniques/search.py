@@ -26,7 +26,8 @@ from sartor.settings import STRICT, settings_of, told_by
 from sartor.techniques import search_trials
 from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.lora import LoRA
-from sartor.techniques.search_space import defaults, distributions, values, varied
+from sartor.techniques.merge import Merge
+from sartor.techniques.search_space import WIDTHS, defaults, distributions, probes, values, varied
 from sartor.techniques.search_study import Pruning, study
 from sartor.techniques.search_trials import Trial, Tried
 from sartor.techniques.technique import RECORD, Customization, Technique
@@ -70,6 +71,12 @@ class Search:
                 f"search: {getattr(core, 'name', type(core).__name__)} has no loss to search by. "
                 "Put a technique that trains inside, such as 'search+lora'."
             )
+        if any(isinstance(layer, Merge) for layer in layers(self.inner)):
+            raise SettingError(
+                "search: merge inside it trains several adapters, whose losses are of other "
+                "examples or seeds. Search first ('search+lora'), then merge with what was found: "
+                "its settings under [techniques.lora], or its folder in adapters of merge."
+            )
         budgets = {"budget_seconds": self.budget_seconds, "budget_tokens": self.budget_tokens}
         for name, value in {"trials": self.trials, **budgets}.items():
             if value is not None and not value > 0:
@@ -77,14 +84,22 @@ class Search:
                     f"search: {name} is {value}; it must be above 0: raise it, or leave it out"
                 )
         for name, written in self._space.items():
-            for value in values(name, written):
+            for value in probes(name, written):
                 with told_by("search", f"space.{name} holds {value!r}: "):
                     varied(self.inner, {name: value})  # which refuses what makes no sense
 
     def refuse(self, base: ModelCard) -> None:
-        """MissingExtraError where Optuna is not installed."""
+        """MissingExtraError where Optuna is not installed; what the technique refuses of the
+        widest that is searched."""
         if importlib.util.find_spec("optuna") is None:
             raise MissingExtraError("search", "optuna", "search")
+        widest = {
+            name: max(values(name, written))
+            for name, written in self._space.items()
+            if name in WIDTHS
+        }
+        if widest and (refuse := getattr(varied(self.inner, widest), "refuse", None)):
+            refuse(base)
 
     def fit(self, base: ModelCard, data: TrainingData, directory: Path) -> Customization:
         """Try settings until the budget is spent; raises TrainingError where every trial failed."""
@@ -99,7 +114,7 @@ class Search:
         if best is None:
             raise TrainingError(
                 f"search: none of {len(tried.trials)} trials came to an end: see trials.json in "
-                f"{directory}. Narrow the space, with smaller learning rates."
+                f"{directory}. Narrow the space: values that go together, smaller learning rates."
             )
         search_trials.keep_best(directory, best)
         inner = read_json(directory / INNER / RECORD, Customization)
@@ -127,7 +142,6 @@ class Search:
         )
         asked = known.ask(distributions(self._space))
         settings = {name: _plain(value) for name, value in asked.params.items()}
-        technique: Technique = varied(self.inner, settings)
         folder = search_trials.folder_of(directory, number)
         told: list[float] = []
         tokens = 0
@@ -144,11 +158,12 @@ class Search:
         began = time.perf_counter()
         say(f"search: trial {number + 1} of {self.trials}: {settings}")
         try:
+            technique: Technique = varied(self.inner, settings)
             with watched_by(watch), stage(f"trial {number + 1}"):
                 made = technique.fit(base, data, folder)
-        except (_Pruned, TrainingError) as ended:
+        except (_Pruned, TrainingError, SettingError) as ended:  # values that do not go together
             state: Literal["pruned", "failed"] = "pruned"
-            if isinstance(ended, TrainingError):
+            if not isinstance(ended, _Pruned):
                 say(str(ended))
                 state = "failed"
             seconds = time.perf_counter() - began

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from sartor.errors import SettingError
 from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.technique import Technique
@@ -64,7 +66,15 @@ def _varied(technique: Technique, left: dict[str, Any]) -> Any:
     inner = getattr(technique, "inner", None)
     if inner is not None and left:
         taken["inner"] = _varied(inner, left)
-    return replace(technique, **taken)  # type: ignore[type-var]
+    try:
+        return replace(technique, **taken)  # type: ignore[type-var]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SettingError(
+            f"{technique.name}: {where} is {first['input']!r}: {first['msg']}. A range of whole "
+            "numbers has whole ends: [4, 64]."
+        ) from error
 
 
 def values(name: str, space: Any) -> list[Any]:
@@ -77,6 +87,15 @@ def values(name: str, space: Any) -> list[Any]:
     if _is_range(listed) and not listed[0] < listed[1]:
         raise SettingError(f"search: space.{name} is {listed}: a range begins below its end")
     return listed
+
+
+def probes(name: str, space: Any) -> list[Any]:
+    """What was written, and of a range of broken numbers one between."""
+    listed = values(name, space)
+    if not _is_range(listed) or all(isinstance(end, int) for end in listed):
+        return listed
+    low, high = listed
+    return [*listed, low + (high - low) / 3.7]
 
 
 def _is_range(listed: list[Any]) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=Sequenced)
 SMALL = 32 << 20
 """Bytes of trained weights of the base: each part holds gradients of its own."""
+CHANGING = ("ParamWrapper",)
+"""Modules that change what they wrap while they run: PEFT's, where it adapts bare tensors."""
 UNEVEN = 1.5
 """Equal shares that examples which begin alike may be: divided, each part has what they share."""
 SHARED_PRODUCTS = 0.3
@@ -50,6 +52,8 @@ def threads_for(trainable: Trainable) -> int:
         return 1
     before = getattr(virtual, "__self__", virtual)
     modules = before.modules() if isinstance(before, torch.nn.Module) else ()
+    if any(type(module).__name__ in CHANGING for module in network.modules()):
+        return 1
     if drops([*network.modules(), *modules]):  # by chance, which would be any thread's
         return 1
     return int(torch.get_num_threads())

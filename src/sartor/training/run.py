@@ -134,7 +134,6 @@ class Run:
             loss, norm = self._step(batch, now)
             meter.step(state, sum(len(e.tokens) for e in batch), loss, norm, now)
         state.step += 1
-        bar.advance(1, meter.note)
         if state.step % max(1, look_every) == 0 or state.step == steps:
             self._look()
             meter.look(state)
@@ -146,6 +145,7 @@ class Run:
         else:
             doubtful = self.limits.doubtful(state.losses, state.usual)
             self.saving.now_and_then(state, doubtful=doubtful, in_step=self.passes.in_step)
+        bar.advance(1, meter.note)
 
     def _batch(self) -> list[Item]:
         if self.state.step in self.state.skipped:

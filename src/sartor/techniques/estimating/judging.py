@@ -73,9 +73,12 @@ def judged(
     where that makes it fit; and if not, what would."""
     peak, most = found.peak_memory_bytes, allowed.bytes
     if work.longest_prompt >= card.context:
+        virtual = int(getattr(innermost(technique), "virtual_tokens", 0))
+        counted, fewer = (f", {virtual} virtual ones counted,", " set fewer virtual_tokens,")
         why = (
-            f"requests have up to {work.longest_prompt:,} tokens, but {card.name} reads at most "
-            f"{card.context:,}, the answer included. Shorten them, or choose another base."
+            f"requests have up to {work.longest_prompt:,} tokens{counted if virtual else ','} but "
+            f"{card.name} reads at most {card.context:,}, the answer included. Shorten them,"
+            f"{fewer if virtual else ''} or choose another base."
         )
         return replace(found, fits=False, why=why)
     if why := host_refusal(work, shape, card.parameters, allowed):
