@@ -17,7 +17,7 @@ from sartor.data.files import digest
 from sartor.data.records import TrainingData
 from sartor.errors import TrainingError
 from sartor.models.prefix import Prefix
-from sartor.progress import Task, say, task
+from sartor.progress import say, task
 from sartor.training import watching
 from sartor.training.bad_batch import BadBatch, BrokenStep, listed
 from sartor.training.batches import Batches
@@ -111,12 +111,15 @@ class Run:
         with task(title, steps, "steps", done=self.state.step) as bar:
             meter = Meter(phase)
             while self.state.step < steps and self.state.since_best < self.options.patience:
-                before = self.state.step
+                shown = self.state.step
                 try:
-                    self._advance(rate, steps, bar, meter)
+                    self._advance(rate, steps, meter)
+                    bar.advance(1, meter.note)
+                    shown = self.state.step
+                    self._look_or_save(steps, meter)
                 except BrokenStep as broken:
                     self._go_back(broken, rate)
-                    bar.advance(self.state.step - before, str(broken))
+                    bar.advance(self.state.step - shown, str(broken))
         if not self.state.tokens:
             raise TrainingError(
                 f"{self.what}: all batches were left out, so nothing was trained. Look at those "
@@ -124,16 +127,20 @@ class Run:
             )
         self.state.tried[phase] = self.state.best
 
-    def _advance(self, rate: float, steps: int, bar: Task, meter: Meter) -> None:
-        """The next step, and a look where one is due."""
+    def _advance(self, rate: float, steps: int, meter: Meter) -> None:
+        """The next step."""
         state = self.state
-        look_every = math.ceil(steps / self.options.looks) if state.phase == "train" else steps
         batch = self._batch()
         now = rate * 0.5**state.halvings * schedule(state.step, steps)
         if batch:
             loss, norm = self._step(batch, now)
             meter.step(state, sum(len(e.tokens) for e in batch), loss, norm, now)
         state.step += 1
+
+    def _look_or_save(self, steps: int, meter: Meter) -> None:
+        """A look at validation where one is due; else the state is kept now and then."""
+        state = self.state
+        look_every = math.ceil(steps / self.options.looks) if state.phase == "train" else steps
         if state.step % max(1, look_every) == 0 or state.step == steps:
             self._look()
             meter.look(state)
@@ -145,7 +152,6 @@ class Run:
         else:
             doubtful = self.limits.doubtful(state.losses, state.usual)
             self.saving.now_and_then(state, doubtful=doubtful, in_step=self.passes.in_step)
-        bar.advance(1, meter.note)
 
     def _batch(self) -> list[Item]:
         if self.state.step in self.state.skipped:
