@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from sartor.errors import SettingError
 
@@ -25,6 +25,14 @@ def settings_of(technique: Any) -> dict[str, Any]:
             value = settings_of(value)
         plain[field.name] = list(value) if isinstance(value, tuple) else value
     return plain
+
+
+def wrong(name: str, error: ValidationError) -> str:
+    """What pydantic refused first of the settings of `name`."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].replace("valid tuple", "list in brackets")
+    return f"{name}: {where} is {first['input']!r}: {said}"
 
 
 def no_truths(fields: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:

@@ -118,7 +118,8 @@ def load_network(
         )
         _refuse_other_sizes(card, sorted(found["mismatched_keys"]))
         _refuse_unfit(card, network, sorted(found["missing_keys"]))
-        _tell_of_layers(card.name, network, found["unexpected_keys"])
+        if unused := found["unexpected_keys"]:
+            _tell_of_layers(card.name, network, unused)
         network = (network if quantized else network.to(place or device())).eval()
         refuse_unable(card, network)
     except SartorError:

@@ -44,7 +44,7 @@ def beside_experts(network: Any, config: Any) -> Any:
     if not isinstance(config.target_modules, str):
         named.target_modules = {
             target for target in config.target_modules
-            if "." not in target or not any(_ends(name, target) for name in passed)
+            if "." not in target or not any(layers.ends_with(name, target) for name in passed)
         }  # fmt: skip
     return named
 
@@ -64,10 +64,6 @@ def _passed_over(network: Any, config: Any) -> list[str]:
         asked.target_modules = set(linear)
     passed = [name for name in linear if names(asked, name) and not names(read, name)]
     return [name for name in passed if network.get_submodule(name).weight.is_floating_point()]
-
-
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
 
 
 def as_layers(model: Any) -> None:

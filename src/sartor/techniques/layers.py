@@ -54,6 +54,11 @@ def refuse_none(what: str, count: int | None) -> None:
         )
 
 
+def ends_with(name: str, end: str) -> bool:
+    """Whether whole parts of a layer's name are that end, as PEFT has it."""
+    return name == end or name.endswith(f".{end}")
+
+
 def refuse_unknown(network: Any, ends: Sequence[str], what: str) -> None:
     """TrainingError for the end of a name that nothing in the network has: PEFT passes over it.
     What is in experts kept as one tensor goes by the names that it had as layers."""
@@ -63,7 +68,7 @@ def refuse_unknown(network: Any, ends: Sequence[str], what: str) -> None:
     if not ends:
         raise TrainingError(f"{what} is empty, so nothing would be trained. Give some of: {known}.")
     for end in ends:
-        found = bool(end) and any(name == end or name.endswith(f".{end}") for name in names)
+        found = bool(end) and any(ends_with(name, end) for name in names)
         if not found and not (stacked and end in EXPERTS):
             raise TrainingError(
                 f"{what} names {end!r}, and no layer of a {type(network).__name__} ends so. Known: "

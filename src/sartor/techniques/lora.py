@@ -127,16 +127,21 @@ class LoRA(TrainedTechnique):
 
     def _rank_of(self, layer: str) -> int:
         """Of several ends of its name that are listed, the longest counts."""
-        named = [end for end in self.ranks if layer == end or layer.endswith(f".{end}")]
+        named = [end for end in self.ranks if layers.ends_with(layer, end)]
         return self.ranks[max(named, key=len)] if named else self.rank
 
     def _ranks(self, network: Any) -> dict[str, int]:
         """PEFT takes the first name that fits, and reads them in another order than they were
         written in: where one is the end of another, its layers are named whole."""
-        ends = [end for end in self.ranks for other in self.ranks if other.endswith(f".{end}")]
+        ends = [
+            end
+            for end in self.ranks
+            for other in self.ranks
+            if other != end and layers.ends_with(other, end)
+        ]
         named = {end: rank for end, rank in self.ranks.items() if end not in ends}
         for layer, _ in network.named_modules():
-            if any(layer == end or layer.endswith(f".{end}") for end in ends):
+            if any(layers.ends_with(layer, end) for end in ends):
                 named[layer] = self._rank_of(layer)
         return named
 
@@ -209,7 +214,7 @@ class LoRA(TrainedTechnique):
     def _refuse_unmatched(self, adapted: Iterable[str]) -> None:
         modules = {name.partition(".lora_")[0] for name in adapted}
         for end in self.ranks:
-            if not any(module == end or module.endswith(f".{end}") for module in modules):
+            if not any(layers.ends_with(module, end) for module in modules):
                 known = sorted({module.rpartition(".")[2] for module in modules})
                 raise TrainingError(
                     f"{self.name}: ranks names {end!r}, and no adapted layer ends so. Known: "

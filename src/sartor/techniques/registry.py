@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sartor.errors import SettingError
 from sartor.named import found
 from sartor.project import parts
-from sartor.settings import no_truths
+from sartor.settings import no_truths, wrong
 from sartor.techniques.technique import Technique
 
 TECHNIQUES: dict[str, str] = {
@@ -76,10 +76,7 @@ def build(
     try:
         return cast(Technique, kind(**chosen))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].replace("valid tuple", "list in brackets")
-        raise SettingError(f"{outer}: {where} is {first['input']!r}: {said}") from error
+        raise SettingError(wrong(outer, error)) from error
     except TypeError as error:  # a plain dataclass, of which a field has no default
         raise SettingError(
             f"{outer}: it cannot be made with the settings {sorted(chosen)}: {error}. Give the "

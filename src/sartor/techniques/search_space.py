@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sartor.errors import SettingError
+from sartor.settings import wrong
 from sartor.techniques.estimating.drawn import layers
 from sartor.techniques.technique import Technique
 
@@ -69,11 +70,8 @@ def _varied(technique: Technique, left: dict[str, Any]) -> Any:
     try:
         return replace(technique, **taken)  # type: ignore[type-var]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise SettingError(
-            f"{technique.name}: {where} is {first['input']!r}: {first['msg']}. A range of whole "
-            "numbers has whole ends: [4, 64]."
+            f"{wrong(technique.name, error)}. A range of whole numbers has whole ends: [4, 64]."
         ) from error
 
 

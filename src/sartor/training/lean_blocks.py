@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from sartor.models import local
 from sartor.models.base_card import context
 from sartor.models.in_float32 import as_near, computes_in, runs_itself, tried
 from sartor.models.lean_forward import by_head, is_built_like_llama
@@ -36,7 +35,7 @@ def use_lean_blocks(network: Any) -> bool:
     """Have the blocks run so, on a CPU, where what they give stays the same; says whether."""
     if getattr(network, answers_only.NARROWED, False):
         return True
-    if local.device().type != "cpu" or not head.is_plain(network):
+    if network.device.type != "cpu" or not head.is_plain(network):
         return False
     if not is_built_like_llama(network):
         return False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def use_tricks(network: Any, options: TrainingSettings, prefix: Prefix | None = None) -> None:
     """Make the network ready to train as the settings say; `prefix` stands before every example."""
+    from sartor.models import local
     from sartor.training.answers_only import use_answers_only
     from sartor.training.checkpointing import use_checkpointing
     from sartor.training.fused import use_fused
@@ -29,7 +30,8 @@ def use_tricks(network: Any, options: TrainingSettings, prefix: Prefix | None = 
     if not options.plain:
         packed = use_packed_attention(network, prefix)
         use_fused(network)
-        if packed and prefix is None and not use_lean_blocks(network):
+        moves = options.sharding != "none" and local.device().type != "cpu"  # once it is divided
+        if packed and prefix is None and (moves or not use_lean_blocks(network)):
             use_answers_only(network, BEGINNING + TRIED[1])
     if options.checkpointing in {"on", "offload"}:
         use_checkpointing(network, offload=options.checkpointing == "offload")

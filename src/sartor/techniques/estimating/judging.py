@@ -74,11 +74,12 @@ def judged(
     peak, most = found.peak_memory_bytes, allowed.bytes
     if work.longest_prompt >= card.context:
         virtual = int(getattr(innermost(technique), "virtual_tokens", 0))
-        counted, fewer = (f", {virtual} virtual ones counted,", " set fewer virtual_tokens,")
+        counted = f" {virtual} virtual ones counted," if virtual else ""
+        fewer = " set fewer virtual_tokens," if virtual else ""
         why = (
-            f"requests have up to {work.longest_prompt:,} tokens{counted if virtual else ','} but "
-            f"{card.name} reads at most {card.context:,}, the answer included. Shorten them,"
-            f"{fewer if virtual else ''} or choose another base."
+            f"requests have up to {work.longest_prompt:,} tokens,{counted} but {card.name} reads "
+            f"at most {card.context:,}, the answer included. Shorten them,{fewer} or choose "
+            "another base."
         )
         return replace(found, fits=False, why=why)
     if why := host_refusal(work, shape, card.parameters, allowed):
